@@ -1,0 +1,1 @@
+"""Corpora, degradations and the one DataModule that every architecture shares."""

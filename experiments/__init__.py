@@ -1,0 +1,1 @@
+"""Names, paths, tracking and commands: the only package that knows them."""

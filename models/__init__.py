@@ -1,0 +1,1 @@
+"""The architectures as networks and LightningModules, and the baselines they must beat."""

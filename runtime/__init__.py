@@ -1,0 +1,1 @@
+"""What runs without torch: audio files, resampling, errors; numpy, soxr and soundfile only."""
