@@ -1,0 +1,73 @@
+# Every target builds .venv from requirements.lock first, when it is missing or older than the lock or pyproject.toml.
+# TORCH_INDEX_URL takes torch from another index, e.g. one of CPU-only wheels; PYTHON names the interpreter.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PRESET ?= demo
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+TORCH_PIN = $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# pip says what it fetches and nothing else: a newcomer sees that something happens, not two hundred lines.
+PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
+ONLY_PROGRESS := { grep --line-buffered -oE '^ *(Downloading|Installing collected).{0,80}' || true; }
+
+.PHONY: help venv demo test lint ui lock
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1	/'
+
+venv: $(STAMP) ## build .venv
+
+demo: $(STAMP) ## compare the architectures on a synthetic corpus and register the winner
+	@$(VENV)/bin/overtone compare $(PRESET)
+
+test: $(STAMP) ## run the tests; no network is used
+	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff, mypy and the rule who may import whom
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+ui: $(STAMP) ## browse the runs in MLflow
+	@$(VENV)/bin/overtone ui
+
+# The stamp is removed first and written last, so an interrupted installation is taken up again by the next make.
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || \
+	  { echo "Expected Python 3.11 or newer as '$(PYTHON)', found none. Install it or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Expected Python 3.11 or newer, received $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@rm -f $@
+	@if ! $(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+	  echo "Building $(VENV) with $$($(PYTHON) --version) from requirements.lock (once, 1-3 minutes and the download) ..."; \
+	  $(PYTHON) -m venv --clear $(VENV); \
+	else \
+	  echo "Bringing $(VENV) up to date with requirements.lock ..."; \
+	fi
+ifdef TORCH_INDEX_URL
+	@echo "Installing $(TORCH_PIN) from TORCH_INDEX_URL ..."
+	@$(PIP_INSTALL) --index-url "$(TORCH_INDEX_URL)" "$(TORCH_PIN)" | $(ONLY_PROGRESS)
+endif
+	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock ..."
+	@$(PIP_INSTALL) -r requirements.lock | $(ONLY_PROGRESS)
+	@echo "Installing overtone itself ..."
+	@$(PIP_INSTALL) --quiet --no-deps -e .
+	@touch $@
+
+# Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.
+lock: ## write requirements.lock from pyproject.toml and what .venv holds
+	@test -x $(VENV_PYTHON) || { echo "Expected $(VENV), found none. Run 'make venv' first." >&2; exit 1; }
+	@$(PIP_INSTALL) --quiet -e '.[demo,dev]'
+	@{ echo "# Exact versions that the project is tested with. Written by 'make lock': change pyproject.toml, not this file."; \
+	   $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/+.*//' | grep -viE '^(nvidia|cuda|triton)[-=]' | LC_ALL=C sort -f; } > requirements.lock.part
+	@mv requirements.lock.part requirements.lock
+	@echo "Wrote requirements.lock: $$(grep -c == requirements.lock) packages."
