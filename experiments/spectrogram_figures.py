@@ -1,0 +1,133 @@
+"""Spectrograms beside each other, for the eye: narrowband, enhanced, target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
+
+from runtime.audio import Waveform
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WINDOW_SECONDS = 0.025
+HOP_FRACTION = 4
+RANGE_DB = 80.0
+COLUMNS = 800  # more frames than pixels only cost time
+COLOUR_MAP = "magma"
+
+
+def spectrogram_db(waveform: Waveform, sample_rate: int) -> NDArray[np.float32]:
+    """Power spectrogram in dB, for drawing.
+
+    Args:
+        waveform: ``(samples,)``, of any length.
+        sample_rate: in Hz.
+
+    Returns:
+        ``(bins, frames)``, 0 to Nyquist, 0 dB is a full-scale sine.
+    """
+    window = round(sample_rate * WINDOW_SECONDS)
+    size = 1 << (window - 1).bit_length()
+    hop = max(window // HOP_FRACTION, len(waveform) // COLUMNS, 1)
+    # scipy refuses signals shorter than half a window
+    padded = np.pad(waveform, (0, max(0, window - len(waveform))))
+    transform = ShortTimeFFT(hann(window, sym=False), hop, sample_rate, mfft=size, scale_to="magnitude")
+    amplitude = 2 * np.abs(transform.stft(padded))
+    return np.asarray(20 * np.log10(np.maximum(amplitude, 1e-7)), dtype=np.float32)
+
+
+def spectrogram_row(
+    waveforms: Mapping[str, Waveform],
+    sample_rate: int,
+    title: str = "",
+    cutoff_hz: float | None = None,
+    panel_inches: tuple[float, float] = (3.3, 2.6),
+) -> Figure:
+    """Draw waveforms side by side on one dB scale and one linear frequency axis from 0 to Nyquist.
+
+    Args:
+        waveforms: label to ``(samples,)``; the loudest of all sets the top of the scale.
+        sample_rate: in Hz, the same for all.
+        title: above the row.
+        cutoff_hz: a thin line where the narrowband's own content ends; None for no line.
+        panel_inches: width and height of one spectrogram.
+
+    Returns:
+        A figure of its own, unknown to pyplot, so nothing has to be closed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width, height = panel_inches
+    figure = Figure(figsize=(width * len(waveforms) + 0.8, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
+    spectrograms = {label: spectrogram_db(waveform, sample_rate) for label, waveform in waveforms.items()}
+    top = max(float(spectrogram.max()) for spectrogram in spectrograms.values())
+    for panel, (label, spectrogram) in zip(panels, spectrograms.items(), strict=True):
+        seconds = len(waveforms[label]) / sample_rate
+        image = panel.imshow(
+            spectrogram,
+            origin="lower",
+            aspect="auto",
+            extent=(0.0, max(seconds, 1 / sample_rate), 0.0, sample_rate / 2000),
+            vmin=top - RANGE_DB,
+            vmax=top,
+            cmap=COLOUR_MAP,
+            interpolation="antialiased",
+        )
+        if cutoff_hz is not None:
+            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
+        panel.set_title(label, fontsize=12, fontweight="bold")
+        panel.set_xlabel("s", fontsize=9, labelpad=1)
+        panel.tick_params(labelsize=9)
+    panels[0].set_ylabel("kHz", fontsize=9)
+    figure.colorbar(image, ax=list(panels), pad=0.01, aspect=30).set_label("dB", fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def spectrogram_picture(
+    waveform: Waveform, sample_rate: int, top_db: float, inches: tuple[float, float] = (4.0, 2.0)
+) -> Figure:
+    """Draw one spectrogram edge to edge, without axes, for a page that writes its own.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        top_db: the brightest level; the darkest is 80 dB below it.
+        inches: width and height, at 100 dots an inch.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.imshow(
+        spectrogram_db(waveform, sample_rate),
+        origin="lower",
+        aspect="auto",
+        vmin=top_db - RANGE_DB,
+        vmax=top_db,
+        cmap=COLOUR_MAP,
+        interpolation="antialiased",
+    )
+    return figure
+
+
+def figure_array(figure: Figure) -> NDArray[np.uint8]:
+    """Render a figure into pixels ``(height, width, 3)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
