@@ -14,9 +14,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# pip says what it fetches and nothing else: a newcomer sees that something happens, not two hundred lines.
+# Of pip's words only the large downloads are shown: a newcomer sees that something happens, not three hundred lines.
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
-ONLY_PROGRESS := { grep --line-buffered -oE '^ *(Downloading|Installing collected).{0,80}' || true; }
+ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
+  /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
 .PHONY: help venv demo test lint ui lock
 
@@ -40,7 +41,8 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui
 
-# The stamp is removed first and written last, so an interrupted installation is taken up again by the next make.
+# The stamp is removed first and written last, so an interrupted installation is taken up again by the next make;
+# pip writes a package's RECORD last, so a package without one is half there and must not pass for installed.
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) > /dev/null || \
 	  { echo "Expected Python 3.11 or newer as '$(PYTHON)', found none. Install it or name it: make PYTHON=python3.12" >&2; exit 1; }
@@ -52,6 +54,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  $(PYTHON) -m venv --clear $(VENV); \
 	else \
 	  echo "Bringing $(VENV) up to date with requirements.lock ..."; \
+	  for package in $(VENV)/lib/python*/site-packages/*.dist-info; do \
+	    test -e "$$package/RECORD" || rm -rf "$$package"; done; \
 	fi
 ifdef TORCH_INDEX_URL
 	@echo "Installing $(TORCH_PIN) from TORCH_INDEX_URL ..."
