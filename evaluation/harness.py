@@ -1,0 +1,283 @@
+"""Scores (utterance, estimate) pairs of any system; a failed score is NaN with its reason, never dropped."""
+
+import inspect
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from evaluation import fingerprints, perceptual, spectral, waveform
+from evaluation.contracts import Utterance
+from evaluation.stft import NotApplicable, Spectrograms
+from runtime.audio import Waveform
+from runtime.errors import OvertoneError
+
+IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "clean")
+STATE_COLUMNS = ("failures", "not_applicable")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of a score table.
+
+    Attributes:
+        key: the column's name.
+        higher_is_better: the better direction.
+        description: what it tells, in a line, with its unit.
+        function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
+            ``cutoff_hz``, ``band_hz``, ``block_samples`` and ``spectrograms`` that its signature names.
+    """
+
+    key: str
+    higher_is_better: bool
+    description: str
+    function: Callable[..., float]
+    arguments: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", frozenset(inspect.signature(self.function).parameters))
+
+    def __call__(self, **available: object) -> float:
+        """Score one pair from whatever of ``available`` the function asks for."""
+        return self.function(**{name: available[name] for name in self.arguments})
+
+
+MEASURES: dict[str, Measure] = {
+    measure.key: measure
+    for measure in (
+        Measure(
+            "extended_ber",
+            False,
+            "bits that differ in a fingerprint of the missing band; chance is 0.5",
+            fingerprints.extended_bit_error_rate,
+        ),
+        Measure("lsd", False, "log-spectral distance, 1 is 10 dB", spectral.log_spectral_distance),
+        Measure(
+            "lsd_lf",
+            False,
+            "log-spectral distance below the cutoff",
+            spectral.log_spectral_distance_low_frequencies,
+        ),
+        Measure(
+            "lsd_hf",
+            False,
+            "log-spectral distance above the cutoff",
+            spectral.log_spectral_distance_high_frequencies,
+        ),
+        Measure(
+            "lsd_hf_band",
+            False,
+            "log-spectral distance from the cutoff to the end of the target's own band",
+            spectral.log_spectral_distance_missing_band,
+        ),
+        Measure(
+            "lsd_low",
+            False,
+            "log-spectral distance up to 0.9 cutoff: harm to what was already there",
+            spectral.log_spectral_distance_retained_band,
+        ),
+        Measure(
+            "content_ber",
+            False,
+            "bits that differ in the fingerprint of 300 to 2000 Hz: are the words intact",
+            fingerprints.content_bit_error_rate,
+        ),
+        Measure(
+            "seed_ber",
+            False,
+            "the original project's fingerprint; it can prefer doing nothing",
+            fingerprints.seed_bit_error_rate,
+        ),
+        Measure(
+            "tonality",
+            False,
+            "difference of spectral flatness in voiced frames of the missing band, dB",
+            spectral.tonality,
+        ),
+        Measure(
+            "excess_above_band",
+            False,
+            "energy above the target's own band against the last 1 kHz below its end, dB",
+            spectral.excess_above_band,
+        ),
+        Measure(
+            "hallucination",
+            False,
+            "energy in the missing band where the target has none, dB below its loudest",
+            spectral.hallucination,
+        ),
+        Measure("seam", False, "break of the waveform at block borders, dB above the target's", waveform.seam),
+        Measure("si_sdr", True, "scale-invariant signal-to-distortion ratio, dB", waveform.scale_invariant_sdr),
+        Measure("snr", True, "signal-to-noise ratio, dB", waveform.snr),
+        Measure("visqol", True, "ViSQOL mean opinion score, 1 to 5", perceptual.visqol),
+    )
+}
+
+
+def score_pair(
+    utterance: Utterance,
+    estimate: ArrayLike,
+    measures: Sequence[str] | None = None,
+    block_samples: int | None = None,
+) -> Row:
+    """Score one estimate.
+
+    Args:
+        utterance: what the system was given, and the target.
+        estimate: ``(samples,)``, as long as the target.
+        measures: keys of `MEASURES`; None for all.
+        block_samples: the system's block length in samples; None where it has no block borders.
+
+    Returns:
+        The utterance's own columns, a number per measure, ``failures`` ("key: reason; ...", "" when none) and
+        ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN.
+
+    Raises:
+        OvertoneError: an unknown measure is named.
+    """
+    keys = check_measures(measures)
+    row: Row = {name: getattr(utterance, name) for name in IDENTITY_COLUMNS}
+    row["cutoff_hz"] = np.nan if utterance.cutoff_hz is None else float(utterance.cutoff_hz)
+    fault = _estimate_fault(utterance, np.asarray(estimate))
+    if fault is not None:
+        return row | dict.fromkeys(keys, np.nan) | _states({key: fault for key in keys}, [])
+    return row | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
+
+
+def check_measures(measures: Sequence[str] | None) -> list[str]:
+    """Return the keys in order, all of them for None.
+
+    Raises:
+        OvertoneError: a key is unknown.
+    """
+    keys = list(MEASURES) if measures is None else list(measures)
+    unknown = [key for key in keys if key not in MEASURES]
+    if unknown:
+        raise OvertoneError(f"Unknown measure {', '.join(unknown)}. Known: {', '.join(MEASURES)}.")
+    return keys
+
+
+def _estimate_fault(utterance: Utterance, estimate: np.ndarray) -> str | None:
+    if estimate.shape != utterance.wideband.shape:
+        return f"estimate has shape {estimate.shape}, expected {utterance.wideband.shape}"
+    if not np.isfinite(estimate).all():
+        return "estimate holds NaN or infinite samples"
+    return None
+
+
+def _scores(utterance: Utterance, estimate: Waveform, keys: list[str], block_samples: int | None) -> Row:
+    available = {
+        "preds": estimate,
+        "target": utterance.wideband,
+        "sample_rate": utterance.sample_rate,
+        "cutoff_hz": utterance.cutoff_hz,
+        "band_hz": utterance.band_hz,
+        "block_samples": block_samples,
+        "spectrograms": Spectrograms(),
+    }
+    scores: Row = {}
+    failures: dict[str, str] = {}
+    not_applicable: list[str] = []
+    for key in keys:
+        scores[key] = np.nan
+        try:
+            value = MEASURES[key](**available)
+        except NotApplicable:
+            not_applicable.append(key)
+        except Exception as error:  # a measure's own failure must cost its score only, not the whole table
+            failures[key] = f"{type(error).__name__}: {error}"
+        else:
+            if np.isfinite(value):
+                scores[key] = value
+            else:
+                failures[key] = f"gave {value}"
+    return scores | _states(failures, not_applicable)
+
+
+def _states(failures: dict[str, str], not_applicable: list[str]) -> Row:
+    reasons = (f"{key}: {' '.join(reason.replace(';', ',').split())}" for key, reason in failures.items())
+    return {"failures": "; ".join(reasons), "not_applicable": ",".join(not_applicable)}
+
+
+def score_pairs(
+    pairs: Iterable[tuple[Utterance, ArrayLike]],
+    system: str,
+    measures: Sequence[str] | None = None,
+    block_samples: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Score the estimates of one system.
+
+    Args:
+        pairs: utterances with their estimates; consumed as they are scored, so that memory does not grow
+            with their number.
+        system: name for the column ``system``.
+        measures: keys of `MEASURES`; None for all.
+        block_samples: the system's block length in samples; None where it has no block borders.
+        workers: processes to score in; with more than 1 the calling script needs the usual
+            ``if __name__ == "__main__"`` guard, since they are spawned.
+        progress: called with the number of pairs scored so far.
+
+    Returns:
+        One row per pair, in their order: ``system``, the columns of `score_pair`.
+
+    Raises:
+        OvertoneError: an unknown measure is named, or the system killed a scoring process.
+    """
+    keys = check_measures(measures)
+    rows: list[Row] = []
+    scored = _score_in_turn if workers <= 1 else _score_in_pool
+    for row in scored(pairs, keys, block_samples, workers):
+        rows.append({"system": system} | row)
+        if progress is not None:
+            progress(len(rows))
+    return pd.DataFrame(rows, columns=["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS])
+
+
+def _score_in_turn(
+    pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None, workers: int
+) -> Iterator[Row]:
+    for utterance, estimate in pairs:
+        yield score_pair(utterance, estimate, keys, block_samples)
+
+
+def _score_in_pool(
+    pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None, workers: int
+) -> Iterator[Row]:
+    pending: deque[Future[Row]] = deque()
+    with _pool(workers) as pool:
+        try:
+            for utterance, estimate in pairs:
+                pending.append(pool.submit(score_pair, utterance, estimate, keys, block_samples))
+                if len(pending) >= 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise OvertoneError(
+                "A scoring process was killed, probably for lack of memory. Use fewer workers."
+            ) from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned, because a forked child of a process that has used threads (torch, BLAS) may hang.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_use_one_thread)
+
+
+def _use_one_thread() -> None:
+    """Keep a worker to one core; read by numba when ViSQOL is first imported."""
+    os.environ["NUMBA_NUM_THREADS"] = "1"

@@ -1,0 +1,230 @@
+"""Means over speakers of speaker means; bootstrap intervals that resample speakers, then utterances.
+
+Scores of one speaker are alike, so a bootstrap over utterances would give intervals that are far too narrow.
+A failed score makes its mean NaN instead of vanishing from it; a score that does not apply is left out.
+"""
+
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over speakers with its bootstrap interval; the bounds of a single value are NaN."""
+
+    mean: float
+    low: float
+    high: float
+    speakers: int
+    utterances: int
+
+
+class PairedDifference(Interval):
+    """Mean of one system's scores minus another's on the same utterances, with its interval."""
+
+    @property
+    def includes_zero(self) -> bool:
+        """Whether the two systems cannot be told apart; so too where there is no interval."""
+        return not (self.low > 0.0 or self.high < 0.0)
+
+
+def applicable(scores: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows in which the measure ``key`` has a meaning; failed scores (NaN) stay among them."""
+    if "not_applicable" not in scores:
+        return scores
+    listed = ("," + scores["not_applicable"].fillna("").astype(str) + ",").str.contains(f",{key},", regex=False)
+    return scores[~listed]
+
+
+def speaker_mean(frame: pd.DataFrame, key: str) -> float:
+    """Mean over conditions of the mean over speakers of speaker means.
+
+    Args:
+        frame: rows of one system of a score table; without a column ``condition`` all count as one.
+        key: the measure.
+
+    Returns:
+        NaN where a score failed, or none applies.
+    """
+    rows = applicable(frame, key)
+    if rows.empty or rows[key].isna().any():
+        return float("nan")
+    conditions = ["condition"] if "condition" in rows else []
+    by_speaker = rows.groupby([*conditions, "speaker"], sort=True, observed=True)[key].mean()
+    if conditions:
+        return float(by_speaker.groupby(level="condition", observed=True).mean().mean())
+    return float(by_speaker.mean())
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    speakers: Sequence[str],
+    *,
+    conditions: Sequence[str] | None = None,
+    files: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of the mean over conditions of the mean over speakers of speaker means.
+
+    Hierarchical bootstrap (Davison and Hinkley 1997, section 3.8): each resample draws speakers with
+    replacement, then for each drawn speaker as many of its utterances with replacement; an utterance brings
+    its scores under all conditions along, since they belong together. With very few speakers the interval is
+    optimistic, as any is.
+
+    Args:
+        values: ``(rows,)``.
+        speakers: whom each row belongs to ``(rows,)``.
+        conditions: each row's condition ``(rows,)``; None for one.
+        files: each row's utterance ``(rows,)``; None for an utterance per row.
+        resamples: how many.
+        confidence: share of the resamples inside the interval.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        All NaN where a value is NaN or there is none.
+
+    Raises:
+        ValueError: the arguments' lengths differ.
+    """
+    table = pd.DataFrame({"value": np.asarray(values, dtype=np.float64)})
+    table["speaker"] = pd.Series(list(speakers), dtype=object)
+    table["condition"] = "" if conditions is None else pd.Series(list(conditions), dtype=object)
+    table["file"] = table.index.astype(str) if files is None else pd.Series(list(files), dtype=object)
+    for name, given in (("speakers", speakers), ("conditions", conditions), ("files", files)):
+        if given is not None and len(given) != len(table):
+            raise ValueError(f"expected {len(table)} {name}, one per value, received {len(given)}")
+    per_speaker = [_utterance_matrix(group, table) for _, group in table.groupby("speaker", sort=True)]
+    utterances = sum(len(matrix) for matrix in per_speaker)
+    if not len(table) or table["value"].isna().any():
+        return Interval(float("nan"), float("nan"), float("nan"), len(per_speaker), utterances)
+    mean = speaker_mean(table, "value")
+    if utterances < 2:
+        return Interval(mean, float("nan"), float("nan"), len(per_speaker), utterances)
+    means = _resampled_means(per_speaker, resamples, np.random.default_rng(seed))
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return Interval(mean, float(low), float(high), len(per_speaker), utterances)
+
+
+def _utterance_matrix(group: pd.DataFrame, table: pd.DataFrame) -> Array:
+    """One speaker's scores ``(utterances, conditions)``, NaN where an utterance lacks a condition."""
+    matrix = group.pivot_table(index="file", columns="condition", values="value", aggfunc="mean", dropna=False)
+    return matrix.reindex(columns=sorted(table["condition"].unique())).to_numpy(dtype=np.float64)
+
+
+def _resampled_means(per_speaker: list[Array], resamples: int, generator: np.random.Generator) -> Array:
+    """The statistic in each resample ``(resamples,)``."""
+    tables = np.stack([_speaker_means(matrix, resamples, generator) for matrix in per_speaker])
+    speakers = len(per_speaker)
+    drawn = generator.integers(speakers, size=(resamples, speakers))
+    # A speaker drawn twice in one resample must bring different draws of its utterances: take another column.
+    column = (np.arange(resamples)[:, None] + generator.integers(resamples, size=(1, speakers))) % resamples
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a resample may lack a condition, or all of them
+        means = np.nanmean(np.nanmean(tables[drawn, column], axis=1), axis=1)
+    return means[np.isfinite(means)]
+
+
+def _speaker_means(matrix: Array, resamples: int, generator: np.random.Generator) -> Array:
+    """A speaker's mean per condition over resampled utterances ``(resamples, conditions)``."""
+    utterances = len(matrix)
+    weights = generator.multinomial(utterances, np.full(utterances, 1.0 / utterances), size=resamples)
+    counts = weights @ np.isfinite(matrix)
+    sums = weights @ np.nan_to_num(matrix)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def paired_difference(
+    scores: pd.DataFrame,
+    system: str,
+    other: str,
+    key: str,
+    conditions: Sequence[str] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedDifference:
+    """Mean of ``system`` minus ``other`` in ``key``, paired by file and condition.
+
+    Rows of several training seeds are averaged per utterance first. Pairs in which the measure does not
+    apply to either are left out; a failed score in any pair makes the difference NaN.
+
+    Args:
+        scores: a score table.
+        system: the one.
+        other: the other.
+        key: the measure.
+        conditions: which conditions count; None for all.
+        resamples: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+
+    Raises:
+        KeyError: a system has no row.
+    """
+    rows = scores if conditions is None else scores[scores["condition"].isin(list(conditions))]
+    one, two = (_per_utterance(rows, name, key) for name in (system, other))
+    pairs = one.join(two, how="inner", lsuffix="_one", rsuffix="_two").reset_index()
+    interval = bootstrap_interval(
+        pairs[f"{key}_one"] - pairs[f"{key}_two"],
+        pairs["speaker"].tolist(),
+        conditions=pairs["condition"].tolist(),
+        files=pairs["file"].tolist(),
+        resamples=resamples,
+        seed=seed,
+    )
+    return PairedDifference(interval.mean, interval.low, interval.high, interval.speakers, interval.utterances)
+
+
+def _per_utterance(scores: pd.DataFrame, system: str, key: str) -> pd.DataFrame:
+    """Mean over training seeds by speaker, file and condition; one failed seed fails the utterance."""
+    rows = scores[scores["system"] == system]
+    if rows.empty:
+        raise KeyError(f"no rows of system {system!r} among {sorted(scores['system'].unique())}")
+    groups = applicable(rows, key).groupby(["speaker", "file", "condition"], sort=True, observed=True)
+    return groups[[key]].mean(skipna=False)
+
+
+def summary(scores: pd.DataFrame, keys: Sequence[str], *, resamples: int = RESAMPLES) -> pd.DataFrame:
+    """Mean over speakers with its 95 % interval per system, condition and measure.
+
+    Args:
+        scores: a score table.
+        keys: the measures.
+        resamples: as in `bootstrap_interval`.
+
+    Returns:
+        Columns ``system, condition, key, mean, low, high, speakers, utterances``; a measure that applies to
+        no utterance of a group has a row of NaN with 0 utterances.
+    """
+    rows = [
+        {"system": system, "condition": condition, "key": key}
+        | vars(_group_interval(group, str(system), key, resamples))
+        for (system, condition), group in scores.groupby(["system", "condition"], sort=False, observed=True)
+        for key in keys
+    ]
+    columns = ["system", "condition", "key", "mean", "low", "high", "speakers", "utterances"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _group_interval(group: pd.DataFrame, system: str, key: str, resamples: int) -> Interval:
+    rows = _per_utterance(group, system, key).reset_index()
+    return bootstrap_interval(
+        rows[key],
+        rows["speaker"].tolist(),
+        files=rows["file"].tolist(),
+        resamples=resamples,
+        seed=zlib.crc32(key.encode()),
+    )

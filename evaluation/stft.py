@@ -1,0 +1,79 @@
+"""Short-time power spectra, computed once per waveform and shared by the measures."""
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+Power = NDArray[np.float32]
+
+FRAMES_PER_BLOCK = 512  # bounds the memory of long files: at most 512 frames are complex double at once
+
+
+class NotApplicable(Exception):
+    """The measure has no meaning for this utterance: a state of its own, neither a failure nor a score."""
+
+
+def check_pair(preds: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both waveforms ``(samples,)`` as double.
+
+    Raises:
+        ValueError: not one-dimensional, empty, or of different lengths.
+    """
+    pair = np.asarray(preds, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    shapes = pair[0].shape, pair[1].shape
+    if shapes[0] != shapes[1] or len(shapes[1]) != 1 or shapes[1][0] == 0:
+        raise ValueError(f"expected preds and target of one shape (samples,), received {shapes[0]}, {shapes[1]}")
+    return pair
+
+
+def periodic_hann(length: int) -> NDArray[np.float64]:
+    """Periodic Hann window ``(length,)``, as ``torch.hann_window`` gives it."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+
+
+def power_spectrogram(waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool) -> Power:
+    """Power of the short-time Fourier transform with a periodic Hann window.
+
+    Args:
+        waveform: ``(samples,)``.
+        n_fft: frame and window length in samples.
+        hop_length: samples from one frame to the next.
+        centred: pad half a frame by reflection at both ends, as librosa and torch do with ``center=True``;
+            otherwise frames lie wholly inside the waveform, which is zero-padded to one frame if shorter.
+
+    Returns:
+        ``(bins, frames)`` with ``n_fft // 2 + 1`` bins.
+    """
+    samples = np.asarray(waveform, dtype=np.float64)
+    if centred:
+        samples = np.pad(samples, n_fft // 2, mode="reflect")
+    elif len(samples) < n_fft:
+        samples = np.pad(samples, (0, n_fft - len(samples)))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop_length]
+    window = periodic_hann(n_fft)
+    power = np.empty((len(frames), n_fft // 2 + 1), dtype=np.float32)
+    for start in range(0, len(frames), FRAMES_PER_BLOCK):
+        spectrum = scipy.fft.rfft(frames[start : start + FRAMES_PER_BLOCK] * window, axis=1)
+        power[start : start + FRAMES_PER_BLOCK] = spectrum.real**2 + spectrum.imag**2
+    return power.T
+
+
+class Spectrograms:
+    """Remembers the power spectrograms of the waveforms that it is asked for; one object per utterance."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, bool], tuple[ArrayLike, Power]] = {}
+
+    def power(self, waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool) -> Power:
+        """As `power_spectrogram`, computed once per waveform object."""
+        # The waveform is kept beside its power, so that its id is not given to another object.
+        key = (id(waveform), n_fft, hop_length, centred)
+        if key not in self._known:
+            power = power_spectrogram(waveform, n_fft, hop_length, centred=centred)
+            self._known[key] = (waveform, power)
+        return self._known[key][1]
+
+
+def bin_frequencies(n_fft: int, sample_rate: int) -> NDArray[np.float64]:
+    """Centre frequency of each bin in Hz ``(n_fft // 2 + 1,)``."""
+    return np.arange(n_fft // 2 + 1, dtype=np.float64) * (sample_rate / n_fft)
