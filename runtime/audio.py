@@ -33,13 +33,9 @@ def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[Wavefor
         AudioError: the file is missing, is not audio, holds no samples, or holds NaN or infinite ones.
     """
     try:
-        samples, sample_rate = soundfile.read(
-            path, start=start, frames=frames, dtype="float32", always_2d=True
-        )
+        samples, sample_rate = soundfile.read(path, start=start, frames=frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(
-            f"{path}: not readable as audio ({error}). Expected a file that libsndfile reads."
-        ) from None
+        raise AudioError(f"{path}: not readable as audio ({error}). Expected a file that libsndfile reads.") from None
     if samples.shape[0] == 0:
         raise AudioError(f"{path}: holds no samples. Remove it or replace it.")
     if not np.isfinite(samples).all():

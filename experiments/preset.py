@@ -1,0 +1,113 @@
+"""Presets: everything that decides a comparison, in one YAML file, resolved to plain values."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.selection import WinnerRule
+from runtime.errors import OvertoneError
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How pairs are made; see :class:`datamodules.speech_pairs.SpeechPairsDataModule` for each value."""
+
+    train_conditions: dict[str, Any]
+    test_conditions: dict[str, Any]
+    crop_seconds: float = 1.0
+    batch_size: int = 16
+    joined_seconds: float = 3.0
+    gap_seconds: float = 0.3
+    val_utterances_per_speaker: int = 4
+    test_utterances_per_speaker: int = 4
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every architecture may spend.
+
+    Attributes:
+        examples: training examples seen.
+        epochs: equal parts of the budget; checkpoint, validation and spectrogram row after each.
+        safety_seconds: a training that takes longer stops and is marked ``over_budget``.
+        threads: processor threads of a training, None for all.
+    """
+
+    examples: int
+    epochs: int
+    safety_seconds: float = 86400.0
+    threads: int | None = None
+
+    @property
+    def examples_per_epoch(self) -> int:
+        """Examples in each epoch."""
+        return self.examples // self.epochs
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One declared comparison."""
+
+    name: str
+    sample_rate: int
+    data: DataSettings
+    budget: Budget
+    models: dict[str, dict[str, Any]]
+    corpus: str | None = None
+    seeds: int = 1
+    winner: WinnerRule = field(default_factory=WinnerRule)
+
+    def training_configuration(self, model: str, seed: int) -> dict[str, Any]:
+        """Return the plain values that decide one training.
+
+        Raises:
+            OvertoneError: the preset does not list the model.
+        """
+        if model not in self.models:
+            raise OvertoneError(f"Preset {self.name} has no model {model!r}. It has: {', '.join(self.models)}.")
+        data = asdict(self.data)
+        del data["num_workers"]  # the pairs are the same for any number
+        budget = asdict(self.budget)
+        return {
+            "model": model,
+            "seed": seed,
+            "sample_rate": self.sample_rate,
+            "data": data,
+            "budget": budget,
+            "settings": self.models[model],
+        }
+
+
+def load_preset(name: str) -> Preset:
+    """Return a preset by its name or by the path of a YAML file.
+
+    Raises:
+        OvertoneError: there is none, or it has a missing, unknown or ill-typed value.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+        raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.")
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Preset, None)
+    try:
+        parsed = parser.parse_object(yaml.safe_load(path.read_text()))
+    except (ArgumentError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise OvertoneError(f"{path}: {' '.join(str(error).split())}") from None
+    values = parser.instantiate_classes(parsed).as_dict()
+    return Preset(**{key: value for key, value in values.items() if key in Preset.__dataclass_fields__})
+
+
+def digest(*parts: object) -> str:
+    """Return a short digest of plain values; the same on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

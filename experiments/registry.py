@@ -1,0 +1,55 @@
+"""Names of architectures: the one place to enter a new one."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import OvertoneError
+
+if TYPE_CHECKING:
+    from models.base import SpeechModule
+
+MODELS = {
+    "dnn_fft": "models.dnn_fft:DnnFftModule",
+    "dnn_fft_seed": "models.dnn_fft_seed:DnnFftSeedModule",
+    "wavegan": "models.wavegan:WaveganModule",
+    "wavegan_seed": "models.wavegan_seed:WaveganSeedModule",
+    "spectrogram_autoencoder": "models.spectrogram_autoencoder:SpectrogramAutoencoderModule",
+    "spectrogram_autoencoder_seed": "models.spectrogram_autoencoder_seed:SpectrogramAutoencoderSeedModule",
+}
+
+
+def model_class(name: str) -> type["SpeechModule"]:
+    """Return the LightningModule registered under a name; torch is imported only now.
+
+    Raises:
+        OvertoneError: no such name.
+    """
+    if name not in MODELS:
+        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.")
+    module, _, attribute = MODELS[name].partition(":")
+    loaded: type[SpeechModule] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "SpeechModule":
+    """Return a new module from plain hyper-parameters.
+
+    Raises:
+        OvertoneError: no such name, or a hyper-parameter that the architecture does not have.
+    """
+    cls = model_class(name)
+    known = cls.settings_class.__dataclass_fields__
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise OvertoneError(f"{name} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
+    # YAML and checkpoints know lists only.
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return cls(sample_rate, cls.settings_class(**plain))
+
+
+def load_model(checkpoint: dict[str, Any]) -> "SpeechModule":
+    """Return the module that :func:`models.base.read_weights` read, in evaluation mode."""
+    description = checkpoint["overtone"]
+    module = build_model(description["model"], description["sample_rate"], description["settings"])
+    module.network.load_state_dict(checkpoint["network"])
+    return module.eval()

@@ -1,0 +1,164 @@
+"""What all architectures share: the enhance contract, the optimiser, validation, and the checkpoint's form."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from models.losses import MultiResolutionSpectralLoss
+from models.streaming import StreamingNetwork
+from runtime.errors import OvertoneError
+from runtime.files import written_whole
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyper-parameters that every architecture has; each architecture adds its own.
+
+    Attributes:
+        learning_rate: peak of the one-cycle schedule (Smith & Topin 2018) over the declared budget.
+        gradient_clip: largest norm of a gradient step.
+    """
+
+    learning_rate: float = 2e-3
+    gradient_clip: float = 1.0
+
+
+class SpeechModule(lightning.LightningModule):
+    """Base of the LightningModules: a plain network, its losses, its optimisers.
+
+    Attributes:
+        name: the registry's name of the architecture.
+        settings_class: the architecture's hyper-parameters, plain values only.
+        latency_samples: how late a stream's output is, None for an architecture that needs the whole file.
+        block_samples: distance of block borders that may be heard, None where there are none.
+    """
+
+    name: ClassVar[str]
+    settings_class: ClassVar[type[Settings]] = Settings
+    latency_samples: int | None
+    block_samples: int | None = None
+    network: nn.Module
+
+    def __init__(self, sample_rate: int, settings: Settings) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.settings = settings
+        self.spectral_loss = MultiResolutionSpectralLoss(sample_rate)
+
+    def enhance(self, narrowband: Tensor) -> Tensor:
+        """Return the wideband estimate of ``(batch, samples)`` float32, same shape, any length from 1."""
+        return self.network(narrowband)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the training loss of a batch; architectures with a loss of their own override it."""
+        estimate = self.enhance(batch["narrowband"])
+        return self.reconstruction_loss(estimate, batch)
+
+    def reconstruction_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
+        """Return the multi-resolution spectral loss plus a small waveform term that keeps the low band's phase."""
+        wideband = batch["wideband"]
+        waveform = (estimate - wideband).abs().mean() / (wideband.abs().mean() + 1e-4)
+        return self.spectral_loss(preds=estimate, target=wideband, band_hz=batch["band_hz"]) + 0.1 * waveform
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
+        """Take one step on a batch."""
+        loss = self.loss(batch)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Log the spectral loss that all architectures are compared by while they train."""
+        estimate = self.enhance(batch["narrowband"])
+        loss = self.spectral_loss(preds=estimate, target=batch["wideband"], band_hz=batch["band_hz"])
+        self.log("val/loss", loss, batch_size=len(estimate))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW under a one-cycle schedule that ends with the budget."""
+        optimiser, schedule = self.optimiser_with_schedule(self.network, self.settings.learning_rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimiser_with_schedule(
+        self, network: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.99)
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """Return AdamW and its one-cycle schedule over all the batches that the trainer will see."""
+        optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=betas, weight_decay=1e-4)
+        steps = max(int(self.trainer.estimated_stepping_batches), 2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, learning_rate, total_steps=steps, pct_start=0.15, cycle_momentum=False
+        )
+        return optimiser, schedule
+
+    def optimiser_pair(self) -> tuple[LightningOptimizer, LightningOptimizer]:
+        """Return the optimisers of generator and critic, for manual optimisation."""
+        optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
+        return optimisers[0], optimisers[1]
+
+    def manual_step(self, optimiser: LightningOptimizer, loss: Tensor) -> None:
+        """Take one step of a manual optimisation."""
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        self.configure_gradient_clipping(optimiser.optimizer)
+        optimiser.step()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the architecture's own norm."""
+        self.clip_gradients(optimizer, self.settings.gradient_clip, gradient_clip_algorithm="norm")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the module: the registry's name and plain hyper-parameters."""
+        checkpoint["overtone"] = self.description()
+
+    def description(self) -> dict[str, Any]:
+        """Return name, sample rate and hyper-parameters as plain values."""
+        return {"model": self.name, "sample_rate": self.sample_rate, "settings": asdict(self.settings)}
+
+    def save_weights(self, path: Path) -> None:
+        """Write the enhancing part alone: description and weights, no class, no optimiser."""
+        with written_whole(path) as temporary:
+            torch.save({"overtone": self.description(), "network": self.network.state_dict()}, temporary)
+
+
+class StreamingModule(SpeechModule):
+    """A module whose network streams."""
+
+    network: StreamingNetwork
+
+    def __init__(self, sample_rate: int, settings: Settings, network: StreamingNetwork) -> None:
+        super().__init__(sample_rate, settings)
+        self.network = network
+        self.latency_samples = network.latency_samples
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Read what :meth:`SpeechModule.save_weights` wrote, or the same part of a training checkpoint.
+
+    Raises:
+        OvertoneError: the file is missing, is no checkpoint, or is one of another program.
+    """
+    if not path.is_file():
+        raise OvertoneError(f"{path}: no such checkpoint. Train first, or name the file that `overtone train` printed.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise OvertoneError(f"{path}: not readable as a checkpoint ({type(error).__name__}).") from None
+    if not isinstance(checkpoint, dict) or "overtone" not in checkpoint:
+        raise OvertoneError(f"{path}: not an Overtone checkpoint: it names no registered model.")
+    if "network" not in checkpoint:
+        weights = checkpoint["state_dict"].items()
+        network = {key.removeprefix("network."): value for key, value in weights if key.startswith("network.")}
+        checkpoint = {"overtone": checkpoint["overtone"], "network": network}
+    return checkpoint

@@ -1,0 +1,59 @@
+"""The original's autoencoder: amplitude slices, each layer a third, the difference added to the input, Griffin-Lim."""
+
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from models.base import Batch, Settings, SpeechModule
+from models.whole_file import WholeFileSpectrogram
+
+REDUCTION = 3
+
+
+@dataclass(frozen=True)
+class SpectrogramAutoencoderSeedSettings(Settings):
+    """Hyper-parameters of :class:`SpectrogramAutoencoderSeedModule`.
+
+    Attributes:
+        n_fft: window in samples.
+    """
+
+    n_fft: int = 2048
+
+
+class SliceAutoencoder(nn.Module):
+    """Three encoder and three decoder layers over one slice ``(..., bins)``; the output is added to the input."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        widths = [bins]
+        for _ in range(3):
+            widths.append(-(-widths[-1] // REDUCTION))
+        widths += widths[-2::-1]
+        layers: list[nn.Module] = []
+        for width, next_width in itertools.pairwise(widths):
+            layers += [nn.Linear(width, next_width), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, amplitudes: Tensor) -> Tensor:
+        """Add the predicted difference."""
+        return amplitudes + self.layers(amplitudes)
+
+
+class SpectrogramAutoencoderSeedModule(SpeechModule):
+    """Training of the original's autoencoder."""
+
+    name: ClassVar[str] = "spectrogram_autoencoder_seed"
+    settings_class: ClassVar[type[Settings]] = SpectrogramAutoencoderSeedSettings
+    network: WholeFileSpectrogram
+
+    def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSeedSettings) -> None:
+        super().__init__(sample_rate, settings)
+        self.latency_samples = None
+        self.network = WholeFileSpectrogram(SliceAutoencoder(settings.n_fft // 2 + 1), settings.n_fft)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean squared error of amplitudes, as the original minimised."""
+        return self.network.amplitude_error(batch, self.sample_rate)
