@@ -1,7 +1,8 @@
 """Speak sentences with espeak-ng in a process of its own: a job as JSON on stdin, samples on stdout.
 
-espeak-ng carries state (its random generator, the previous clause) from one sentence to the next, so only a fresh
-process that speaks the same sentences in the same order gives the same bytes. `datamodules.demo_corpus` therefore
+espeak-ng seeds its breath noise with the time of day, and carries state (random generators, the previous clause) from
+one sentence to the next. So only a seeded, fresh process that speaks the same sentences in the same order gives the
+same bytes. `datamodules.demo_corpus` therefore
 runs this file by its path, once per voice; it needs nothing but the standard library.
 
 Input: ``{"library", "data", "voice", "words_per_minute", "pitch", "pitch_range", "sentences"}``.
@@ -18,6 +19,7 @@ _INITIALIZE_DONT_EXIT = 0x8000
 _CHARACTERS_UTF8 = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 _OK = 0
+_SEED = 1
 
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -41,6 +43,7 @@ def _speak(job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     )
     if sample_rate <= 0:
         raise SystemExit(f"espeak-ng does not start with the data in {job['data']}")
+    espeak.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     samples = bytearray()
 
     def collect(wav: Any, count: int, _events: int | None) -> int:  # noqa: ANN401 - a ctypes pointer
