@@ -6,6 +6,7 @@ narrowband unchanged where no band is missing. Their noise is seeded by the utte
 the order of calls nor on the process.
 """
 
+import itertools
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -300,7 +301,7 @@ class _Transform:
 def _band_log_power(spectrum: Spectrum, edges: Bins) -> Array:
     """Natural log of mean power per bin in each band ``(bands, frames)``; an empty band has its first bin's."""
     power = spectrum.real**2 + spectrum.imag**2
-    bands = [power[first : max(last, first + 1)].mean(axis=0) for first, last in zip(edges, edges[1:], strict=False)]
+    bands = [power[first : max(last, first + 1)].mean(axis=0) for first, last in itertools.pairwise(edges)]
     return np.log(np.stack(bands) + POWER_FLOOR)
 
 
@@ -327,7 +328,7 @@ def _filled_with_noise(
     missing = np.zeros_like(noise)
     # White noise of unit variance has this power in every bin on average.
     unit = float(np.sum(periodic_hann(transform.n_fft) ** 2))
-    for band, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+    for band, (first, last) in enumerate(itertools.pairwise(edges)):
         missing[first:last] = noise[first:last] * np.sqrt(np.exp(envelope[band]) / unit)
     return _added(utterance.narrowband, transform.inverse(missing, samples))
 
