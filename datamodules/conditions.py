@@ -28,8 +28,7 @@ class ConditionStep:
     def draw(self, rng: np.random.Generator) -> "ConditionStep":
         """Return the step with each range replaced by a number drawn uniformly from it."""
         drawn = tuple(
-            (name, float(rng.uniform(*value)) if isinstance(value, tuple) else value)
-            for name, value in self.parameters
+            (name, float(rng.uniform(*value)) if isinstance(value, tuple) else value) for name, value in self.parameters
         )
         return replace(self, parameters=drawn)
 
@@ -177,9 +176,7 @@ def _parse_step(where: str, step: Any) -> ConditionStep:  # noqa: ANN401
         raise OvertoneError(
             f"{where}: step {kind!r} takes the parameters {', '.join(known)}; got {', '.join(map(str, parameters))}."
         )
-    return ConditionStep(
-        kind, tuple((name, _parse_parameter(where, kind, name, parameters[name])) for name in known)
-    )
+    return ConditionStep(kind, tuple((name, _parse_parameter(where, kind, name, parameters[name])) for name in known))
 
 
 def _parse_parameter(where: str, kind: str, name: str, value: Any) -> Parameter:  # noqa: ANN401

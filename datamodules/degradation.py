@@ -6,8 +6,7 @@ that a condition names. Ranges, shares and names are the business of `datamodule
 
 import inspect
 import io
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import soundfile
@@ -25,21 +24,6 @@ _MP3_KBPS = {
     **dict.fromkeys((16000, 22050, 24000), (8, 160)),
     **dict.fromkeys((32000, 44100, 48000), (32, 320)),
 }
-
-
-class Step(Protocol):
-    """One kind of damage: the same number of samples out as in, none of them shifted."""
-
-    def __call__(
-        self,
-        waveform: Waveform,
-        sample_rate: int,
-        rng: np.random.Generator,
-        noises: Sequence[Waveform],
-        **parameters: float,
-    ) -> Waveform:
-        """Return the damaged waveform ``(samples,)``."""
-        ...
 
 
 def _fitted(waveform: Waveform, samples: int) -> Waveform:
@@ -149,9 +133,7 @@ def noise(
     return waveform + np.float32(scale) * background
 
 
-def _background(
-    samples: int, sample_rate: int, rng: np.random.Generator, noises: Sequence[Waveform]
-) -> Waveform:
+def _background(samples: int, sample_rate: int, rng: np.random.Generator, noises: Sequence[Waveform]) -> Waveform:
     if noises:
         chosen = noises[int(rng.integers(len(noises)))]
         start = int(rng.integers(chosen.size))
@@ -168,12 +150,11 @@ def gain(
     return waveform * np.float32(10 ** (db / 20))
 
 
+Step = Callable[..., Waveform]
 STEPS: dict[str, Step] = {"resample": resample, "mp3": mp3, "noise": noise, "gain": gain}
 
 
 def parameters_of(kind: str) -> tuple[str, ...]:
     """Return the names of a step's parameters, all of them required."""
     signature = inspect.signature(STEPS[kind])
-    return tuple(
-        name for name, one in signature.parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY
-    )
+    return tuple(name for name, one in signature.parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY)

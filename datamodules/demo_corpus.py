@@ -203,7 +203,7 @@ def _speak(voice: Voice, sentences: Sequence[str], espeak: _Espeak) -> list[Wave
     header = json.loads(header_line)
     if header["sample_rate"] != SAMPLE_RATE:
         raise OvertoneError(f"espeak-ng speaks at {header['sample_rate']} Hz; expected {SAMPLE_RATE} Hz.")
-    speech = np.frombuffer(samples, dtype=np.int16).astype(np.float32) / 32768
+    speech = np.frombuffer(samples, dtype=np.int16).astype(np.float32) / np.float32(32768)
     speech *= np.float32(10 ** (voice.level_db / 20) / noise.active_level(speech, SAMPLE_RATE))
     pieces = np.split(speech, np.cumsum(header["lengths"])[:-1])
     return [_in_room(piece, voice, number) for number, piece in enumerate(pieces)]
@@ -249,15 +249,11 @@ def _noises(talkers: Sequence[Waveform]) -> list[tuple[str, str, Waveform]]:
         "street": ("train", noise.street),
         "rain": ("test", noise.rain),
     }
-    made = [
-        (name, split, make(samples, SAMPLE_RATE, _rng("noise", name))) for name, (split, make) in synthetic.items()
-    ]
+    made = [(name, split, make(samples, SAMPLE_RATE, _rng("noise", name))) for name, (split, make) in synthetic.items()]
     return [*made, ("babble", "train", noise.babble(samples, talkers[:8], _rng("noise", "babble")))]
 
 
-def _write_clip(
-    folder: Path, path: Path, waveform: Waveform, speaker: str, split: str, kind: str
-) -> dict[str, object]:
+def _write_clip(folder: Path, path: Path, waveform: Waveform, speaker: str, split: str, kind: str) -> dict[str, object]:
     write_audio(folder / path, np.clip(waveform, -1, 1), SAMPLE_RATE, "PCM_16")
     return {
         "path": path.as_posix(),

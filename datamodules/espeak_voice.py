@@ -38,9 +38,7 @@ def version(library: str) -> str:
 def _speak(job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """Return the header and the samples of all sentences of a job."""
     espeak = ctypes.CDLL(job["library"])
-    sample_rate = espeak.espeak_Initialize(
-        _AUDIO_OUTPUT_SYNCHRONOUS, 0, job["data"].encode(), _INITIALIZE_DONT_EXIT
-    )
+    sample_rate = espeak.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, job["data"].encode(), _INITIALIZE_DONT_EXIT)
     if sample_rate <= 0:
         raise SystemExit(f"espeak-ng does not start with the data in {job['data']}")
     espeak.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))

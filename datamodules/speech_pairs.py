@@ -1,0 +1,194 @@
+"""The DataModule: pairs of narrowband and wideband speech, the same for every architecture."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from datamodules.conditions import Condition, refuse_ranges
+from datamodules.corpus import SPLITS, Clip, Corpus
+from datamodules.pair_datasets import (
+    ClipReader,
+    EpochSampler,
+    FixedPairs,
+    Item,
+    TrainingPairs,
+    Waveforms,
+    band_hz_of,
+    collate,
+    join,
+    joined_name,
+)
+from evaluation.contracts import Utterance
+from runtime.audio import Waveform
+from runtime.errors import OvertoneError
+
+
+class SpeechPairsDataModule(pl.LightningDataModule):
+    """Pairs of speech for training and validation, and utterances for scoring.
+
+    Batches are dictionaries: ``narrowband`` and ``wideband`` ``(batch, samples)`` float32, ``cutoff_hz`` and
+    ``band_hz`` ``(batch,)`` in Hz (``cutoff_hz`` is the Nyquist frequency where no band is missing), and the lists
+    ``condition``, ``speaker`` and ``file``.
+
+    Args:
+        corpus: what `datamodules.corpus.load_corpus` read.
+        sample_rate: of both waveforms, in Hz.
+        train_conditions: drawn for each training item by their shares; may hold ranges.
+        test_conditions: each utterance of val and test is heard under each of them.
+        crop_seconds: length of a batch's items.
+        batch_size: items a batch.
+        examples_per_epoch: training items a virtual epoch.
+        seed: of the training items; val and test do not depend on it, so that runs can be paired.
+        num_workers: processes that make training items; the items are the same for any number.
+        joined_seconds: a speaker's clips are joined to utterances of at least this length.
+        gap_seconds: silence between joined clips.
+        test_utterances_per_speaker: None for all.
+        val_utterances_per_speaker: None for all.
+
+    Raises:
+        OvertoneError: a test condition holds a range, or no training condition has a share.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        sample_rate: int,
+        train_conditions: Sequence[Condition],
+        test_conditions: Sequence[Condition],
+        crop_seconds: float,
+        batch_size: int,
+        examples_per_epoch: int,
+        seed: int,
+        num_workers: int = 0,
+        joined_seconds: float = 3.0,
+        gap_seconds: float = 0.3,
+        test_utterances_per_speaker: int | None = None,
+        val_utterances_per_speaker: int | None = None,
+    ) -> None:
+        super().__init__()
+        refuse_ranges(test_conditions)
+        if not sum(condition.share for condition in train_conditions) > 0:
+            raise OvertoneError("training conditions: expected at least one with a share above 0, got none.")
+        self.corpus = corpus
+        self.sample_rate = sample_rate
+        self.train_conditions = tuple(train_conditions)
+        self.test_conditions = tuple(test_conditions)
+        self.crop_samples = round(crop_seconds * sample_rate)
+        self.batch_size = batch_size
+        self.examples_per_epoch = examples_per_epoch
+        self.seed = seed
+        self.num_workers = num_workers
+        self.joined_samples = round(joined_seconds * sample_rate)
+        self.gap_samples = round(gap_seconds * sample_rate)
+        self._per_speaker = {
+            "train": None,
+            "val": val_utterances_per_speaker,
+            "test": test_utterances_per_speaker,
+        }
+        self._reader = ClipReader(corpus, sample_rate)
+        self._train: TrainingPairs | None = None
+        self._val: FixedPairs | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the data sets of a stage: ``fit`` and ``validate`` need them, scoring goes by `utterances`."""
+        if stage in {"fit", None} and self._train is None:
+            if self.num_workers > 0:
+                self._reader.preload([*self.corpus.split("train"), *self.corpus.noises_for("train")])
+            self._train = TrainingPairs(
+                self.corpus,
+                self._reader,
+                self.train_conditions,
+                crop_samples=self.crop_samples,
+                gap_samples=self.gap_samples,
+                seed=self.seed,
+            )
+        if stage in {"fit", "validate", None} and self._val is None:
+            self._val = FixedPairs(list(self.utterances("val")), self.crop_samples)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Return the batches of one virtual epoch; the trainer tells the sampler which."""
+        if self._train is None:
+            raise RuntimeError("setup('fit') comes first")
+        return DataLoader(
+            self._train,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(self.examples_per_epoch),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+        )
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Return one fixed crop of each utterance of val under each test condition."""
+        if self._val is None:
+            raise RuntimeError("setup('fit') comes first")
+        return DataLoader(self._val, batch_size=self.batch_size, collate_fn=collate)
+
+    def utterances(self, split: str, per_speaker: int | None = None) -> Iterator[Utterance]:
+        """Yield a split's utterances, each under every test condition.
+
+        A speaker's clips are joined in the order of their paths until `joined_seconds` are reached; levels are left
+        as they are. The damage depends on speaker, file and condition only, so that scores of different runs and
+        seeds are paired.
+
+        Args:
+            split: train, val or test.
+            per_speaker: at most so many utterances of each speaker, evenly spread over them; None for the number
+                that the module was made with.
+
+        Raises:
+            OvertoneError: there is no such split, or a clip cannot be read any more.
+        """
+        if split not in SPLITS:
+            raise OvertoneError(f"expected one of the splits {', '.join(SPLITS)}, got {split!r}.")
+        noises = Waveforms(self._reader, self.corpus.noises_for(split))
+        for clips in self._chosen_groups(split, per_speaker or self._per_speaker[split]):
+            wideband = join([self._reader.read(clip) for clip in clips], self.gap_samples)
+            for condition in self.test_conditions:
+                yield self._utterance(clips, wideband, condition, noises)
+
+    def _chosen_groups(self, split: str, per_speaker: int | None) -> Iterator[list[Clip]]:
+        by_speaker: dict[str, list[Clip]] = {}
+        for clip in self.corpus.split(split):
+            by_speaker.setdefault(clip.speaker, []).append(clip)
+        for clips in by_speaker.values():
+            groups = self._groups(clips)
+            count = min(len(groups), per_speaker or len(groups))
+            yield from (groups[index * len(groups) // count] for index in range(count))
+
+    def _groups(self, clips: Sequence[Clip]) -> list[list[Clip]]:
+        """Gather clips until each group lasts long enough; what is left over at the end joins the last group."""
+        groups: list[list[Clip]] = []
+        current: list[Clip] = []
+        for clip in clips:
+            current.append(clip)
+            samples = sum(map(self._reader.samples, current)) + self.gap_samples * (len(current) - 1)
+            if samples >= self.joined_samples:
+                groups.append(current)
+                current = []
+        if groups:
+            groups[-1] = groups[-1] + current
+        elif current:
+            groups.append(current)
+        return groups
+
+    def _utterance(
+        self, clips: Sequence[Clip], wideband: Waveform, condition: Condition, noises: Sequence[Waveform]
+    ) -> Utterance:
+        file, speaker = joined_name(self.corpus, clips), clips[0].speaker
+        seed = hashlib.sha256("\t".join((speaker, file, condition.name)).encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(seed[:8], "little"))
+        return Utterance(
+            file=file,
+            speaker=speaker,
+            condition=condition.name,
+            sample_rate=self.sample_rate,
+            narrowband=condition.apply(wideband, self.sample_rate, rng, noises),
+            wideband=wideband,
+            cutoff_hz=condition.cutoff_hz(self.sample_rate),
+            band_hz=band_hz_of(clips, self.sample_rate),
+            clean=condition.clean,
+        )
