@@ -56,7 +56,7 @@ class WinnerRule:
             if key not in known:
                 raise OvertoneError(f"Winner rule: unknown key {key!r}. Expected one of {', '.join(sorted(known))}.")
             boolean = key == "visqol_above_unprocessed"
-            if isinstance(value, bool) != boolean or not isinstance(value, bool | int | float):
+            if isinstance(value, bool) != boolean or not isinstance(value, int | float) or math.isnan(value):
                 expected = "true or false" if boolean else "a number"
                 raise OvertoneError(f"Winner rule: {key} is {value!r}. Expected {expected}.")
         return cls(**mapping)
