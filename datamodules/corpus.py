@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import soundfile
@@ -143,12 +144,10 @@ def load_corpus(source: Path) -> Corpus:
 
 
 def _no_speech(source: Path, skipped: Sequence[tuple[Path, str]]) -> OvertoneError:
-    if skipped:
-        path, reason = skipped[0]
-        found = f"all {len(skipped)} were skipped, the first ({path}) because it {reason}"
-    else:
-        found = "none was found"
-    return OvertoneError(f"{source}: expected audio files ({', '.join(sorted(AUDIO_SUFFIXES))}), {found}.")
+    found = (
+        f"all {len(skipped)} were skipped, the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else "found none."
+    )
+    return OvertoneError(f"{source}: expected speech ({', '.join(sorted(AUDIO_SUFFIXES))}), {found}")
 
 
 def _find_manifest(source: Path) -> Path | None:
@@ -184,20 +183,32 @@ def _read_manifest(manifest: Path, left_out: Counter[str]) -> Iterator[_Entry]:
         if column not in table:
             columns = ", ".join(map(str, table.columns))
             raise OvertoneError(f"{manifest}: expected the columns path and speaker, got {columns}.")
-    for row in table.to_dict("records"):
-        kind, split, band = row.get("kind", "speech"), row.get("split"), row.get("effective_bandwidth_hz")
+    twice = table["path"][table["path"].duplicated()]
+    if len(twice):
+        raise OvertoneError(f"{manifest}: expected each file once, got {twice.iloc[0]} twice.")
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        kind, split = row.get("kind", "speech"), row.get("split")
         if kind not in {"speech", "noise"} or (pd.notna(split) and split not in SPLITS):
             left_out[f"left out: kind {kind}, split {split}"] += 1
             continue
         if pd.isna(row["path"]) or pd.isna(row["speaker"]):
-            raise OvertoneError(f"{manifest}: a row has no path or no speaker: {row}.")
+            raise OvertoneError(f"{manifest}: row {number} has no path or no speaker.")
         yield _Entry(
             path=manifest.parent / str(row["path"]),
             kind=str(kind),
             speaker=str(row["speaker"]),
             split=str(split) if pd.notna(split) else None,
-            band_hz=float(band) if band is not None and pd.notna(band) else None,
+            band_hz=_band_hz(row.get("effective_bandwidth_hz"), manifest, number),
         )
+
+
+def _band_hz(value: Any, manifest: Path, row: int) -> float | None:  # noqa: ANN401 - a table's cell
+    if value is None or pd.isna(value):
+        return None
+    band_hz = pd.to_numeric(value, errors="coerce")
+    if not band_hz > 0:
+        raise OvertoneError(f"{manifest}: row {row}: expected effective_bandwidth_hz above 0, got {value!r}.")
+    return float(band_hz)
 
 
 def _check(entry: _Entry) -> _Checked:

@@ -22,8 +22,8 @@ from runtime.errors import OvertoneError
 RECIPE_VERSION = 1
 SAMPLE_RATE = 22050
 SENTENCES_PER_VOICE = 20
-# Where the synthesiser's fricatives fall to the level of the room tone.
-EFFECTIVE_BANDWIDTH_HZ = 10500
+# The long-term spectrum of every voice falls smoothly up to the Nyquist frequency: the synthesiser fills its band.
+EFFECTIVE_BANDWIDTH_HZ = SAMPLE_RATE // 2
 _NOISE_SECONDS = 12.0
 _LICENCE = "CC0-1.0"
 _LICENCE_NOTE = """\
@@ -151,7 +151,13 @@ def read_sentences() -> list[str]:
 
 
 def _digest(espeak_version: str) -> str:
-    recipe = [RECIPE_VERSION, espeak_version, read_sentences(), [asdict(voice) for voice in VOICES]]
+    recipe = [
+        RECIPE_VERSION,
+        EFFECTIVE_BANDWIDTH_HZ,
+        espeak_version,
+        read_sentences(),
+        [asdict(voice) for voice in VOICES],
+    ]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 
 

@@ -212,6 +212,7 @@ def band_hz_of(clips: Sequence[Clip], sample_rate: int) -> float:
 
 
 def joined_name(corpus: Corpus, clips: Sequence[Clip]) -> str:
+    """Return what joined clips are called: the first one's path, and how many follow."""
     further = f"+{len(clips) - 1}" if len(clips) > 1 else ""
     return corpus.name_of(clips[0]) + further
 
