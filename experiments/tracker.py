@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -115,18 +115,24 @@ class Tracker:
         """
         return Run()
 
-    def describe_experiment(
-        self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None
-    ) -> None:
+    def describe_experiment(self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None) -> None:
         """Set the Markdown text of an experiment, and its tags."""
+
+    def show_columns(self, experiment: str, columns: Sequence[str], sort_by: str, ascending: bool = True) -> None:
+        """Choose what the experiment's table of runs shows when it is opened by its fragment.
+
+        Args:
+            experiment: name of the experiment.
+            columns: ``metrics.NAME``, ``params.NAME`` or ``tags.NAME``, in this order.
+            sort_by: one of them.
+            ascending: whether the smallest comes first.
+        """
 
     def experiment_fragment(self, experiment: str) -> str:
         """Return what follows the server's address to open the experiment's table of runs."""
         return ""
 
-    def register(
-        self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str]
-    ) -> RegisteredVersion | None:
+    def register(self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion | None:
         """Register ``folder`` as the model's champion; the champion until now becomes ``previous``.
 
         Registering the same run key again (tag ``overtone.key``, else the run's own) changes nothing.
@@ -146,9 +152,7 @@ class Tracker:
         Raises:
             OvertoneError: there is no previous version.
         """
-        raise OvertoneError(
-            f"{model_name}: nothing is registered with --tracking none; expected --tracking mlflow."
-        )
+        raise OvertoneError(f"{model_name}: nothing is registered with --tracking none; expected --tracking mlflow.")
 
 
 class NoTracker(Tracker):

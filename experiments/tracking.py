@@ -41,6 +41,9 @@ PROMOTED_TAG = "overtone.promoted"
 CHAMPION_ALIAS, PREVIOUS_ALIAS = "champion", "previous"
 CHAMPION_FOLDER = "champion"
 NOTE_TAG = "mlflow.note.content"
+# A view that MLflow's "Share" button would have saved: its only way to choose columns for somebody else.
+VIEW_TAG, VIEW_KEY = "mlflow.sharedViewState.", "overtone"
+CLASSIC_VIEW = "workflowType=machine_learning"  # without it pages open in their GenAI form, which shows no runs
 # MLflow refuses longer tags. A parameter is read in a table cell: cut far earlier than at MLflow's 6000.
 PARAMETER_LENGTH, RUN_TAG_LENGTH, EXPERIMENT_TAG_LENGTH = 500, 8000, 20_000
 PARAMETERS_PER_CALL = 100
@@ -108,9 +111,7 @@ def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str
         if isinstance(value, Mapping) and value:
             flat.update(flat_parameters(value, f"{dotted}."))
         else:
-            text = (
-                json.dumps(value, default=str) if isinstance(value, Sequence | Mapping | None) else str(value)
-            )
+            text = json.dumps(value, default=str) if isinstance(value, Sequence | Mapping | None) else str(value)
             text = value if isinstance(value, str) else text
             flat[_legal_name(dotted)] = _shortened(text, PARAMETER_LENGTH)
     return flat
@@ -119,14 +120,12 @@ def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str
 class MlflowRun(Run):
     """A run in an MLflow store."""
 
-    def __init__(
-        self, client: MlflowClient, runs_dir: Path, experiment_id: str, run_id: str, key: str
-    ) -> None:
+    def __init__(self, client: MlflowClient, runs_dir: Path, experiment_id: str, run_id: str, key: str) -> None:
         self._client = client
         self.runs_dir = runs_dir
         self.id = run_id
         self.key = key
-        self.url_fragment = f"/#/experiments/{experiment_id}/runs/{run_id}"
+        self.url_fragment = f"/#/experiments/{experiment_id}/runs/{run_id}?{CLASSIC_VIEW}"
 
     @_one_line_errors
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
@@ -161,7 +160,7 @@ class MlflowRun(Run):
     @_one_line_errors
     def log_table(self, table: pd.DataFrame, path: str) -> None:
         # MlflowClient.log_table appends to a table that exists, which doubles the rows of a continued run.
-        self._client.log_text(self.id, table.to_json(orient="split", index=False), path)
+        self._client.log_text(self.id, table.to_json(orient="split", index=False, double_precision=6), path)
         tag = "mlflow.loggedArtifacts"
         listed = json.loads(self._client.get_run(self.id).data.tags.get(tag, "[]"))
         entry = {"path": path, "type": "table"}
@@ -190,9 +189,7 @@ class MlflowRun(Run):
     def log_dataset(self, table: pd.DataFrame, name: str, digest: str, context: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        columns = [
-            {"type": str(kind), "name": column, "required": True} for column, kind in table.dtypes.items()
-        ]
+        columns = [{"type": str(kind), "name": column, "required": True} for column, kind in table.dtypes.items()]
         dataset = Dataset(
             name=name,
             digest=digest[:36],  # the column's width in MLflow's database
@@ -233,25 +230,39 @@ class MlflowTracker(Tracker):
         return run
 
     @_one_line_errors
-    def describe_experiment(
-        self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None
-    ) -> None:
+    def describe_experiment(self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None) -> None:
         with self._locked():
             experiment_id = self._experiment_id(experiment)
         for name, value in {NOTE_TAG: markdown, **(tags or {})}.items():
             self._client.set_experiment_tag(experiment_id, name, _shortened(value, EXPERIMENT_TAG_LENGTH))
 
     @_one_line_errors
+    def show_columns(self, experiment: str, columns: Sequence[str], sort_by: str, ascending: bool = True) -> None:
+        names = {column: "{}.`{}`".format(*column.split(".", 1)) for column in columns}
+        widths = {name: 90 if name.startswith("tags.") else 130 for name in names.values()}
+        widths = {"attributes.`Run Name`": 300, **widths}
+        view = {
+            "selectedColumns": list(names.values()),
+            "columnOrder": list(widths),
+            "columnWidths": widths,
+            "orderByKey": names[sort_by],
+            "orderByAsc": ascending,
+        }
+        with self._locked():
+            experiment_id = self._experiment_id(experiment)
+        self._client.set_experiment_tag(experiment_id, VIEW_TAG + VIEW_KEY, json.dumps(view))
+
+    @_one_line_errors
     def experiment_fragment(self, experiment: str) -> str:
         with self._locked():
-            return _runs_table_fragment(self._experiment_id(experiment))
+            return self._runs_table_fragment(self._experiment_id(experiment))
 
     @_one_line_errors
     def latest_fragment(self) -> str:
         """Return the fragment of the experiment with the newest run; of the list of experiments if none."""
         experiments = [found.experiment_id for found in self._client.search_experiments()]
         newest = self._client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
-        return _runs_table_fragment(newest[0].info.experiment_id) if newest else "/#/experiments"
+        return self._runs_table_fragment(newest[0].info.experiment_id) if newest else "/#/experiments"
 
     @_one_line_errors
     def register(self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion:
@@ -279,9 +290,7 @@ class MlflowTracker(Tracker):
             champion = self._aliased(model_name, CHAMPION_ALIAS)
             previous = self._aliased(model_name, PREVIOUS_ALIAS)
             if champion is None or previous is None:
-                raise OvertoneError(
-                    f"{model_name}: no previous champion in {self.runs_dir}; nothing to roll back to."
-                )
+                raise OvertoneError(f"{model_name}: no previous champion in {self.runs_dir}; nothing to roll back to.")
             self._client.set_registered_model_alias(model_name, PREVIOUS_ALIAS, champion.version)
             self._client.set_registered_model_alias(model_name, CHAMPION_ALIAS, previous.version)
         return _registered(previous)
@@ -317,6 +326,11 @@ class MlflowTracker(Tracker):
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
 
+    def _runs_table_fragment(self, experiment_id: str) -> str:
+        view = VIEW_TAG + VIEW_KEY in self._client.get_experiment(experiment_id).tags
+        shown = f"&viewStateShareKey={VIEW_KEY}" if view else ""
+        return f"/#/experiments/{experiment_id}/runs?{CLASSIC_VIEW}{shown}"
+
     def _version_with_key(self, model_name: str, key: str) -> ModelVersion | None:
         if not self._client.search_registered_models(f"name = '{model_name}'"):
             self._client.create_registered_model(model_name)
@@ -347,11 +361,6 @@ def open_tracker(kind: Literal["mlflow", "none"], runs_dir: Path) -> Tracker:
     if kind == "mlflow":
         return MlflowTracker(runs_dir)
     raise OvertoneError(f"--tracking {kind}: unknown; expected mlflow or none.")
-
-
-def _runs_table_fragment(experiment_id: str) -> str:
-    # Without the workflow type the page opens in its GenAI form, which shows no runs.
-    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def _origin_tags() -> dict[str, str]:
