@@ -38,7 +38,7 @@ class WinnerRule:
     lsd_low_clean: float = 0.15
     lsd_low_margin: float = 0.0
     visqol_above_unprocessed: bool = True
-    tonality: float = 3.0
+    tonality: float = 2.5
     excess_above_band_db: float = 6.0
     latency_ms: float = 40.0
     rtf: float = 0.5

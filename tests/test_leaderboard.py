@@ -1,0 +1,209 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from score_tables import DOING_NOTHING, GOOD, cost_table, score_table
+
+from experiments.leaderboard import (
+    build_leaderboard,
+    headline,
+    leaderboard_markdown,
+    print_leaderboard,
+    write_leaderboard,
+)
+from experiments.selection import WinnerRule, add_primary, choose
+
+CANDIDATES = {
+    "spectrogram_autoencoder": GOOD | {"extended_ber": 0.25},
+    "dnn_fft": GOOD | {"extended_ber": 0.26},
+    "wavegan": GOOD | {"extended_ber": 0.3},
+    "spectrogram_autoencoder_seed": GOOD | {"extended_ber": 0.4, "lsd_low": 0.5},
+}
+CONTROLS = {
+    "oracle_envelope_noise": GOOD | {"extended_ber": 0.1},
+    "ridge_envelope": GOOD | {"extended_ber": 0.45},
+}
+TRAININGS = pd.DataFrame(
+    [{"system": name, "seconds": 60.0 + seed, "examples": 20_000} for name in CANDIDATES for seed in (0, 1)]
+)
+REPRODUCE = ("make demo",)
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return score_table(CANDIDATES, CONTROLS, spread=0.02)
+
+
+@pytest.fixture(scope="module")
+def costs():
+    costs = cost_table(**{name: (index + 1) * 1e7 for index, name in enumerate(CANDIDATES)})
+    costs.loc["spectrogram_autoencoder_seed", "latency_ms"] = np.nan
+    return costs
+
+
+@pytest.fixture(scope="module")
+def selection(scores, costs):
+    return choose(scores, costs, WinnerRule())
+
+
+@pytest.fixture(scope="module")
+def leaderboard(scores, costs, selection):
+    return build_leaderboard(scores, costs, selection, TRAININGS)
+
+
+def printed(leaderboard, selection, width, terminal=False):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=terminal, color_system="standard" if terminal else None)
+    print_leaderboard(console, leaderboard, selection)
+    return stream.getvalue()
+
+
+def test_every_number_is_the_mean_over_speakers_then_over_conditions(scores, leaderboard):
+    scores = add_primary(scores)
+    for system, row in leaderboard.set_index("system").iterrows():
+        rows = scores[scores["system"] == system]
+        for key in ("primary", "extended_ber", "lsd", "lsd_low", "si_sdr", "visqol"):
+            by_speaker = rows.groupby(["condition", "speaker"])[key].mean().dropna()
+            assert row[key] == pytest.approx(by_speaker.groupby("condition").mean().mean()), (system, key)
+
+
+def test_one_row_per_system_best_first(leaderboard):
+    assert sorted(leaderboard["system"]) == sorted([*CANDIDATES, *CONTROLS, "unprocessed"])
+    assert leaderboard["primary"].is_monotonic_increasing
+    assert (leaderboard["primary_low"] <= leaderboard["primary"] + 1e-12).all()
+    assert (leaderboard["primary_high"] >= leaderboard["primary"] - 1e-12).all()
+
+
+def test_candidates_are_ranked_and_controls_are_not(leaderboard):
+    rows = leaderboard.set_index("system")
+    assert rows["rank"].dropna().tolist() == [1, 2, 3, 4]
+    assert rows.loc[list(CONTROLS), "rank"].isna().all()
+
+
+def test_the_status_says_what_the_rule_decided(leaderboard):
+    status = leaderboard.set_index("system")["status"]
+    assert status["spectrogram_autoencoder"] == "champion"
+    assert status["wavegan"] == "candidate"
+    assert status["spectrogram_autoencoder_seed"] == "disqualified: lsd_low, latency_ms"
+    assert status["unprocessed"] == status["ridge_envelope"] == "control"
+
+
+def test_differences_are_paired_and_negative_when_better(leaderboard):
+    rows = leaderboard.set_index("system")
+    champion = rows.loc["spectrogram_autoencoder"]
+    assert champion["vs_unprocessed"] == pytest.approx(champion["primary"] - rows.loc["unprocessed", "primary"])
+    assert champion["vs_unprocessed_high"] < 0.0
+    assert np.isnan(rows.loc["unprocessed", "vs_unprocessed"])
+    assert np.isnan(rows.loc["dnn_fft", "vs_runner_up"])
+    assert champion["vs_runner_up"] == pytest.approx(champion["primary"] - rows.loc["dnn_fft", "primary"])
+
+
+def test_costs_and_trainings_are_joined_by_system(leaderboard):
+    rows = leaderboard.set_index("system")
+    assert rows.loc["dnn_fft", ["macs", "latency_ms", "rtf", "parameters"]].tolist() == [2e7, 24.0, 0.1, 10_000.0]
+    assert rows.loc["dnn_fft", ["train_seconds", "examples"]].tolist() == [60.5, 20_000]
+    assert rows.loc["ridge_envelope", ["macs", "train_seconds"]].isna().all()
+
+
+def test_without_trainings_or_costs_the_columns_are_empty(scores, selection):
+    board = build_leaderboard(scores, pd.DataFrame(), selection, pd.DataFrame())
+    assert board[["macs", "train_seconds"]].isna().all(axis=None)
+
+
+def test_a_failed_score_is_told_apart_from_one_that_does_not_apply(scores, costs):
+    broken = scores.copy()
+    row = broken.index[broken["system"] == "wavegan"][0]
+    broken.loc[row, "visqol"] = np.nan
+    broken.loc[row, "failures"] = "visqol: ValueError: too short | by far"
+    selection = choose(broken, costs, WinnerRule())
+    board = build_leaderboard(broken, costs, selection, TRAININGS)
+    wavegan = board.set_index("system").loc["wavegan"]
+    assert np.isnan(wavegan["visqol"]) and wavegan["failed"] == "visqol"
+    text = leaderboard_markdown(board, broken, selection, preset="demo", reproduce=REPRODUCE)
+    line = next(line for line in text.splitlines() if line.startswith("|") and "wavegan |" in line)
+    assert "failed" in line and "–" in line
+    assert "## Failed scores" in text and "anna/0.wav" in text
+
+
+def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selection):
+    csv, markdown = write_leaderboard(
+        tmp_path / "new", leaderboard, scores, selection, preset="demo", reproduce=("make demo", "overtone ui")
+    )
+    read = pd.read_csv(csv)
+    assert read.columns.tolist() == leaderboard.columns.tolist()
+    assert read["system"].tolist() == leaderboard["system"].tolist()
+    assert read["primary"].to_numpy() == pytest.approx(leaderboard["primary"].to_numpy(), rel=1e-5)
+    text = markdown.read_text(encoding="utf-8")
+    for expected in (
+        "# Leaderboard of `demo`",
+        "is the champion",
+        "whole-file, cannot stream",
+        "oracle_envelope_noise",
+        "### telephone_noise",
+        "### mp3_32k",
+        "make demo\novertone ui",
+    ):
+        assert expected in text
+    assert sorted(path.name for path in csv.parent.iterdir()) == ["leaderboard.csv", "leaderboard.md"]
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(leaderboard, scores, selection):
+    text = leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_writing_again_replaces(tmp_path, leaderboard, scores, selection):
+    first = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    before = [path.read_bytes() for path in first]
+    second = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    assert [path.read_bytes() for path in second] == before
+
+
+def test_headline_says_when_the_test_disagrees_with_val(scores, costs, selection):
+    swapped = scores.copy()
+    swapped["system"] = swapped["system"].replace(
+        {"spectrogram_autoencoder": "wavegan", "wavegan": "spectrogram_autoencoder"}
+    )
+    board = build_leaderboard(swapped, costs, selection, TRAININGS)
+    assert "worse than the runner-up `dnn_fft`" in headline(board, selection)
+
+
+def test_headline_without_a_champion(scores, costs):
+    nobody = choose(scores, costs, WinnerRule(rtf=0.01))
+    board = build_leaderboard(scores, costs, nobody, TRAININGS)
+    assert "No champion" in headline(board, nobody)
+    assert board["vs_runner_up"].isna().all()
+    assert "No champion" in printed(board, nobody, 120)
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_the_terminal_table_fits_and_keeps_names_whole(width, leaderboard, selection):
+    text = printed(leaderboard, selection, width)
+    assert max(map(len, text.splitlines())) <= width
+    table = [line.split() for line in text.splitlines()]
+    for system in leaderboard["system"]:
+        assert any(system in words for words in table), system
+    assert ("MAC/s" in text) == (width == 120)
+
+
+def test_a_very_narrow_terminal_still_gets_everything(leaderboard, selection):
+    text = printed(leaderboard, selection, 50)
+    assert max(map(len, text.splitlines())) <= 50
+
+
+def test_no_escape_codes_outside_a_terminal(leaderboard, selection):
+    assert "\x1b" not in printed(leaderboard, selection, 120)
+    assert "\x1b" in printed(leaderboard, selection, 120, terminal=True)
+
+
+def test_markup_in_a_name_is_printed_as_it_is(costs):
+    strange = {"[red]model": GOOD, "other": DOING_NOTHING}
+    table = score_table(strange)
+    costs = cost_table(**{name: 1e6 for name in strange})
+    selection = choose(table, costs, WinnerRule())
+    board = build_leaderboard(table, costs, selection, pd.DataFrame())
+    assert "[red]model" in printed(board, selection, 120)
