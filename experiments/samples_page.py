@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from markdown_it import MarkdownIt
 
-from experiments.spectrogram_figures import spectrogram_db, spectrogram_picture
+from experiments.spectrogram_figures import loudest_db, spectrogram_db, spectrogram_picture
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
@@ -66,7 +66,7 @@ def _sample_html(sample: Sample) -> str:
         raise OvertoneError(f"sample {sample.title}: a clip is empty; expected one or more samples in each.")
     # One gain for all clips of a sample: their differences in level are part of what is to be heard.
     gain = 1 / max(1.0, *(float(np.abs(waveform).max()) for waveform in sample.clips.values()))
-    top_db = max(float(spectrogram_db(clip, sample.sample_rate).max()) for clip in sample.clips.values())
+    top_db = loudest_db([spectrogram_db(clip, sample.sample_rate) for clip in sample.clips.values()])
     buttons, figures = [], []
     for label, waveform in sample.clips.items():
         buttons.append(f'<button type="button">{escape(label)}</button>')

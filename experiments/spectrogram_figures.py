@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +13,14 @@ from scipy.signal.windows import hann
 from runtime.audio import Waveform
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 WINDOW_SECONDS = 0.025
 HOP_FRACTION = 4
 RANGE_DB = 80.0
+TOP_QUANTILE = 0.998
 COLUMNS = 800  # more frames than pixels only cost time
 COLOUR_MAP = "magma"
 
@@ -42,6 +45,14 @@ def spectrogram_db(waveform: Waveform, sample_rate: int) -> NDArray[np.float32]:
     return np.asarray(20 * np.log10(np.maximum(amplitude, 1e-7)), dtype=np.float32)
 
 
+def loudest_db(spectrograms: Sequence[NDArray[np.float32]]) -> float:
+    """Return the level that the brightest colour stands for, in dB.
+
+    A high quantile and not the maximum: one click or a hum at 0 Hz would darken everything else.
+    """
+    return max(float(np.quantile(spectrogram, TOP_QUANTILE)) for spectrogram in spectrograms)
+
+
 def spectrogram_row(
     waveforms: Mapping[str, Waveform],
     sample_rate: int,
@@ -52,7 +63,7 @@ def spectrogram_row(
     """Draw waveforms side by side on one dB scale and one linear frequency axis from 0 to Nyquist.
 
     Args:
-        waveforms: label to ``(samples,)``; the loudest of all sets the top of the scale.
+        waveforms: label to ``(samples,)``; the loudest sets the top of the scale.
         sample_rate: in Hz, the same for all.
         title: above the row.
         cutoff_hz: a thin line where the narrowband's own content ends; None for no line.
@@ -61,22 +72,64 @@ def spectrogram_row(
     Returns:
         A figure of its own, unknown to pyplot, so nothing has to be closed.
     """
+    width, height = panel_inches
+    figure = _new_figure((width * len(waveforms) + 0.8, height), title)
+    panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
+    image = _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
+    for panel, label in zip(panels, waveforms, strict=True):
+        panel.set_title(label, fontsize=12, fontweight="bold")
+        panel.set_xlabel("s", fontsize=9, labelpad=1)
+    panels[0].set_ylabel("kHz", fontsize=9)
+    figure.colorbar(image, ax=list(panels), pad=0.01, aspect=30).set_label("dB", fontsize=9)
+    return figure
+
+
+def spectrogram_stack(
+    waveforms: Mapping[str, Waveform], sample_rate: int, title: str = "", cutoff_hz: float | None = None
+) -> Figure:
+    """Draw waveforms below each other in a square, for MLflow's image grid.
+
+    The grid reduces pictures to 256 pixels, where a row of three is no longer readable and this still is.
+    The arguments and the scales are those of :func:`spectrogram_row`.
+    """
+    figure = _new_figure((6.4, 6.4), title)
+    panels = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
+    _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
+    for panel, label in zip(panels, waveforms, strict=True):
+        panel.text(
+            0.012, 0.96, label, transform=panel.transAxes, va="top", fontsize=20, fontweight="bold", color="white"
+        )
+        panel.set_ylabel("kHz", fontsize=9)
+    panels[-1].set_xlabel("s", fontsize=9, labelpad=1)
+    return figure
+
+
+def _new_figure(inches: tuple[float, float], title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width, height = panel_inches
-    figure = Figure(figsize=(width * len(waveforms) + 0.8, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=inches, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_panels(
+    panels: Iterable[Axes],
+    waveforms: Mapping[str, Waveform],
+    sample_rate: int,
+    cutoff_hz: float | None,
+) -> AxesImage:
     spectrograms = {label: spectrogram_db(waveform, sample_rate) for label, waveform in waveforms.items()}
-    top = max(float(spectrogram.max()) for spectrogram in spectrograms.values())
+    top = loudest_db(list(spectrograms.values()))
     for panel, (label, spectrogram) in zip(panels, spectrograms.items(), strict=True):
-        seconds = len(waveforms[label]) / sample_rate
+        seconds = max(len(waveforms[label]), 1) / sample_rate
         image = panel.imshow(
             spectrogram,
             origin="lower",
             aspect="auto",
-            extent=(0.0, max(seconds, 1 / sample_rate), 0.0, sample_rate / 2000),
+            extent=(0.0, seconds, 0.0, sample_rate / 2000),
             vmin=top - RANGE_DB,
             vmax=top,
             cmap=COLOUR_MAP,
@@ -84,14 +137,8 @@ def spectrogram_row(
         )
         if cutoff_hz is not None:
             panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
-        panel.set_title(label, fontsize=12, fontweight="bold")
-        panel.set_xlabel("s", fontsize=9, labelpad=1)
         panel.tick_params(labelsize=9)
-    panels[0].set_ylabel("kHz", fontsize=9)
-    figure.colorbar(image, ax=list(panels), pad=0.01, aspect=30).set_label("dB", fontsize=9)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
+    return image
 
 
 def spectrogram_picture(
