@@ -10,6 +10,7 @@ from runtime.audio import resample
 
 CONTENT_SAMPLE_RATE, CONTENT_N_FFT, CONTENT_HOP_LENGTH = 5000, 2048, 64
 CONTENT_EDGES_HZ = np.geomspace(300.0, 2000.0, 34)
+CONTENT_SILENCE = 1e-9  # power; under the rounding noise of 16 bits, so that digital silence has no random bits
 SEED_FRAME_SECONDS, SEED_HOP_SECONDS = 0.37, 0.02
 SEED_N_FFT, SEED_HOP_LENGTH = 2048, 512
 SEED_AMPLITUDE_FLOOR, SEED_RANGE_DB = 1e-5, 80.0  # librosa.amplitude_to_db's amin and top_db
@@ -86,7 +87,7 @@ def _content_bits(waveform: ArrayLike, sample_rate: int) -> Bits:
         spectrum = scipy.fft.rfft(frames[start : start + 256] * window, axis=1)[:, edges[0] : edges[-1]]
         power = spectrum.real**2 + spectrum.imag**2
         energies[start : start + 256] = np.add.reduceat(power, edges[:-1] - edges[0], axis=1)
-    return np.diff(energies[:, :-1] - energies[:, 1:], axis=0) > 0
+    return np.diff(energies[:, :-1] - energies[:, 1:], axis=0) > CONTENT_SILENCE
 
 
 def seed_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -209,6 +209,73 @@ def _states(failures: dict[str, str], not_applicable: list[str]) -> Row:
     return {"failures": "; ".join(reasons), "not_applicable": ",".join(not_applicable)}
 
 
+class Scorer:
+    """Scores systems one after the other in the same processes, which take seconds to start.
+
+    Args:
+        workers: processes to score in; 1 scores in the calling one. With more, the calling script needs the usual
+            ``if __name__ == "__main__"`` guard, since they are spawned.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def score(
+        self,
+        pairs: Iterable[tuple[Utterance, ArrayLike]],
+        system: str,
+        measures: Sequence[str] | None = None,
+        block_samples: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> pd.DataFrame:
+        """Score the estimates of one system; see `score_pairs`."""
+        keys = check_measures(measures)
+        rows: list[Row] = []
+        scored = self._in_turn if self.workers <= 1 else self._in_pool
+        for row in scored(pairs, keys, block_samples):
+            rows.append({"system": system} | row)
+            if progress is not None:
+                progress(len(rows))
+        return pd.DataFrame(rows, columns=["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS])
+
+    def _in_turn(
+        self, pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None
+    ) -> Iterator[Row]:
+        for utterance, estimate in pairs:
+            yield score_pair(utterance, estimate, keys, block_samples)
+
+    def _in_pool(
+        self, pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None
+    ) -> Iterator[Row]:
+        pending: deque[Future[Row]] = deque()
+        if self._pool is None:
+            # Spawned, because a forked child of a process that has used threads (torch, BLAS) may hang.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_use_one_thread)
+        try:
+            for utterance, estimate in pairs:
+                pending.append(self._pool.submit(score_pair, utterance, estimate, keys, block_samples))
+                if len(pending) >= 2 * self.workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise OvertoneError(
+                "A scoring process was killed, probably for lack of memory. Use fewer workers."
+            ) from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+
 def score_pairs(
     pairs: Iterable[tuple[Utterance, ArrayLike]],
     system: str,
@@ -225,8 +292,7 @@ def score_pairs(
         system: name for the column ``system``.
         measures: keys of `MEASURES`; None for all.
         block_samples: the system's block length in samples; None where it has no block borders.
-        workers: processes to score in; with more than 1 the calling script needs the usual
-            ``if __name__ == "__main__"`` guard, since they are spawned.
+        workers: processes to score in, as for `Scorer`.
         progress: called with the number of pairs scored so far.
 
     Returns:
@@ -235,49 +301,11 @@ def score_pairs(
     Raises:
         OvertoneError: an unknown measure is named, or the system killed a scoring process.
     """
-    keys = check_measures(measures)
-    rows: list[Row] = []
-    scored = _score_in_turn if workers <= 1 else _score_in_pool
-    for row in scored(pairs, keys, block_samples, workers):
-        rows.append({"system": system} | row)
-        if progress is not None:
-            progress(len(rows))
-    return pd.DataFrame(rows, columns=["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS])
-
-
-def _score_in_turn(
-    pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None, workers: int
-) -> Iterator[Row]:
-    for utterance, estimate in pairs:
-        yield score_pair(utterance, estimate, keys, block_samples)
-
-
-def _score_in_pool(
-    pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None, workers: int
-) -> Iterator[Row]:
-    pending: deque[Future[Row]] = deque()
-    with _pool(workers) as pool:
-        try:
-            for utterance, estimate in pairs:
-                pending.append(pool.submit(score_pair, utterance, estimate, keys, block_samples))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise OvertoneError(
-                "A scoring process was killed, probably for lack of memory. Use fewer workers."
-            ) from None
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, because a forked child of a process that has used threads (torch, BLAS) may hang.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_use_one_thread)
+    with Scorer(workers) as scorer:
+        return scorer.score(pairs, system, measures, block_samples, progress)
 
 
 def _use_one_thread() -> None:
     """Keep a worker to one core; read by numba when ViSQOL is first imported."""
-    os.environ["NUMBA_NUM_THREADS"] = "1"
+    for library in ("NUMBA", "OMP", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"

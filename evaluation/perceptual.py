@@ -1,16 +1,21 @@
 """ViSQOL, through the package visqol-python."""
 
 import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evaluation.stft import check_pair
+from evaluation.stft import NotApplicable, check_pair
 from runtime.audio import resample
 
 SPEECH_SAMPLE_RATE, AUDIO_SAMPLE_RATE = 16_000, 48_000
+MINIMUM_SECONDS = 1.0  # a patch and the search around it; shorter ones end in an error inside the package
 
 
 @cache
@@ -20,8 +25,24 @@ def _interface(mode: str) -> Any:  # noqa: ANN401 (the package's class is only k
 
     logging.getLogger("visqol").setLevel(logging.ERROR)
     interface = VisqolApi()
-    interface.create(mode=mode)
+    with _silent_stderr():
+        interface.create(mode=mode)
     return interface
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """TensorFlow Lite announces itself on the file descriptor, out of reach of Python's logging."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def visqol(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
@@ -38,9 +59,11 @@ def visqol(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
         Mean opinion score, 1 to 5; higher is better.
 
     Raises:
-        ValueError: ViSQOL found nothing to compare, for example in a silent target.
+        NotApplicable: the target is shorter than 1 s, silent, or holds nothing that ViSQOL takes for sound.
     """
-    check_pair(preds, target)
+    _, reference = check_pair(preds, target)
+    if len(reference) < MINIMUM_SECONDS * sample_rate or not reference.any():
+        raise NotApplicable(f"the target is silent or shorter than {MINIMUM_SECONDS} s")
     speech = sample_rate <= SPEECH_SAMPLE_RATE
     rate = SPEECH_SAMPLE_RATE if speech else AUDIO_SAMPLE_RATE
     waveforms = (
@@ -48,5 +71,8 @@ def visqol(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
         for waveform in (target, preds)
     )
     with np.errstate(all="ignore"):
-        result = _interface("speech" if speech else "audio").measure_from_arrays(*waveforms, rate)
+        try:
+            result = _interface("speech" if speech else "audio").measure_from_arrays(*waveforms, rate)
+        except IndexError:  # its list of the target's patches with voice activity is empty
+            raise NotApplicable("ViSQOL finds no voice activity in the target") from None
     return float(result.moslqo)

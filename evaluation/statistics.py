@@ -99,18 +99,12 @@ def bootstrap_interval(
     Raises:
         ValueError: the arguments' lengths differ.
     """
-    table = pd.DataFrame({"value": np.asarray(values, dtype=np.float64)})
-    table["speaker"] = pd.Series(list(speakers), dtype=object)
-    table["condition"] = "" if conditions is None else pd.Series(list(conditions), dtype=object)
-    table["file"] = table.index.astype(str) if files is None else pd.Series(list(files), dtype=object)
-    for name, given in (("speakers", speakers), ("conditions", conditions), ("files", files)):
-        if given is not None and len(given) != len(table):
-            raise ValueError(f"expected {len(table)} {name}, one per value, received {len(given)}")
-    per_speaker = [_utterance_matrix(group, table) for _, group in table.groupby("speaker", sort=True)]
-    utterances = sum(len(matrix) for matrix in per_speaker)
-    if not len(table) or table["value"].isna().any():
-        return Interval(float("nan"), float("nan"), float("nan"), len(per_speaker), utterances)
-    mean = speaker_mean(table, "value")
+    table = _table(values, speakers, conditions, files)
+    if table.empty or table["value"].isna().any():
+        utterances = len(table.groupby(["speaker", "file"]))
+        return Interval(float("nan"), float("nan"), float("nan"), table["speaker"].nunique(), utterances)
+    per_speaker = _utterance_matrices(table)
+    mean, utterances = speaker_mean(table, "value"), sum(len(matrix) for matrix in per_speaker)
     if utterances < 2:
         return Interval(mean, float("nan"), float("nan"), len(per_speaker), utterances)
     means = _resampled_means(per_speaker, resamples, np.random.default_rng(seed))
@@ -119,10 +113,36 @@ def bootstrap_interval(
     return Interval(mean, float(low), float(high), len(per_speaker), utterances)
 
 
-def _utterance_matrix(group: pd.DataFrame, table: pd.DataFrame) -> Array:
-    """One speaker's scores ``(utterances, conditions)``, NaN where an utterance lacks a condition."""
-    matrix = group.pivot_table(index="file", columns="condition", values="value", aggfunc="mean", dropna=False)
-    return matrix.reindex(columns=sorted(table["condition"].unique())).to_numpy(dtype=np.float64)
+def _table(
+    values: ArrayLike, speakers: Sequence[str], conditions: Sequence[str] | None, files: Sequence[str] | None
+) -> pd.DataFrame:
+    """Columns ``value, speaker, condition, file``."""
+    numbers = np.asarray(values, dtype=np.float64)
+    for name, given in (("speakers", speakers), ("conditions", conditions), ("files", files)):
+        if given is not None and len(given) != len(numbers):
+            raise ValueError(f"expected {len(numbers)} {name}, one per value, received {len(given)}")
+    return pd.DataFrame(
+        {
+            "value": numbers,
+            "speaker": list(speakers),
+            "condition": "" if conditions is None else list(conditions),
+            "file": list(range(len(numbers))) if files is None else list(files),
+        }
+    )
+
+
+def _utterance_matrices(table: pd.DataFrame) -> list[Array]:
+    """Each speaker's values ``(utterances, conditions)``, NaN where an utterance lacks a condition."""
+    utterance = table.groupby(["speaker", "file"], sort=True).ngroup().to_numpy()
+    condition, names = pd.factorize(table["condition"], sort=True)
+    sums = np.zeros((utterance.max() + 1, len(names)))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, (utterance, condition), table["value"].to_numpy())
+    np.add.at(counts, (utterance, condition), 1.0)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
+    # Utterances are numbered speaker by speaker.
+    sizes = table.groupby("speaker", sort=True)["file"].nunique().to_numpy()
+    return np.split(means, np.cumsum(sizes)[:-1])
 
 
 def _resampled_means(per_speaker: list[Array], resamples: int, generator: np.random.Generator) -> Array:

@@ -1,0 +1,178 @@
+"""The three fingerprints against slow, independent forms of their definitions, and their properties."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.fingerprints import content_bit_error_rate, extended_bit_error_rate, seed_bit_error_rate
+from evaluation.stft import NotApplicable
+from runtime.audio import resample
+
+RATE = 16_000
+MISSING = {"sample_rate": RATE, "cutoff_hz": 4000.0, "band_hz": 8000.0}
+
+
+def speech_like(seed: int, seconds: float = 4.0) -> np.ndarray:
+    """Noise whose bands rise and fall independently, several times a second."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(int(seconds * RATE)) / RATE
+    waveform = np.zeros(len(time))
+    frequencies = np.fft.rfftfreq(len(time), 1 / RATE)
+    for low in range(0, 8000, 250):
+        band = np.fft.rfft(generator.standard_normal(len(time))) * ((frequencies >= low) & (frequencies < low + 250))
+        knots = generator.normal(0.0, 0.8, int(seconds * 8) + 2)
+        waveform += np.fft.irfft(band, len(time)) * np.exp(np.interp(time * 8, np.arange(len(knots)), knots))
+    return (0.05 * waveform).astype(np.float32)
+
+
+def narrow(waveform: np.ndarray) -> np.ndarray:
+    return resample(resample(waveform, RATE, 8000), 8000, RATE)
+
+
+def slow_extended(preds: np.ndarray, target: np.ndarray) -> float:
+    window = np.hanning(1025)[:1024]
+    powers = [
+        np.array(
+            [np.abs(np.fft.rfft(window * w[s : s + 1024].astype(float))) ** 2 for s in range(0, len(w) - 1023, 512)]
+        )
+        for w in (preds, target)
+    ]
+    frequency = np.arange(513) * RATE / 1024
+    low = frequency < 0.9 * 4000
+    powers[0] *= powers[1][:, low].sum() / powers[0][:, low].sum()
+    edges = np.linspace(1.02 * 4000, 0.98 * 8000, 10)
+    bands = [[p[:, (frequency >= a) & (frequency < b)].sum(axis=1) for a, b in pairwise(edges)] for p in powers]
+    given, wanted = np.array(bands[0]), np.array(bands[1])
+    loud = wanted.sum(axis=0) >= wanted.sum(axis=0).max() / 1e4
+    medians = [np.median(row[loud]) for row in wanted]
+    wrong = [(given[i, j] > medians[i]) != (wanted[i, j] > medians[i]) for i in range(9) for j in np.flatnonzero(loud)]
+    return float(np.mean(wrong))
+
+
+def slow_content(preds: np.ndarray, target: np.ndarray) -> float:
+    edges = 300 * (2000 / 300) ** (np.arange(34) / 33)
+    frequency = np.arange(1025) * 5000 / 2048
+    prints = []
+    for waveform in (preds, target):
+        energies = []
+        for start in range(0, len(waveform) - 2047, 64):
+            power = np.abs(np.fft.rfft(np.hanning(2049)[:2048] * waveform[start : start + 2048].astype(float))) ** 2
+            energies.append([power[(frequency >= a) & (frequency < b)].sum() for a, b in pairwise(edges)])
+        prints.append(
+            [
+                [(now[m] - now[m + 1]) - (before[m] - before[m + 1]) > 0 for m in range(32)]
+                for before, now in pairwise(energies)
+            ]
+        )
+    return float(np.mean(np.array(prints[0]) != np.array(prints[1])))
+
+
+def librosa_decibel(frame: np.ndarray) -> np.ndarray:
+    """What the original's librosa.amplitude_to_db(abs(librosa.stft(frame))) gave in 2020."""
+    window = torch.hann_window(2048)
+    amplitude = torch.stft(torch.from_numpy(frame), 2048, 512, window=window, return_complex=True).abs().numpy()
+    decibel = 20 * np.log10(np.maximum(amplitude, 1e-5))
+    return np.maximum(decibel, decibel.max() - 80.0)
+
+
+def slow_seed(preds: np.ndarray, target: np.ndarray) -> float:
+    length, step, prints = int(0.37 * RATE), int(0.02 * RATE), []
+    for waveform in (preds, target):
+        count = int(np.ceil((len(waveform) - length) / step)) + 1
+        padded = np.append(waveform, np.zeros(length + (count - 1) * step - len(waveform), np.float32))
+        frames = [padded[i * step : i * step + length] for i in range(count)]
+        decibel = [librosa_decibel(frame) for frame in frames]
+        energy = np.array([2 * values.sum(axis=1) for values in decibel])
+        bits = np.zeros(energy.shape)
+        bits[1:, :-1] = (energy[1:, :-1] - energy[1:, 1:]) - (energy[:-1, :-1] - energy[:-1, 1:]) > 0
+        prints.append(bits)
+    return float(np.mean(prints[0] != prints[1]))
+
+
+def test_extended_equals_its_definition():
+    target = speech_like(0)
+    preds = (0.5 * target + 0.3 * speech_like(1)).astype(np.float32)
+    score = extended_bit_error_rate(preds=preds, target=target, **MISSING)
+    assert score == pytest.approx(slow_extended(preds, target), abs=1e-3)
+    assert 0.1 < score < 0.45
+
+
+def test_extended_stays_at_chance_for_silence_noise_and_doing_nothing():
+    target = speech_like(0, seconds=12.0)
+    noise = np.random.default_rng(0).standard_normal(len(target)).astype(np.float32)
+    for preds in (0 * target, narrow(target), narrow(target) + 3e-4 * noise, 0.1 * noise, speech_like(1, 12.0)):
+        assert extended_bit_error_rate(preds=preds, target=target, **MISSING) == pytest.approx(0.5, abs=0.05)
+
+
+def test_extended_ignores_level_and_rates_identity_best():
+    target = speech_like(0)
+    for gain in (1.0, 0.99, 0.01, 5.0):
+        assert extended_bit_error_rate(preds=gain * target, target=target, **MISSING) < 2e-3
+
+
+def test_extended_grows_with_noise():
+    target, noise = speech_like(0), np.random.default_rng(0).standard_normal(4 * RATE)
+    scores = [
+        extended_bit_error_rate(preds=target + level * noise, target=target, **MISSING) for level in (0.003, 0.03, 0.3)
+    ]
+    assert scores == sorted(scores)
+
+
+@pytest.mark.parametrize("change", [{"cutoff_hz": None}, {"band_hz": 4300.0}, {"cutoff_hz": 7800.0}])
+def test_extended_needs_a_missing_band(change):
+    with pytest.raises(NotApplicable):
+        extended_bit_error_rate(preds=speech_like(0), target=speech_like(0), **MISSING | change)
+
+
+def test_extended_needs_eight_active_frames():
+    target = speech_like(0)
+    target[3000:] = 0.0
+    with pytest.raises(NotApplicable, match="active frames"):
+        extended_bit_error_rate(preds=target, target=target, **MISSING)
+
+
+def test_content_equals_its_definition():
+    target = resample(speech_like(0, 2.0), RATE, 5000)
+    preds = (target + 0.3 * resample(speech_like(1, 2.0), RATE, 5000)).astype(np.float32)
+    score = content_bit_error_rate(preds=preds, target=target, sample_rate=5000)
+    assert score == pytest.approx(slow_content(preds, target), abs=1e-3)
+    assert 0.02 < score < 0.45
+
+
+def test_content_properties():
+    target = speech_like(0)
+    rate = {"sample_rate": RATE}
+    assert content_bit_error_rate(preds=0.5 * target, target=target, **rate) < 1e-3
+    assert content_bit_error_rate(preds=narrow(target), target=target, **rate) < 0.01
+    assert content_bit_error_rate(preds=speech_like(1), target=target, **rate) == pytest.approx(0.5, abs=0.05)
+    noise = np.random.default_rng(0).standard_normal(len(target))
+    scores = [
+        content_bit_error_rate(preds=target + level * noise, target=target, **rate) for level in (0.003, 0.03, 0.3)
+    ]
+    assert scores == sorted(scores)
+
+
+def test_content_has_no_random_bits_in_digital_silence():
+    target = speech_like(0)
+    target[RATE : 3 * RATE] = 0.0
+    assert content_bit_error_rate(preds=(0.99 * target).astype(np.float32), target=target, sample_rate=RATE) < 1e-3
+
+
+def test_content_needs_two_frames():
+    short = speech_like(0)[: int(0.4 * RATE)]
+    with pytest.raises(NotApplicable):
+        content_bit_error_rate(preds=short, target=short, sample_rate=RATE)
+
+
+@pytest.mark.parametrize("samples", [12_345, RATE, 2000])
+def test_seed_equals_the_original_s_loop(samples):
+    target = speech_like(0)[:samples]
+    preds = (target + 0.1 * speech_like(1)[:samples]).astype(np.float32)
+    score = seed_bit_error_rate(preds=preds, target=target, sample_rate=RATE)
+    if samples > 0.37 * RATE:
+        assert score == pytest.approx(slow_seed(preds, target), abs=2e-3)
+    else:
+        assert score == 0.0  # one frame has only the first row, which is always 0
+    assert seed_bit_error_rate(preds=target, target=target, sample_rate=RATE) == 0.0
