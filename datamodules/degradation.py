@@ -97,6 +97,8 @@ def mp3(
 ) -> Waveform:
     """Encode as MP3 (LAME by libsndfile, constant bit rate) and decode, sample-aligned.
 
+    LAME's presets turn the level down by up to 5 %, as they do for everyone; this is part of the damage.
+
     Args:
         waveform: ``(samples,)``; what exceeds +-1 is scaled down for the encoder and up again.
         sample_rate: one of MP3's own rates in Hz.

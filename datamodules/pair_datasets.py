@@ -5,7 +5,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.conditions import Condition
 from datamodules.corpus import Clip, Corpus
@@ -80,25 +80,34 @@ class Waveforms(Sequence[Waveform]):
         return len(self._clips)
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(DistributedSampler[int]):
     """Yields (epoch, index), so that an item knows its epoch whatever worker makes it.
 
-    The trainer calls `set_epoch` before each epoch, also after a resumption.
+    The trainer calls `set_epoch` before each epoch, also after a resumption. Being a distributed sampler already, it
+    is not wrapped by the trainer in one that would keep `set_epoch` to itself.
+
+    Args:
+        examples: indices an epoch, over all replicas.
+        replicas: how many processes share an epoch.
+        rank: which of them this is.
     """
 
-    def __init__(self, examples: int) -> None:
-        self._examples = examples
-        self._epoch = 0
+    def __init__(self, examples: int, replicas: int = 1, rank: int = 0) -> None:
+        super().__init__(range(examples), num_replicas=replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
-        self._epoch = epoch
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        return ((self.epoch, index) for index in super().__iter__())
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self._epoch, index) for index in range(self._examples))
 
-    def __len__(self) -> int:
-        return self._examples
+class EpochDataLoader(DataLoader[Item]):
+    """Starts to make batches when the first is asked for.
+
+    The trainer asks for an iterator before it says which epoch comes; worker processes would start at once, on the
+    wrong one.
+    """
+
+    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 class TrainingPairs(Dataset[Item]):

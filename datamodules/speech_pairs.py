@@ -11,6 +11,7 @@ from datamodules.conditions import Condition, refuse_ranges
 from datamodules.corpus import SPLITS, Clip, Corpus
 from datamodules.pair_datasets import (
     ClipReader,
+    EpochDataLoader,
     EpochSampler,
     FixedPairs,
     Item,
@@ -112,10 +113,11 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         """Return the batches of one virtual epoch; the trainer tells the sampler which."""
         if self._train is None:
             raise RuntimeError("setup('fit') comes first")
-        return DataLoader(
+        replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        return EpochDataLoader(
             self._train,
             batch_size=self.batch_size,
-            sampler=EpochSampler(self.examples_per_epoch),
+            sampler=EpochSampler(self.examples_per_epoch, replicas, rank),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
