@@ -27,7 +27,8 @@ class WinnerRule:
     Attributes:
         content_ber_margin: how far ``content_ber`` may lie above that of the unprocessed input.
         lsd_low_clean: largest ``lsd_low`` where nothing but a band is missing.
-        lsd_low_margin: how far ``lsd_low`` may lie above that of the unprocessed input elsewhere.
+        lsd_low_margin: how far ``lsd_low`` may lie above that of the unprocessed input elsewhere. A band filled over
+            an untouched input leaks up to 0.002 into it through the analysis window; noise at -70 dBFS adds 0.009.
         visqol_above_unprocessed: whether ViSQOL has to be above that of the unprocessed input.
         tonality: largest difference of spectral flatness in the missing band, dB: above it speech is hoarse or buzzy.
         excess_above_band_db: largest energy above the target's own band, dB.
@@ -38,7 +39,7 @@ class WinnerRule:
 
     content_ber_margin: float = 0.01
     lsd_low_clean: float = 0.15
-    lsd_low_margin: float = 0.0
+    lsd_low_margin: float = 0.005
     visqol_above_unprocessed: bool = True
     tonality: float = 2.5
     excess_above_band_db: float = 6.0
@@ -131,7 +132,7 @@ def _against_unprocessed(
         yield Reason(key, f"{key} of {UNPROCESSED} failed{suffix}, so there is nothing to compare with")
     elif value > reference + margin + ROUNDING:
         added = f" + {margin:g}" if margin else ""
-        yield Reason(key, f"{key} is {value:.3f}{suffix}, above {reference + margin:.3f} ({UNPROCESSED}{added})")
+        yield Reason(key, f"{key} is {value:.4f}{suffix}, above {reference + margin:.4f} ({UNPROCESSED}{added})")
 
 
 def _visqol(rows: pd.DataFrame, control: pd.DataFrame) -> Iterator[Reason]:
