@@ -87,12 +87,12 @@ def spectrogram_row(
 def spectrogram_stack(
     waveforms: Mapping[str, Waveform], sample_rate: int, title: str = "", cutoff_hz: float | None = None
 ) -> Figure:
-    """Draw waveforms below each other in a square, for MLflow's image grid.
+    """Draw waveforms below each other, for MLflow's image grid.
 
     The grid reduces pictures to 256 pixels, where a row of three is no longer readable and this still is.
     The arguments and the scales are those of :func:`spectrogram_row`.
     """
-    figure = _new_figure((6.4, 6.4), title)
+    figure = _new_figure((6.4, 4.8), title)
     panels = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
     _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
     for panel, label in zip(panels, waveforms, strict=True):
