@@ -63,11 +63,11 @@ def test_resampling_to_the_target_rate_or_above_changes_nothing():
     assert degradation.resample(waveform, 16000, rng(), (), rate=16000) is waveform
 
 
-@pytest.mark.parametrize("kbps", [24, 32, 40, 48, 64, 128])
-@pytest.mark.parametrize("sample_rate", [16000, 44100, 48000])
+@pytest.mark.parametrize(
+    ("sample_rate", "kbps"),
+    [(16000, 24), *((rate, kbps) for rate in (16000, 44100, 48000) for kbps in (32, 40, 48, 64, 128))],
+)
 def test_mp3_comes_back_aligned(sample_rate, kbps):
-    if kbps < 32 <= sample_rate // 1000:
-        pytest.skip("MP3 has no 24 kbps at this rate")
     for samples in (sample_rate, sample_rate + 777, 3 * sample_rate // 2 + 13):
         waveform = speech_like(sample_rate, samples)
         decoded = degradation.mp3(waveform, sample_rate, rng(), (), kbps=kbps)
