@@ -2,8 +2,12 @@
 
 import json
 import math
+import re
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +221,37 @@ def test_user_errors_are_one_line(tmp_path: Path, tracker: MlflowTracker):
         with pytest.raises(OvertoneError) as raised:
             broken()
         assert "\n" not in str(raised.value)
+
+
+def test_the_page_is_served_until_interrupted(tracker: MlflowTracker):
+    tracker.run("served", "name", {}, "key-served").finish()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.listen()
+        with pytest.raises(OvertoneError, match=f"{port}.*Choose another --port"):
+            serve_ui(tracker.runs_dir, port=port)
+    program = (
+        "import signal, sys; from pathlib import Path; from experiments.ui import serve_ui\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where pytest runs in the background
+        "serve_ui(Path(sys.argv[1]), port=int(sys.argv[2]), announce=lambda line: print(line, flush=True))"
+    )
+    command = [sys.executable, "-c", program, str(tracker.runs_dir), str(port)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = re.search(r"http\S+", server.stdout.readline())
+            assert address is not None, server.communicate()
+            assert address[0].endswith(tracker.experiment_fragment("served"))
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            assert b"<title>MLflow</title>" in opener.open(address[0], timeout=20).read()
+            server.send_signal(signal.SIGINT)
+            _, error = server.communicate(timeout=30)
+        finally:
+            server.kill()
+    assert (server.returncode, error) == (0, "")
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlived Ctrl-C"
 
 
 def test_a_full_disk_is_one_line(tracker: MlflowTracker, monkeypatch):
