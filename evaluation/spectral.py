@@ -10,6 +10,7 @@ FRAME_SECONDS, HOP_SECONDS = 0.064, 0.032
 MISSING_BANDS, MINIMUM_BINS, MINIMUM_FRAMES = 9, 4, 8
 ACTIVE_RANGE_DB = 40.0
 FLOOR_DB = -100.0
+VOICE_HZ = 1500.0  # below it the harmonics of a voice are strong and stay apart within a frame
 TINY = 1e-30
 
 
@@ -288,7 +289,7 @@ def _flatness_db(power: Power, edges: NDArray[np.intp]) -> NDArray[np.float64]:
 def voiced_frames(
     power: Power, sample_rate: int, lowest_hz: float = 60.0, highest_hz: float = 400.0, threshold: float = 0.6
 ) -> NDArray[np.bool_]:
-    """Which frames are voiced, by the band below 1.5 kHz: its autocorrelation over the window's own.
+    """Which frames are voiced, by the autocorrelation of the band below 1.5 kHz over the window's own.
 
     Args:
         power: ``(bins, frames)`` of Hann frames at least two and a half periods of ``lowest_hz`` long.
@@ -301,14 +302,14 @@ def voiced_frames(
         ``(frames,)``.
     """
     n_fft = 2 * (power.shape[0] - 1)
-    low = np.where(bin_frequencies(n_fft, sample_rate)[:, None] <= 1500.0, power, 0.0)
-    # The periodic Hann window's own autocorrelation, equation 8 of the paper.
-    lag = np.arange(n_fft // 2) / n_fft
+    bins = np.arange(int(VOICE_HZ * n_fft / sample_rate) + 1)
+    low = np.where(bins[:, None] > 0, 2.0, 1.0).astype(np.float32) * power[bins]
+    lags = np.arange(int(sample_rate / highest_hz), int(np.ceil(sample_rate / lowest_hz)) + 2)
+    # The inverse transform at these lags only, over the periodic Hann window's own autocorrelation (equation 8).
+    lag = lags[:, None] / n_fft
     window = (1 - lag) * (2 / 3 + np.cos(2 * np.pi * lag) / 3) + np.sin(2 * np.pi * lag) / (2 * np.pi)
-    autocorrelation = np.fft.irfft(low, n_fft, axis=0)[: n_fft // 2] / window[:, None]
-    first, last = int(sample_rate / highest_hz), int(np.ceil(sample_rate / lowest_hz)) + 1
-    peak = autocorrelation[first:last].max(axis=0)
-    energy = autocorrelation[0]
+    peak = ((np.cos(2 * np.pi * lag * bins) / window).astype(np.float32) @ low).max(axis=0)
+    energy = low.sum(axis=0)
     return (energy > 1e-4 * energy.max()) & (peak > threshold * energy)
 
 

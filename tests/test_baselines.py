@@ -1,8 +1,11 @@
 """Controls: what they must leave alone, what they must show, and that they repeat themselves."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from evaluation.contracts import Utterance
@@ -19,7 +22,7 @@ from models.baselines import (
     UnprocessedNoise,
     build_controls,
 )
-from runtime.audio import resample
+from runtime.audio import read_audio, resample
 from runtime.errors import OvertoneError
 
 RATE = 16_000
@@ -238,3 +241,29 @@ def test_other_rates(controls):
     ridge = RidgeEnvelope()
     ridge.fit([clip])
     assert np.isfinite(ridge(clip)).all()
+
+
+def real_utterances(count: int) -> list[Utterance]:
+    root = Path(os.environ["OVERTONE_DATA"])
+    manifest = pd.read_csv(root / "manifest.csv")
+    chosen = manifest[(manifest.kind == "speech") & (manifest.split == "test") & (manifest.seconds > 3)]
+    clips = []
+    for row in chosen.groupby("speaker").head(1).head(count).itertuples():
+        waveform, rate = read_audio(root / row.path, frames=5 * 48_000)
+        wideband = resample(waveform, rate, RATE)
+        narrowband = resample(resample(wideband, RATE, 8000), 8000, RATE)
+        narrowband = np.pad(narrowband, (0, max(0, len(wideband) - len(narrowband))))[: len(wideband)]
+        clip = utterance(seconds=0.1)
+        clips.append(replace(clip, file=row.path, speaker=row.speaker, narrowband=narrowband, wideband=wideband))
+    return clips
+
+
+@pytest.mark.skipif("OVERTONE_DATA" not in os.environ, reason="OVERTONE_DATA names no folder of real speech")
+def test_controls_on_real_speech():
+    clips = real_utterances(12)
+    controls = (Unprocessed(), UnprocessedNoise(), TargetGain(), SpectralBandReplication(), OracleEnvelopeNoise())
+    means = {control.name: np.mean([extended(control, clip) for clip in clips]) for control in controls}
+    assert means["target_gain"] < 0.01 and means["oracle_envelope_noise"] < 0.25
+    assert 0.25 < means["spectral_band_replication"] < 0.45
+    assert means["unprocessed"] == pytest.approx(0.5, abs=0.02)
+    assert means["unprocessed_noise"] == pytest.approx(0.5, abs=0.02)
