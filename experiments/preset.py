@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.selection import WinnerRule
+from experiments.winner_rule import WinnerRule
 from runtime.errors import OvertoneError
 
 PRESETS = Path(__file__).parent / "presets"

@@ -3,6 +3,7 @@
 import ast
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from experiments.preset import Preset, digest
 from experiments.registry import MODELS, model_class
 from runtime.errors import OvertoneError
+from runtime.files import written_whole
 
 SOURCES = Path(__file__).parent.parent
 HASHED_PACKAGES = ("models", "datamodules", "runtime")
@@ -118,3 +120,15 @@ def _imports(source: str) -> list[str]:
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     modules = [node.module for node in nodes if node.module]
     return modules + [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
+
+
+def count_test_use(runs: Path, data_digest: str, comparison_key: str) -> int:
+    """Note that a comparison scores a corpus' test split; return how many different ones have done so."""
+    path = runs / "test-uses.json"
+    uses: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
+    keys = uses.setdefault(data_digest, [])
+    if comparison_key not in keys:
+        keys.append(comparison_key)
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(uses, indent=2))
+    return len(keys)

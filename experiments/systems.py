@@ -1,7 +1,8 @@
 """Trained models as systems that the harness can score, and what they cost at run time."""
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from experiments.registry import load_model
 from experiments.runs import TrainingPlace
 from models.base import SpeechModule, read_weights
 from runtime.audio import Waveform
+from runtime.files import written_whole
 
 COST_SECONDS = 4.0
 
@@ -61,6 +63,16 @@ class Cost:
     rtf: float
     macs: float
     parameters: int
+
+
+def cost_of(place: TrainingPlace) -> Cost:
+    """Return what a finished training's model costs, measured once and kept beside it."""
+    path = place.folder / "cost.json"
+    if not path.is_file():
+        cost = measure_cost(TrainedSystem.load(place).module)
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(asdict(cost)))
+    return Cost(**json.loads(path.read_text()))
 
 
 def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:

@@ -13,6 +13,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
@@ -58,12 +59,21 @@ class TrainingRecord:
 
 def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
     """Return the DataModule that a preset declares; the same pairs for every architecture."""
+    data = preset.data
     return SpeechPairsDataModule(
         corpus=corpus,
         sample_rate=preset.sample_rate,
+        train_conditions=parse_conditions(data.train_conditions),
+        test_conditions=parse_conditions(data.test_conditions, fixed=True),
+        crop_seconds=data.crop_seconds,
+        batch_size=data.batch_size,
         examples_per_epoch=preset.budget.examples_per_epoch,
         seed=seed,
-        **asdict(preset.data),
+        num_workers=data.num_workers,
+        joined_seconds=data.joined_seconds,
+        gap_seconds=data.gap_seconds,
+        val_utterances_per_speaker=data.val_utterances_per_speaker,
+        test_utterances_per_speaker=data.test_utterances_per_speaker,
     )
 
 

@@ -86,10 +86,10 @@ class SpeechModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimiser_with_schedule(
-        self, network: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.99)
+        self, network: nn.Module, learning_rate: float
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """Return AdamW and its one-cycle schedule over all the batches that the trainer will see."""
-        optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=betas, weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, learning_rate, total_steps=steps, pct_start=0.15, cycle_momentum=False

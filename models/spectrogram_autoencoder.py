@@ -18,6 +18,7 @@ from models.streaming import History
 
 LAYERS = 3
 REDUCTION = 3
+KERNEL = 5  # bins that a contraction to one third sees
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,42 @@ class SpectrogramAutoencoderSettings(Settings):
     memory: int = 160
 
 
-class CausalSlices(nn.Module):
-    """Convolution along frequency, with past frames: ``(batch, channels, bins, frames)`` to a third of the bins."""
+class Contraction(nn.Module):
+    """Three bins become one: ``(batch, channels, bins, frames)`` to ``(batch, out, bins / 3, frames)``.
+
+    A convolution with stride 3 along frequency that also sees past frames, written as a product with the unfolded
+    slices, which is several times faster on a CPU at these shapes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, frames: int) -> None:
         super().__init__()
         self.past = frames - 1
-        self.convolution = nn.Conv2d(in_channels, out_channels, (5, frames), (REDUCTION, 1), padding=(1, 0))
+        self.layer = nn.Conv2d(in_channels * KERNEL * frames, out_channels, 1)
         self.activation = nn.PReLU(out_channels)
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """Contract a block of frames after its past."""
-        return self.activation(self.convolution(history.extend(x, self.past)))
+        count = x.shape[-1]
+        extended = history.extend(x, self.past)
+        past_and_now = [extended[..., start : start + count] for start in range(self.past + 1)]
+        stacked = nn.functional.pad(torch.cat(past_and_now, dim=1), (0, 0, 1, 1))
+        slices = stacked.unfold(2, KERNEL, REDUCTION).permute(0, 1, 4, 2, 3)
+        return self.activation(self.layer(slices.flatten(1, 2)))
+
+
+class Expansion(nn.Module):
+    """One bin becomes three: ``(batch, channels, bins, frames)`` to ``(batch, out, 3 bins, frames)``."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(in_channels, REDUCTION * out_channels, 1)
+        self.activation = nn.PReLU(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Expand a block of frames."""
+        batch, _, bins, frames = x.shape
+        expanded = self.layer(x).view(batch, -1, REDUCTION, bins, frames).transpose(2, 3)
+        return self.activation(expanded.reshape(batch, -1, REDUCTION * bins, frames))
 
 
 class SliceNetwork(SpectralFrame):
@@ -60,17 +85,13 @@ class SliceNetwork(SpectralFrame):
         n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
         super().__init__(n_fft, n_fft // settings.overlap)
         self.padding = -self.bins % REDUCTION**LAYERS
-        channels = [2] + [settings.channels * 2**layer for layer in range(LAYERS)]
-        self.encoder = nn.ModuleList(CausalSlices(a, b, settings.frames) for a, b in itertools.pairwise(channels))
+        channels = [settings.channels * 2**layer for layer in range(LAYERS)]
+        self.encoder = nn.ModuleList(Contraction(a, b, settings.frames) for a, b in itertools.pairwise([2, *channels]))
         code = channels[-1] * ((self.bins + self.padding) // REDUCTION**LAYERS)
         self.memory = nn.GRU(code, settings.memory, batch_first=True)
         self.recall = nn.Linear(settings.memory, code)
-        outputs = [*channels[1:-1][::-1], 8]
-        self.decoder = nn.ModuleList(
-            nn.ConvTranspose2d(2 * skip, out, (5, 1), (REDUCTION, 1), padding=(1, 0))
-            for skip, out in zip(channels[:0:-1], outputs, strict=True)
-        )
-        self.activations = nn.ModuleList(nn.PReLU(out) for out in outputs)
+        outputs = [*channels[-2::-1], settings.channels // 2]
+        self.decoder = nn.ModuleList(Expansion(2 * a, b) for a, b in zip(channels[::-1], outputs, strict=True))
         self.last = nn.Conv2d(outputs[-1] + 2, 4, 1)
         self.offset = nn.Parameter(torch.zeros(1, 4, self.bins, 1))
         nn.init.normal_(self.last.weight, std=1e-2)
@@ -79,15 +100,13 @@ class SliceNetwork(SpectralFrame):
         """Contract, remember, expand."""
         x = nn.functional.pad(features, (0, 0, 0, self.padding))
         skips = []
-        for layer in self.encoder:
-            x = layer(x, history)
+        for contraction in self.encoder:
+            x = contraction(x, history)
             skips.append(x)
         x = x + self._remember(x, history)
-        for layer, activation in zip(self.decoder, self.activations, strict=True):
-            skip = skips.pop()
-            expanded = layer(torch.cat([x, skip], dim=1))
-            x = activation(expanded[..., : skip.shape[2] * REDUCTION, :])
-        x = torch.cat([x[..., : self.bins, :], features], dim=1)
+        for expansion in self.decoder:
+            x = expansion(torch.cat([x, skips.pop()], dim=1))
+        x = torch.cat([x[:, :, : self.bins], features], dim=1)
         return self.last(x) + self.offset
 
     def _remember(self, code: Tensor, history: History) -> Tensor:

@@ -12,13 +12,15 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from models.base import Batch, Settings, StreamingModule
 from models.critics import WaveCritic, feature_distance
 from models.streaming import CausalConv1d, CausalConvTranspose1d, Excitation, History, StreamingNetwork
 
 KERNEL, STRIDE = 25, 4
-FILTER_KERNEL = 65
+FILTER_KERNEL = 64
+NOISE_LEVEL = 0.05  # about that of speech
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,18 @@ class WaveganSettings(Settings):
 
     Attributes:
         channels: channels after each contraction by 4, from the waveform down.
-        filters: filters over the waveform and its excitations whose gains the generator sets.
+        filters: filters over the waveform and its excitations, whose gains the generator sets.
         memory_layers: dilated layers at the slowest scale.
         look_ahead: samples that the generator sees beyond the sample it writes.
         critic_channels: channels of the critic's first layer.
-        critic_learning_rate: peak learning rate of the critic.
+        critic_learning_rate: learning rate of the critic.
         critic_from: share of the budget after which the critic's opinion counts.
         adversarial_weight: weight of the critic's opinion in the generator's loss.
         feature_weight: weight of the distance between the critic's features.
     """
 
     channels: tuple[int, ...] = (16, 32, 64)
-    filters: int = 12
+    filters: int = 48
     memory_layers: int = 4
     look_ahead: int = 256
     critic_channels: int = 8
@@ -63,10 +65,10 @@ class Memory(nn.Module):
 
 
 class Generator(StreamingNetwork):
-    """Encoder and decoder of strided convolutions; its last layer sets the gains of learned filters.
+    """Encoder and decoder of strided convolutions; the last layer writes what gated filters let through.
 
-    The filters run over the waveform, its harmonics and noise; a gain per filter and sample, positive, makes a
-    time-varying filter of them, which is what a difference between narrowband and wideband speech is.
+    The filters run over the waveform, its harmonics and noise. A positive gain per filter and step makes a time-varying
+    filter of them, which is what a difference between narrowband and wideband speech is.
     """
 
     def __init__(self, settings: WaveganSettings) -> None:
@@ -75,28 +77,31 @@ class Generator(StreamingNetwork):
         self.hop_samples = STRIDE ** len(channels)
         self.delay_samples = settings.look_ahead
         self.excitation = Excitation()
-        sizes = [3, *channels]
-        self.encoder = nn.ModuleList(CausalConv1d(a, b, KERNEL, stride=STRIDE) for a, b in itertools.pairwise(sizes))
-        self.memory = nn.ModuleList(Memory(channels[-1], 2**layer) for layer in range(settings.memory_layers))
-        outputs = [*channels[:-1][::-1], 2 * settings.filters]
-        inputs = [channels[-1], *(2 * size for size in outputs[:-1])]
-        self.decoder = nn.ModuleList(
-            CausalConvTranspose1d(a, b, KERNEL, stride=STRIDE) for a, b in zip(inputs, outputs, strict=True)
+        self.encoder = nn.ModuleList(
+            CausalConv1d(a, b, KERNEL, stride=STRIDE) for a, b in itertools.pairwise([3, *channels])
         )
-        self.filters = CausalConv1d(3, settings.filters, FILTER_KERNEL)
-        self.last = CausalConv1d(settings.filters, 1, KERNEL)
+        self.memory = nn.ModuleList(Memory(channels[-1], 2**layer) for layer in range(settings.memory_layers))
+        scales = channels[::-1]
+        self.decoder = nn.ModuleList(
+            CausalConvTranspose1d(2 * a if index else a, b, KERNEL, stride=STRIDE)
+            for index, (a, b) in enumerate(itertools.pairwise(scales))
+        )
+        self.gains = nn.Conv1d(2 * channels[0], settings.filters, 1)
+        self.filters = CausalConv1d(3, settings.filters, FILTER_KERNEL, stride=STRIDE)
+        self.last = CausalConvTranspose1d(settings.filters, 1, KERNEL, stride=STRIDE)
         self.activation = nn.LeakyReLU(0.2)
+        nn.init.constant_(self.gains.get_parameter("bias"), -2.0)  # start near the narrowband
 
     def process(self, waveform: Tensor, history: History) -> Tensor:
         """Add the difference to the delayed waveform."""
         harmonics, noise = self.excitation(waveform, history)
-        delayed = history.extend(waveform, self.delay_samples)[..., : waveform.shape[-1]]
-        delayed_harmonics = history.extend(harmonics, self.delay_samples)[..., : waveform.shape[-1]]
-        seen = torch.stack([waveform, harmonics, loudness(waveform)], dim=1)
-        material = torch.stack([delayed, delayed_harmonics, 0.05 * noise], dim=1)
-        gains, signal = self._decode(self._encode(seen, history), history).chunk(2, dim=1)
-        shaped = self.filters(material, history) * torch.exp(gains.clamp(-12, 4)) + 0.01 * signal
-        return delayed + self.last(shaped, history)[:, 0]
+        sources = torch.stack([waveform, harmonics], dim=1)
+        delayed = history.extend(sources, self.delay_samples)[..., : waveform.shape[-1]]
+        seen = torch.cat([sources, loudness(waveform)[:, None]], dim=1)
+        material = torch.cat([delayed, NOISE_LEVEL * noise[:, None]], dim=1)
+        gains = self.gains(self._decode(self._encode(seen, history), history))
+        difference = self.last(self.filters(material, history) * torch.exp(gains.clamp(-12, 4)), history)
+        return delayed[:, 0] + difference[:, 0]
 
     def _encode(self, x: Tensor, history: History) -> list[Tensor]:
         scales = []
@@ -110,9 +115,7 @@ class Generator(StreamingNetwork):
     def _decode(self, scales: list[Tensor], history: History) -> Tensor:
         x = scales.pop()
         for layer in self.decoder:
-            x = layer(x, history)
-            if scales:
-                x = torch.cat([self.activation(x), scales.pop()], dim=1)
+            x = torch.cat([self.activation(layer(x, history)), scales.pop()], dim=1)
         return x
 
 
@@ -134,12 +137,10 @@ class WaveganModule(StreamingModule):
         self.critic = WaveCritic(settings.critic_channels)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimiser each for generator and critic."""
-        generator, generator_schedule = self.optimiser_with_schedule(self.network, self.settings.learning_rate)
-        critic, critic_schedule = self.optimiser_with_schedule(
-            self.critic, self.settings.critic_learning_rate, betas=(0.5, 0.9)
-        )
-        return [generator, critic], [generator_schedule, critic_schedule]
+        """One optimiser each; the critic, which comes late, keeps its rate."""
+        generator, schedule = self.optimiser_with_schedule(self.network, self.settings.learning_rate)
+        critic = torch.optim.Adam(self.critic.parameters(), self.settings.critic_learning_rate, betas=(0.5, 0.9))
+        return [generator, critic], [schedule]
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Step the generator, and from the declared point on the critic."""
@@ -151,10 +152,9 @@ class WaveganModule(StreamingModule):
             self._step_critic(critic_optimiser, estimate.detach(), batch["wideband"])
             loss = loss + self._opinion(estimate, batch["wideband"])
         self.manual_step(generator_optimiser, loss)
-        schedules = self.lr_schedulers()
-        assert isinstance(schedules, list)
-        for schedule in schedules:
-            schedule.step()  # type: ignore[call-arg]  # none of them waits for a metric
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, LRScheduler)
+        schedule.step()
 
     def _critic_counts(self) -> bool:
         seen = self.trainer.fit_loop.epoch_loop.total_batch_idx

@@ -1,0 +1,144 @@
+"""The command line: torch and MLflow are imported by the command that needs them, so that help answers at once."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from runtime.errors import OvertoneError
+
+INTERRUPTED = 130
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of all commands."""
+    parser = ArgumentParser(prog="overtone", description="Compare speech super-resolution architectures honestly.")
+    commands = parser.add_subcommands(required=True, dest="command", title="commands")
+    commands.add_subcommand("compare", _compare_parser(), help="train, evaluate, choose and register a champion")
+    commands.add_subcommand("train", _train_parser(), help="train one model of a preset")
+    commands.add_subcommand("evaluate", _evaluate_parser(), help="score folders of audio against a reference")
+    commands.add_subcommand("ui", _ui_parser(), help="browse runs in MLflow")
+    return parser
+
+
+def _compare_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Train a preset's models under one budget and choose by its declared rule.")
+    parser.add_argument("preset", help="name of a preset, or a .yaml file")
+    parser.add_argument("--models", help="some of the preset's models: NAME,NAME")
+    parser.add_argument("--seeds", type=int, help="trainings of each model (the preset's number)")
+    parser.add_argument("--jobs", type=int, help="trainings side by side (as many as the cores allow)")
+    _add_shared(parser)
+    return parser
+
+
+def _train_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Train one model of a preset, or continue where it was interrupted.")
+    parser.add_argument("model", help="a registered model")
+    parser.add_argument("preset", help="name of a preset, or a .yaml file")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and order of examples (0)")
+    _add_shared(parser)
+    return parser
+
+
+def _add_shared(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", help="corpus: folder or manifest of audio (the preset's own)")
+    parser.add_argument("--tracking", choices=["mlflow", "none"], default="mlflow", help="where runs are kept (mlflow)")
+    _add_runs(parser)
+
+
+def _add_runs(parser: ArgumentParser) -> None:
+    parser.add_argument("--runs", help="folder for runs (mlruns beside the nearest pyproject.toml, else here)")
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Score any systems' audio files, paired with the reference by their stem.")
+    parser.add_argument("--reference", required=True, help="folder of target files")
+    parser.add_argument("--estimate", required=True, nargs="+", metavar="NAME=DIR", help="a system and its folder")
+    parser.add_argument("--narrowband", help="folder of input files, for the controls")
+    parser.add_argument("--cutoff-hz", type=float, help="where the input's own content ends")
+    parser.add_argument("--out", required=True, help="the table to write, .csv")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    return parser
+
+
+def _ui_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Open the MLflow page of the runs.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=5000, help="port to listen on (5000)")
+    _add_runs(parser)
+    return parser
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _run_compare(options: Namespace) -> None:
+    from experiments.compare import CompareOptions, compare
+
+    models = None if options.models is None else [name.strip() for name in options.models.split(",")]
+    changes = CompareOptions(
+        models, options.seeds, options.data, _path(options.runs), options.tracking, options.jobs
+    )
+    compare(options.preset, changes)
+
+
+def _run_train(options: Namespace) -> None:
+    from experiments.train import train_command
+
+    train_command(
+        options.model, options.preset, options.seed, options.data, _path(options.runs), options.tracking
+    )
+
+
+def _run_evaluate(options: Namespace) -> None:
+    from experiments.evaluate import evaluate
+
+    evaluate(
+        Path(options.reference),
+        options.estimate,
+        Path(options.out),
+        narrowband=_path(options.narrowband),
+        cutoff_hz=options.cutoff_hz,
+        workers=options.workers,
+    )
+
+
+def _run_ui(options: Namespace) -> None:
+    from experiments.runs import find_runs_folder
+    from experiments.ui import serve_ui
+
+    serve_ui(find_runs_folder(_path(options.runs)), options.host, options.port)
+
+
+COMMANDS: dict[str, Any] = {
+    "compare": _run_compare,
+    "train": _run_train,
+    "evaluate": _run_evaluate,
+    "ui": _run_ui,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, 1 after a user's mistake, 130 after Ctrl-C."""
+    options = build_parser().parse_args(arguments)
+    try:
+        COMMANDS[options.command](options[options.command])
+    except OvertoneError as error:
+        print(f"overtone: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\novertone: stopped. The same command continues where it was.", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"overtone: {where}{error.strerror or error}. Make room or permit access, then run again.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

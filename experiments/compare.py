@@ -1,0 +1,196 @@
+"""The main job: train every architecture under one budget, choose by the declared rule, report, register."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from datamodules.corpus import Corpus
+from evaluation.contracts import System
+from evaluation.harness import Scorer
+from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
+from experiments.preset import Preset, digest, load_preset
+from experiments.progress import Board, board, console
+from experiments.publication import Publisher
+from experiments.runs import TrainingPlace, count_test_use, find_runs_folder, sole_use, training_place
+from experiments.scoring import ScoredSplit, scored, split_key, write_scores
+from experiments.selection import Selection, add_primary, choose
+from experiments.systems import TrainedSystem, cost_of
+from experiments.tracking import open_tracker
+from experiments.train import TrackingKind, TrainRequest, open_corpus, report_corpus, train_side_by_side
+from experiments.training import TrainingRecord, make_datamodule
+from models.baselines import CONTROLS, build_controls
+from runtime.errors import OvertoneError
+
+FIT_UTTERANCES_PER_SPEAKER = 2
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What the command line may change of a comparison.
+
+    Attributes:
+        models: some of the preset's models, None for all.
+        seeds: trainings of each, None for the preset's number.
+        data: folder or manifest of the corpus, None for the preset's own.
+        runs: folder for runs.
+        tracking: where runs are tracked.
+        jobs: trainings side by side, None for as many as the cores allow.
+    """
+
+    models: Sequence[str] | None = None
+    seeds: int | None = None
+    data: str | None = None
+    runs: Path | None = None
+    tracking: TrackingKind = "mlflow"
+    jobs: int | None = None
+
+
+class Comparison:
+    """A preset's comparison on a corpus: its trainings, its scores, its folder."""
+
+    def __init__(self, preset: Preset, corpus: Corpus, runs: Path, progress: Board) -> None:
+        self.preset, self.corpus, self.runs, self.progress = preset, corpus, runs, progress
+        self.places = [
+            training_place(runs, preset, model, seed, corpus.digest)
+            for seed in range(preset.seeds)
+            for model in preset.models
+        ]
+        self.data = make_datamodule(preset, corpus, seed=0)
+        self._keys = {"val": self._split_key("val"), "test": self._split_key("test")}
+        self.key = digest(sorted(place.key for place in self.places), self._keys, asdict(preset.winner))
+        self.folder = runs / "comparisons" / f"{preset.name}-{self.key}"
+
+    def _split_key(self, split: str) -> str:
+        data = self.preset.data
+        per_speaker = data.val_utterances_per_speaker if split == "val" else data.test_utterances_per_speaker
+        shape = [data.joined_seconds, data.gap_seconds, per_speaker, self.preset.sample_rate]
+        return split_key(split, [data.test_conditions, shape], self.corpus.digest)
+
+    def split(self, name: str) -> ScoredSplit:
+        """Return the utterances of ``val`` or ``test`` with the key of their scores."""
+        return ScoredSplit(name, list(self.data.utterances(name)), self._keys[name])
+
+    def train(self, template: TrainRequest, jobs: int) -> None:
+        """Train what is not yet trained, ``jobs`` side by side."""
+        pending = [place for place in self.places if not place.finished]
+        kept = len(self.places) - len(pending)
+        if kept:
+            self.progress.say(f"{kept} of {len(self.places)} trainings are finished and kept.")
+        requests = [replace(template, model=place.model, seed=place.seed) for place in pending]
+        train_side_by_side(requests, jobs, self.preset.budget.threads, self.progress)
+
+    def scores(self, scorer: Scorer, split: ScoredSplit) -> pd.DataFrame:
+        """Return the score table of all models, with their seeds, and all controls on a split."""
+        tables = []
+        for number, (name, system, seed, load, folder) in enumerate(self._systems(), start=1):
+            self.progress.update(f"score {split.name}", number - 1, len(self.places) + len(CONTROLS), name)
+            tables.append(scored(scorer, system, load, split, folder).assign(seed=seed))
+        self.progress.update(f"score {split.name}", number, number)
+        return add_primary(pd.concat(tables, ignore_index=True))
+
+    def _systems(self) -> Iterator[tuple[str, str, float, Callable[[], System], Path]]:
+        for place in self.places:
+            yield (
+                place.name,
+                place.model,
+                float(place.seed),
+                lambda place=place: TrainedSystem.load(place),
+                place.folder,
+            )
+        controls: dict[str, System] = {}
+
+        def control(name: str) -> System:
+            if not controls:  # fitted only when some control has not been scored yet
+                fit = self.data.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
+                controls.update({built.name: built for built in build_controls(fit)})
+            return controls[name]
+
+        for name in CONTROLS:
+            yield name, name, float("nan"), lambda name=name: control(name), self.runs / "controls" / name
+
+    def costs(self) -> pd.DataFrame:
+        """Return what each model costs at run time, indexed by system."""
+        return pd.DataFrame({place.model: asdict(cost_of(place)) for place in self.places}).T
+
+    def trainings(self) -> pd.DataFrame:
+        """Return what each training cost, a row each."""
+        rows = [
+            {"system": place.model, "seed": place.seed, **asdict(TrainingRecord.read(place))} for place in self.places
+        ]
+        return pd.DataFrame(rows)
+
+    def winner(self, scores: pd.DataFrame, selection: Selection) -> TrainingPlace | None:
+        """Return the training that ships: the winner's seed with the best primary score on val."""
+        if selection.winner is None:
+            return None
+        rows = scores[scores["system"] == selection.winner]
+        seed = rows.groupby("seed")["primary"].mean().idxmin()
+        return next(p for p in self.places if p.model == selection.winner and p.seed == seed)
+
+
+def compare(preset_name: str, options: CompareOptions) -> None:
+    """Run a comparison from corpus to champion; what is finished under the same keys is not done again.
+
+    Raises:
+        OvertoneError: a user's mistake, an unusable corpus, a failed training, another comparison in the same folder.
+    """
+    preset = restricted(load_preset(preset_name), options)
+    runs = find_runs_folder(options.runs)
+    tracker = open_tracker(options.tracking, runs)
+    console.print(
+        f"Comparing {', '.join(preset.models)} under preset {preset.name}; runs lie in {runs}", highlight=False
+    )
+    with sole_use(runs, "comparison"), board() as progress:
+        corpus = open_corpus(preset, options.data, runs, progress)
+        report_corpus(corpus, progress)
+        comparison = Comparison(preset, corpus, runs, progress)
+        template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking)
+        comparison.train(template, options.jobs or default_jobs(preset))
+        with Scorer(workers=os.cpu_count() or 1) as scorer:
+            val = comparison.scores(scorer, comparison.split("val"))
+            costs, trainings = comparison.costs(), comparison.trainings()
+            selection = choose(val, costs, preset.winner)
+            test_split = comparison.split("test")
+            uses = count_test_use(runs, corpus.digest, comparison.key)
+            test = comparison.scores(scorer, test_split)
+        for name, table in (("val", val), ("test", test)):
+            write_scores(table, comparison.folder / f"scores-{name}.csv")
+        leaderboard = build_leaderboard(test, costs, selection, trainings)
+        command = f"overtone compare {preset_name}" + (f" --data {options.data}" if options.data else "")
+        _, markdown = write_leaderboard(
+            comparison.folder, leaderboard, test, selection, preset=preset.name, reproduce=[command]
+        )
+        publisher = Publisher(tracker, preset, corpus, comparison.folder, test_uses=uses)
+        publisher.publish(comparison.places, test_split, test, leaderboard, selection, progress)
+        place = comparison.winner(val, selection)
+        version = publisher.register(place, test, selection) if place else None
+    print_leaderboard(console, leaderboard, selection)
+    console.print(f"Leaderboard: {markdown}", soft_wrap=True, highlight=False)
+    if version is not None:
+        console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
+    if options.tracking == "mlflow":
+        console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
+
+
+def restricted(preset: Preset, options: CompareOptions) -> Preset:
+    """Return the preset with the models and seeds that were asked for.
+
+    Raises:
+        OvertoneError: a model is not in the preset, or the number of seeds is not positive.
+    """
+    names = list(options.models or preset.models)
+    for name in names:
+        preset.training_configuration(name, 0)
+    seeds = preset.seeds if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise OvertoneError(f"--seeds must be at least 1, got {seeds}.")
+    return replace(preset, models={name: preset.models[name] for name in names}, seeds=seeds)
+
+
+def default_jobs(preset: Preset) -> int:
+    """Return how many trainings fit side by side: one each if a training takes all cores."""
+    threads = preset.budget.threads
+    return max((os.cpu_count() or 1) // threads, 1) if threads else 1

@@ -1,0 +1,144 @@
+"""What a comparison leaves for reviewers: scores, tables, samples and words in each run, and the registered champion."""
+
+import html
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from datamodules.corpus import Corpus
+from evaluation.harness import MEASURES
+from evaluation.statistics import speaker_mean
+from experiments.leaderboard import headline
+from experiments.preset import Preset, digest
+from experiments.progress import Board
+from experiments.runs import TrainingPlace
+from experiments.samples_page import Sample, write_samples_page
+from experiments.scoring import ScoredSplit, write_scores
+from experiments.selection import PRIMARY, Selection
+from experiments.systems import TrainedSystem
+from experiments.tracker import RegisteredVersion, Run, Tracker
+from experiments.train import comparison_experiment, run_tags
+
+SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Writes one comparison's results to a tracker.
+
+    Attributes:
+        tracker: where to.
+        preset: the declared comparison.
+        corpus: the clips it ran on.
+        folder: the comparison's folder.
+        test_uses: how many comparisons have scored this corpus' test split.
+    """
+
+    tracker: Tracker
+    preset: Preset
+    corpus: Corpus
+    folder: Path
+    test_uses: int
+
+    def publish(
+        self,
+        places: Sequence[TrainingPlace],
+        split: ScoredSplit,
+        test: pd.DataFrame,
+        leaderboard: pd.DataFrame,
+        selection: Selection,
+        progress: Board,
+    ) -> None:
+        """Complete the run of every training, add one of every control, and describe the experiment."""
+        experiment = comparison_experiment(self.preset)
+        for number, place in enumerate(places):
+            progress.update("publish", number, len(places) + 1, place.name)
+            rows = test[(test["system"] == place.model) & (test["seed"] == place.seed)]
+            tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.test_uses)}
+            with self.tracker.run(experiment, place.name, tags, place.key) as run:
+                self._log_scores(run, rows)
+                run.log_metrics(_numbers(leaderboard, place.model, ("rtf", "latency_ms", "macs", "parameters")))
+                page = self.samples_page(place, split, rows)
+                run.log_file(page)
+                run.set_tags({"status": _status(leaderboard, place.model)})
+                run.describe(_words(place.model, rows, leaderboard, selection))
+        for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
+            tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
+            with self.tracker.run(experiment, name, tags, digest(name, split.key)) as run:
+                self._log_scores(run, test[test["system"] == name])
+        markdown = (self.folder / "leaderboard.md").read_text()
+        self.tracker.describe_experiment(experiment, markdown)
+        progress.update("publish", len(places) + 1, len(places) + 1)
+
+    def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
+        keys = [key for key in (*MEASURES, PRIMARY) if key in rows]
+        run.log_metrics({f"test/{key}": speaker_mean(rows, key) for key in keys})
+        run.log_table(rows.drop(columns=["band_hz", "clean"]), "tables/per_utterance.json")
+
+    def samples_page(self, place: TrainingPlace, split: ScoredSplit, rows: pd.DataFrame) -> Path:
+        """Write a training's page of samples, one utterance per condition, each of another speaker."""
+        system = TrainedSystem.load(place)
+        samples = []
+        by_condition: dict[str, list[int]] = {}
+        for index, utterance in enumerate(split.utterances):
+            by_condition.setdefault(utterance.condition, []).append(index)
+        for number, indices in enumerate(list(by_condition.values())[:SAMPLES]):
+            utterance = split.utterances[indices[number % len(indices)]]
+            row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
+            clips = {
+                "narrowband": utterance.narrowband,
+                "enhanced": system(utterance),
+                "target": utterance.wideband,
+            }
+            shown = [f"{key} {row[key]:.3f}" for key in SHOWN_KEYS if pd.notna(row[key])]
+            note = f"{utterance.condition}, speaker {utterance.speaker}: {', '.join(shown)}"
+            samples.append(Sample(utterance.file, note, clips, utterance.sample_rate, utterance.cutoff_hz))
+        path = self.folder / "samples" / place.name / "samples.html"
+        introduction = f"Preset {html.escape(self.preset.name)}, test speakers; not one of them was heard in training."
+        write_samples_page(path, samples, place.name, introduction)
+        return path
+
+    def register(self, place: TrainingPlace, test: pd.DataFrame, selection: Selection) -> RegisteredVersion | None:
+        """Bundle the winner's weights, configuration and scores, and register them as the preset's champion."""
+        bundle = self.folder / "champion"
+        shutil.rmtree(bundle, ignore_errors=True)
+        bundle.mkdir(parents=True)
+        shutil.copyfile(place.weights, bundle / "model.pt")
+        shutil.copyfile(place.folder / "config.yaml", bundle / "config.yaml")
+        rows = test[(test["system"] == place.model) & (test["seed"] == place.seed)]
+        write_scores(rows, bundle / "scores-test.csv")
+        shutil.copyfile(self.folder / "leaderboard.md", bundle / "leaderboard.md")
+        tags = run_tags(self.preset, place, self.corpus) | {
+            "overtone.key": place.key,
+            "comparison": self.folder.name,
+            "test_uses": str(self.test_uses),
+            **{f"test_{key}": f"{speaker_mean(rows, key):.4f}" for key in SHOWN_KEYS},
+        }
+        with self.tracker.run(comparison_experiment(self.preset), place.name, {"status": "champion"}, place.key) as run:
+            return self.tracker.register(f"overtone-{self.preset.name}", run, bundle, tags)
+
+
+def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
+    row = leaderboard.set_index("system").loc[system]
+    return {f"cost/{key}": float(row[key]) for key in keys}
+
+
+def _status(leaderboard: pd.DataFrame, system: str) -> str:
+    return str(leaderboard.set_index("system").loc[system, "status"])
+
+
+def _words(model: str, rows: pd.DataFrame, leaderboard: pd.DataFrame, selection: Selection) -> str:
+    """Say in Markdown how a model did."""
+    lines = [f"**{model}**: {_status(leaderboard, model)}.", ""]
+    lines += [f"- ruled out: {reason}" for reason in selection.disqualified.get(model, [])]
+    lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
+    for key in SHOWN_KEYS:
+        better = "lower" if key == PRIMARY or not MEASURES[key].higher_is_better else "higher"
+        lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
+    lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]
+    lines.append(headline(leaderboard, selection))
+    return "\n".join(lines)
