@@ -26,13 +26,14 @@ class History:
         self._past = tensors
         self.next: list[Tensor] = []
 
-    def extend(self, x: Tensor, length: int) -> Tensor:
-        """Return ``x`` with the ``length`` steps before it on its last axis, ``(..., length + steps)``."""
+    def extend(self, x: Tensor, length: int, dim: int = -1) -> Tensor:
+        """Return ``x`` with the ``length`` steps before it on the axis ``dim``, ``(..., length + steps)``."""
         if length == 0:
             return x
-        past = x.new_zeros(*x.shape[:-1], length) if self._past is None else self._past[len(self.next)]
-        extended = torch.cat([past, x], dim=-1)
-        self.next.append(extended[..., extended.shape[-1] - length :])
+        shape = list(x.shape)
+        shape[dim] = length
+        extended = torch.cat([self.carried(x.new_zeros(shape)), x], dim=dim)
+        self.carry(extended.narrow(dim, extended.shape[dim] - length, length))
         return extended
 
     def carried(self, initial: Tensor) -> Tensor:
@@ -84,6 +85,26 @@ class CausalConvTranspose1d(nn.Module):
         return upsampled[..., start : start + x.shape[-1] * self.stride]
 
 
+def framed(waveform: Tensor, length: int, hop_length: int, history: History) -> Tensor:
+    """Return the frames that end with each hop: ``(batch, samples)`` to ``(batch, frames, length)``."""
+    return history.extend(waveform, length - hop_length).unfold(-1, length, hop_length)
+
+
+def overlap_add(frames: Tensor, hop_length: int, history: History) -> Tensor:
+    """Add overlapping frames ``(batch, frames, length)`` up to ``(batch, frames * hop_length)``.
+
+    The output is late by ``length - hop_length`` samples against what :func:`framed` took: a sample is complete when
+    its last frame has come.
+    """
+    batch, count, length = frames.shape
+    last = length // hop_length - 1
+    segments = history.extend(frames.view(batch, count, last + 1, hop_length), last, dim=1)
+    hops = segments[:, last : last + count, 0]
+    for age in range(1, last + 1):
+        hops = hops + segments[:, last - age : last - age + count, age]
+    return hops.reshape(batch, count * hop_length)
+
+
 class Analysis(nn.Module):
     """Short-time spectra of a causal stream: ``(batch, samples)`` to complex ``(batch, bins, frames)``.
 
@@ -99,16 +120,12 @@ class Analysis(nn.Module):
 
     def forward(self, waveform: Tensor, history: History) -> Tensor:
         """Transform a block of whole hops."""
-        extended = history.extend(waveform, self.n_fft - self.hop_length)
-        frames = extended.unfold(-1, self.n_fft, self.hop_length) * self.window
-        return torch.fft.rfft(frames).transpose(1, 2)
+        frames = framed(waveform, self.n_fft, self.hop_length, history)
+        return torch.fft.rfft(frames * self.window).transpose(1, 2)
 
 
 class Synthesis(nn.Module):
-    """Overlap-add of :class:`Analysis` frames: complex ``(batch, bins, frames)`` to ``(batch, samples)``.
-
-    The output is late by ``n_fft - hop_length`` samples: a sample is complete when its last window has come.
-    """
+    """The inverse of :class:`Analysis`: complex ``(batch, bins, frames)`` to ``(batch, samples)``, late as it must be."""
 
     window: Tensor
 
@@ -116,21 +133,15 @@ class Synthesis(nn.Module):
         super().__init__()
         if n_fft % hop_length or n_fft < 2 * hop_length:
             raise ValueError(f"n_fft must be a multiple of hop_length, at least twice; got {n_fft}, {hop_length}")
-        self.overlap = n_fft // hop_length
         self.hop_length = hop_length
         # Squared square-root Hann windows, `overlap` of them, add up to overlap / 2.
-        self.register_buffer("window", torch.hann_window(n_fft).sqrt() * 2 / self.overlap, persistent=False)
+        overlap = n_fft // hop_length
+        self.register_buffer("window", torch.hann_window(n_fft).sqrt() * 2 / overlap, persistent=False)
 
     def forward(self, spectra: Tensor, history: History) -> Tensor:
         """Invert a block of frames."""
         frames = torch.fft.irfft(spectra.transpose(1, 2)) * self.window
-        batch, count, _ = frames.shape
-        segments = frames.view(batch, count, self.overlap, self.hop_length).permute(0, 2, 3, 1)
-        extended = history.extend(segments, self.overlap - 1)
-        last = self.overlap - 1
-        hops = sum(extended[:, r, :, last - r : last - r + count] for r in range(self.overlap))
-        assert isinstance(hops, Tensor)
-        return hops.transpose(1, 2).reshape(batch, count * self.hop_length)
+        return overlap_add(frames, self.hop_length, history)
 
 
 class Excitation(nn.Module):

@@ -5,6 +5,7 @@ connections), noise and harmonics to shape instead of to invent, spectral losses
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,11 +17,20 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from models.base import Batch, Settings, StreamingModule
 from models.critics import WaveCritic, feature_distance
-from models.streaming import CausalConv1d, CausalConvTranspose1d, Excitation, History, StreamingNetwork
+from models.streaming import (
+    CausalConv1d,
+    CausalConvTranspose1d,
+    Excitation,
+    History,
+    StreamingNetwork,
+    framed,
+    overlap_add,
+)
 
 KERNEL, STRIDE = 25, 4
 FILTER_KERNEL = 64
-NOISE_LEVEL = 0.05  # about that of speech
+LEVEL_SAMPLES = 64
+QUIET = 1e-5
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class WaveganSettings(Settings):
 
     Attributes:
         channels: channels after each contraction by 4, from the waveform down.
-        filters: filters over the waveform and its excitations, whose gains the generator sets.
+        bands: of the filterbank whose gains the generator sets.
         memory_layers: dilated layers at the slowest scale.
         look_ahead: samples that the generator sees beyond the sample it writes.
         critic_channels: channels of the critic's first layer.
@@ -40,7 +50,7 @@ class WaveganSettings(Settings):
     """
 
     channels: tuple[int, ...] = (16, 32, 64)
-    filters: int = 48
+    bands: int = 24
     memory_layers: int = 4
     look_ahead: int = 256
     critic_channels: int = 8
@@ -64,11 +74,49 @@ class Memory(nn.Module):
         return x + self.mix(torch.tanh(signal) * torch.sigmoid(gate))
 
 
-class Generator(StreamingNetwork):
-    """Encoder and decoder of strided convolutions; the last layer writes what gated filters let through.
+class Filterbank(nn.Module):
+    """Learned analysis and synthesis filters, stride 4, that start as bands of equal width.
 
-    The filters run over the waveform, its harmonics and noise. A positive gain per filter and step makes a time-varying
-    filter of them, which is what a difference between narrowband and wideband speech is.
+    Each band is a pair of filters in quadrature under one gain, so that what the stride folds over cancels out
+    (a complex-modulated filterbank); random filters would have to learn that first, and buzz meanwhile.
+    """
+
+    def __init__(self, bands: int, sources: int) -> None:
+        super().__init__()
+        kernels, scale = modulated_filters(bands)
+        self.analysis = nn.Parameter(kernels.T.repeat(sources, 1, 1))
+        self.synthesis = nn.Parameter(scale * kernels.repeat(sources, 1))
+        self.delay_samples = FILTER_KERNEL - STRIDE
+
+    def forward(self, material: Tensor, gains: Tensor, history: History) -> Tensor:
+        """Shape material ``(batch, sources, samples)`` by gains ``(batch, sources * bands, samples / 4)``.
+
+        Returns:
+            ``(batch, samples)``, late by ``delay_samples``.
+        """
+        frames = framed(material, FILTER_KERNEL, STRIDE, history)
+        bands = torch.cat([frames[:, source] @ kernels for source, kernels in enumerate(self.analysis)], dim=-1)
+        shaped = bands * gains.repeat_interleave(2, dim=1).transpose(1, 2)
+        return overlap_add(shaped @ self.synthesis, STRIDE, history)
+
+
+def modulated_filters(bands: int) -> tuple[Tensor, float]:
+    """Return cosine and sine filters ``(2 * bands, taps)`` and the scale that makes their matched synthesis unity."""
+    steps = torch.arange(FILTER_KERNEL) - (FILTER_KERNEL - 1) / 2
+    centres = math.pi * (torch.arange(bands) + 0.5) / bands
+    angles = centres[:, None] * steps
+    window = torch.hann_window(FILTER_KERNEL, periodic=False)
+    kernels = torch.stack([angles.cos(), angles.sin()], dim=1).flatten(0, 1) * window
+    response = torch.fft.rfft(kernels, 1024).abs().square().sum(dim=0).mean() / STRIDE
+    return kernels, float(1 / response)
+
+
+class Generator(StreamingNetwork):
+    """Encoder and decoder of strided convolutions; the answer is the gains of a filterbank.
+
+    The filterbank runs over the waveform itself, its continued harmonics, and noise. Gains that change over time make a
+    time-varying filter of it, which is what a difference between narrowband and wideband speech is. All that goes in is
+    relative to the speech's level, which is given back with the material.
     """
 
     def __init__(self, settings: WaveganSettings) -> None:
@@ -81,27 +129,35 @@ class Generator(StreamingNetwork):
             CausalConv1d(a, b, KERNEL, stride=STRIDE) for a, b in itertools.pairwise([3, *channels])
         )
         self.memory = nn.ModuleList(Memory(channels[-1], 2**layer) for layer in range(settings.memory_layers))
-        scales = channels[::-1]
         self.decoder = nn.ModuleList(
             CausalConvTranspose1d(2 * a if index else a, b, KERNEL, stride=STRIDE)
-            for index, (a, b) in enumerate(itertools.pairwise(scales))
+            for index, (a, b) in enumerate(itertools.pairwise(channels[::-1]))
         )
-        self.gains = nn.Conv1d(2 * channels[0], settings.filters, 1)
-        self.filters = CausalConv1d(3, settings.filters, FILTER_KERNEL, stride=STRIDE)
-        self.last = CausalConvTranspose1d(settings.filters, 1, KERNEL, stride=STRIDE)
+        self.filterbank = Filterbank(settings.bands, sources=3)
+        self.gains = nn.Conv1d(2 * channels[0], 3 * settings.bands, 1)
         self.activation = nn.LeakyReLU(0.2)
-        nn.init.constant_(self.gains.get_parameter("bias"), -2.0)  # start near the narrowband
+        nn.init.normal_(self.gains.weight, std=1e-2)
+        nn.init.zeros_(self.gains.get_parameter("bias"))
 
     def process(self, waveform: Tensor, history: History) -> Tensor:
         """Add the difference to the delayed waveform."""
+        samples = waveform.shape[-1]
         harmonics, noise = self.excitation(waveform, history)
-        sources = torch.stack([waveform, harmonics], dim=1)
-        delayed = history.extend(sources, self.delay_samples)[..., : waveform.shape[-1]]
-        seen = torch.cat([sources, loudness(waveform)[:, None]], dim=1)
-        material = torch.cat([delayed, NOISE_LEVEL * noise[:, None]], dim=1)
-        gains = self.gains(self._decode(self._encode(seen, history), history))
-        difference = self.last(self.filters(material, history) * torch.exp(gains.clamp(-12, 4)), history)
-        return delayed[:, 0] + difference[:, 0]
+        level = history.extend(waveform.abs(), LEVEL_SAMPLES - 1)[:, None]
+        level = nn.functional.avg_pool1d(level, LEVEL_SAMPLES, stride=1)[:, 0] + QUIET
+        seen = torch.stack([waveform / level, harmonics / level, level.log() / 3 + 1], dim=1)
+        gains = self._gains(self._decode(self._encode(seen, history), history))
+        early = self.delay_samples - self.filterbank.delay_samples
+        past = history.extend(torch.stack([waveform, harmonics, level], dim=1), self.delay_samples)
+        material = past[..., self.delay_samples - early :][..., :samples]
+        material = torch.cat([material[:, :2], (material[:, 2] - QUIET)[:, None] * noise[:, None]], dim=1)
+        return past[:, 0, :samples] + self.filterbank(material, gains, history)
+
+    def _gains(self, decoded: Tensor) -> Tensor:
+        """Return signed gains for the waveform itself, positive ones with a wide range for what is generated."""
+        itself, harmonics, noise = self.gains(decoded).chunk(3, dim=1)
+        generated = torch.cat([harmonics, noise], dim=1)
+        return torch.cat([itself, torch.exp((3.0 * generated - 3.0).clamp(-12, 5))], dim=1)
 
     def _encode(self, x: Tensor, history: History) -> list[Tensor]:
         scales = []
@@ -117,11 +173,6 @@ class Generator(StreamingNetwork):
         for layer in self.decoder:
             x = torch.cat([self.activation(layer(x, history)), scales.pop()], dim=1)
         return x
-
-
-def loudness(waveform: Tensor) -> Tensor:
-    """Return the waveform on a scale on which faint speech is not lost: signed fourth root."""
-    return waveform.sign() * (waveform.abs() + 1e-8).pow(0.25)
 
 
 class WaveganModule(StreamingModule):
