@@ -80,18 +80,14 @@ def _run_compare(options: Namespace) -> None:
     from experiments.compare import CompareOptions, compare
 
     models = None if options.models is None else [name.strip() for name in options.models.split(",")]
-    changes = CompareOptions(
-        models, options.seeds, options.data, _path(options.runs), options.tracking, options.jobs
-    )
+    changes = CompareOptions(models, options.seeds, options.data, _path(options.runs), options.tracking, options.jobs)
     compare(options.preset, changes)
 
 
 def _run_train(options: Namespace) -> None:
     from experiments.train import train_command
 
-    train_command(
-        options.model, options.preset, options.seed, options.data, _path(options.runs), options.tracking
-    )
+    train_command(options.model, options.preset, options.seed, options.data, _path(options.runs), options.tracking)
 
 
 def _run_evaluate(options: Namespace) -> None:
@@ -135,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"overtone: {where}{error.strerror or error}. Make room or permit access, then run again.", file=sys.stderr)
+        print(
+            f"overtone: {where}{error.strerror or error}. Make room or permit access, then run again.", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from experiments.progress import Board, board, console
 from experiments.publication import Publisher
 from experiments.runs import TrainingPlace, count_test_use, find_runs_folder, sole_use, training_place
 from experiments.scoring import ScoredSplit, scored, split_key, write_scores
-from experiments.selection import Selection, add_primary, choose
+from experiments.selection import Selection, add_primary, champion_seed, choose
 from experiments.systems import TrainedSystem, cost_of
 from experiments.tracking import open_tracker
 from experiments.train import TrackingKind, TrainRequest, open_corpus, report_corpus, train_side_by_side
@@ -93,23 +94,18 @@ class Comparison:
 
     def _systems(self) -> Iterator[tuple[str, str, float, Callable[[], System], Path]]:
         for place in self.places:
-            yield (
-                place.name,
-                place.model,
-                float(place.seed),
-                lambda place=place: TrainedSystem.load(place),
-                place.folder,
-            )
-        controls: dict[str, System] = {}
-
-        def control(name: str) -> System:
-            if not controls:  # fitted only when some control has not been scored yet
-                fit = self.data.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
-                controls.update({built.name: built for built in build_controls(fit)})
-            return controls[name]
-
+            yield place.name, place.model, float(place.seed), partial(TrainedSystem.load, place), place.folder
         for name in CONTROLS:
-            yield name, name, float("nan"), lambda name=name: control(name), self.runs / "controls" / name
+            yield name, name, float("nan"), partial(self._control, name), self.runs / "controls" / name
+
+    def _control(self, name: str) -> System:
+        return self._controls[name]
+
+    @cached_property
+    def _controls(self) -> dict[str, System]:
+        """Built, which for some means fitted, only when one of them has not been scored yet."""
+        fit = self.data.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
+        return {control.name: control for control in build_controls(fit)}
 
     def costs(self) -> pd.DataFrame:
         """Return what each model costs at run time, indexed by system."""
@@ -126,9 +122,8 @@ class Comparison:
         """Return the training that ships: the winner's seed with the best primary score on val."""
         if selection.winner is None:
             return None
-        rows = scores[scores["system"] == selection.winner]
-        seed = rows.groupby("seed")["primary"].mean().idxmin()
-        return next(p for p in self.places if p.model == selection.winner and p.seed == seed)
+        seed = champion_seed(scores, selection.winner)
+        return next(place for place in self.places if (place.model, place.seed) == (selection.winner, seed))
 
 
 def compare(preset_name: str, options: CompareOptions) -> None:

@@ -1,6 +1,5 @@
-"""What a comparison leaves for reviewers: scores, tables, samples and words in each run, and the registered champion."""
+"""What a comparison leaves for reviewers: scores, samples and words in each run, and the registered champion."""
 
-import html
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,14 @@ from experiments.tracker import RegisteredVersion, Run, Tracker
 from experiments.train import comparison_experiment, run_tags
 
 SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
+TABLE_COLUMNS = (
+    "tags.status",
+    "tags.variant",
+    *(f"metrics.test/{key}" for key in (PRIMARY, "extended_ber", "lsd_hf_band", "lsd_low", "visqol")),
+    "metrics.cost/rtf",
+    "metrics.cost/latency_ms",
+    "metrics.cost/macs",
+)
 SAMPLES = 3
 
 
@@ -70,14 +77,17 @@ class Publisher:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
             with self.tracker.run(experiment, name, tags, digest(name, split.key)) as run:
                 self._log_scores(run, test[test["system"] == name])
-        markdown = (self.folder / "leaderboard.md").read_text()
-        self.tracker.describe_experiment(experiment, markdown)
+        self.tracker.describe_experiment(experiment, (self.folder / "leaderboard.md").read_text())
+        self.tracker.show_columns(experiment, TABLE_COLUMNS, f"metrics.test/{PRIMARY}")
         progress.update("publish", len(places) + 1, len(places) + 1)
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
         keys = [key for key in (*MEASURES, PRIMARY) if key in rows]
-        run.log_metrics({f"test/{key}": speaker_mean(rows, key) for key in keys})
-        run.log_table(rows.drop(columns=["band_hz", "clean"]), "tables/per_utterance.json")
+        run.log_metrics({f"test/{key}": round(speaker_mean(rows, key), 4) for key in keys})
+        # MLflow compares runs by a table's first column and shows its second.
+        table = rows[[PRIMARY, *keys[:-1], "speaker", "failures", "not_applicable"]]
+        table.insert(0, "utterance", rows["file"] + " · " + rows["condition"])
+        run.log_table(table, "tables/per_utterance.json")
 
     def samples_page(self, place: TrainingPlace, split: ScoredSplit, rows: pd.DataFrame) -> Path:
         """Write a training's page of samples, one utterance per condition, each of another speaker."""
@@ -98,7 +108,7 @@ class Publisher:
             note = f"{utterance.condition}, speaker {utterance.speaker}: {', '.join(shown)}"
             samples.append(Sample(utterance.file, note, clips, utterance.sample_rate, utterance.cutoff_hz))
         path = self.folder / "samples" / place.name / "samples.html"
-        introduction = f"Preset {html.escape(self.preset.name)}, test speakers; not one of them was heard in training."
+        introduction = f"Preset {self.preset.name}, test speakers; not one of them was heard in training."
         write_samples_page(path, samples, place.name, introduction)
         return path
 
@@ -123,12 +133,12 @@ class Publisher:
 
 
 def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
-    row = leaderboard.set_index("system").loc[system]
-    return {f"cost/{key}": float(row[key]) for key in keys}
+    rows = leaderboard.set_index("system")
+    return {f"cost/{key}": float(rows[key].loc[system]) for key in keys}
 
 
 def _status(leaderboard: pd.DataFrame, system: str) -> str:
-    return str(leaderboard.set_index("system").loc[system, "status"])
+    return str(leaderboard.set_index("system")["status"].loc[system])
 
 
 def _words(model: str, rows: pd.DataFrame, leaderboard: pd.DataFrame, selection: Selection) -> str:

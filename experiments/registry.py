@@ -38,13 +38,14 @@ def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "Speec
         OvertoneError: no such name, or a hyper-parameter that the architecture does not have.
     """
     cls = model_class(name)
-    known = cls.settings_class.__dataclass_fields__
+    settings_class: Any = cls.settings_class  # each architecture has fields of its own
+    known = settings_class.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise OvertoneError(f"{name} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
     # YAML and checkpoints know lists only.
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return cls(sample_rate, cls.settings_class(**plain))
+    return cls(sample_rate, settings_class(**plain))
 
 
 def load_model(checkpoint: dict[str, Any]) -> "SpeechModule":

@@ -20,7 +20,7 @@ from evaluation.contracts import Utterance
 from experiments.preset import Preset
 from experiments.registry import build_model
 from experiments.runs import TrainingPlace
-from experiments.spectrogram_figures import figure_array, spectrogram_row
+from experiments.spectrogram_figures import figure_array, spectrogram_stack
 from experiments.systems import enhance_waveform
 from experiments.tracker import Run
 from models.base import SpeechModule
@@ -200,7 +200,7 @@ class EpochReport(lightning.Callback):
                 "target": clip.wideband,
             }
             epoch = trainer.current_epoch + 1
-            figure = spectrogram_row(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}")
+            figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
             self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
 
     @staticmethod
