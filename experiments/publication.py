@@ -77,7 +77,9 @@ class Publisher:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
             with self.tracker.run(experiment, name, tags, digest(name, split.key)) as run:
                 self._log_scores(run, test[test["system"] == name])
-        self.tracker.describe_experiment(experiment, (self.folder / "leaderboard.md").read_text())
+        # Folded up, MLflow shows the first line only: the result, not the title.
+        _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
+        self.tracker.describe_experiment(experiment, words)
         self.tracker.show_columns(experiment, TABLE_COLUMNS, f"metrics.test/{PRIMARY}")
         progress.update("publish", len(places) + 1, len(places) + 1)
 

@@ -37,7 +37,7 @@ class SpectrogramAutoencoderSettings(Settings):
     overlap: int = 4
     channels: int = 16
     frames: int = 2
-    memory: int = 160
+    memory: int = 192
 
 
 class Contraction(nn.Module):
@@ -47,10 +47,11 @@ class Contraction(nn.Module):
     product of matrices, which is several times faster on a CPU than a convolution of these shapes.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, frames: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bins: int, frames: int) -> None:
         super().__init__()
         self.past = frames - 1
         self.layer = nn.Linear(in_channels * REDUCTION * frames, out_channels)
+        self.place = place_code(bins // REDUCTION, out_channels)
 
     def forward(self, x: Tensor, history: History) -> Tensor:
         """Contract a block of frames after its past."""
@@ -58,20 +59,26 @@ class Contraction(nn.Module):
         slices = x.reshape(batch, frames, bins // REDUCTION, REDUCTION * channels)
         extended = history.extend(slices, self.past, dim=1)
         past_and_now = [extended[:, start : start + frames] for start in range(self.past + 1)]
-        return nn.functional.gelu(self.layer(torch.cat(past_and_now, dim=-1)))
+        return nn.functional.gelu(self.layer(torch.cat(past_and_now, dim=-1)) + self.place)
 
 
 class Expansion(nn.Module):
     """One bin becomes three: ``(batch, frames, bins, channels)`` to ``(batch, frames, 3 bins, out)``."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bins: int) -> None:
         super().__init__()
         self.layer = nn.Linear(in_channels, REDUCTION * out_channels)
+        self.place = place_code(bins, REDUCTION * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Expand a block of frames."""
         batch, frames, bins, _ = x.shape
-        return nn.functional.gelu(self.layer(x)).view(batch, frames, REDUCTION * bins, -1)
+        return nn.functional.gelu(self.layer(x) + self.place).view(batch, frames, REDUCTION * bins, -1)
+
+
+def place_code(bins: int, channels: int) -> nn.Parameter:
+    """Return a learned offset per bin: the weights are shared along frequency, but speech differs along it."""
+    return nn.Parameter(0.1 * torch.randn(bins, channels))
 
 
 class SliceNetwork(SpectralFrame):
@@ -82,12 +89,18 @@ class SliceNetwork(SpectralFrame):
         super().__init__(n_fft, n_fft // settings.overlap)
         self.padding = -self.bins % REDUCTION**LAYERS
         channels = [settings.channels * 2**layer for layer in range(LAYERS)]
-        self.encoder = nn.ModuleList(Contraction(a, b, settings.frames) for a, b in itertools.pairwise([2, *channels]))
-        code = channels[-1] * ((self.bins + self.padding) // REDUCTION**LAYERS)
+        bins = [(self.bins + self.padding) // REDUCTION**layer for layer in range(LAYERS + 1)]
+        self.encoder = nn.ModuleList(
+            Contraction(a, b, width, settings.frames)
+            for (a, b), width in zip(itertools.pairwise([2, *channels]), bins, strict=False)
+        )
+        code = channels[-1] * bins[-1]
         self.memory = nn.GRU(code, settings.memory, batch_first=True)
         self.recall = nn.Linear(settings.memory, code)
         outputs = [*channels[-2::-1], settings.channels // 2]
-        self.decoder = nn.ModuleList(Expansion(2 * a, b) for a, b in zip(channels[::-1], outputs, strict=True))
+        self.decoder = nn.ModuleList(
+            Expansion(2 * a, b, width) for a, b, width in zip(channels[::-1], outputs, bins[:0:-1], strict=True)
+        )
         self.last = nn.Linear(outputs[-1] + 2, 4)
         self.offset = nn.Parameter(torch.zeros(self.bins, 4))
         nn.init.normal_(self.last.weight, std=1e-2)

@@ -99,9 +99,11 @@ def overlap_add(frames: Tensor, hop_length: int, history: History) -> Tensor:
     batch, count, length = frames.shape
     last = length // hop_length - 1
     segments = history.extend(frames.view(batch, count, last + 1, hop_length), last, dim=1)
-    hops = segments[:, last : last + count, 0]
+    # Unbound first: slices of the whole would each cost a zero-filled gradient of the whole.
+    by_age = segments.unbind(dim=2)
+    hops = by_age[0][:, last:]
     for age in range(1, last + 1):
-        hops = hops + segments[:, last - age : last - age + count, age]
+        hops = hops + by_age[age][:, last - age : last - age + count]
     return hops.reshape(batch, count * hop_length)
 
 

@@ -31,6 +31,7 @@ KERNEL, STRIDE = 25, 4
 FILTER_KERNEL = 64
 LEVEL_SAMPLES = 64
 QUIET = 1e-5
+SOURCES = 3  # the waveform itself, its harmonics, noise
 
 
 @dataclass(frozen=True)
@@ -85,28 +86,31 @@ class Filterbank(nn.Module):
         super().__init__()
         kernels, scale = modulated_filters(bands)
         self.analysis = nn.Parameter(kernels.T.repeat(sources, 1, 1))
-        self.synthesis = nn.Parameter(scale * kernels.repeat(sources, 1))
+        self.synthesis = nn.Parameter(scale * kernels.repeat(sources, 1, 1))
         self.delay_samples = FILTER_KERNEL - STRIDE
 
     def forward(self, material: Tensor, gains: Tensor, history: History) -> Tensor:
-        """Shape material ``(batch, sources, samples)`` by gains ``(batch, sources * bands, samples / 4)``.
+        """Shape material ``(batch, sources, samples)`` by gains ``(batch, sources, bands, samples / 4)``.
 
         Returns:
             ``(batch, samples)``, late by ``delay_samples``.
         """
-        frames = framed(material, FILTER_KERNEL, STRIDE, history)
-        bands = torch.cat([frames[:, source] @ kernels for source, kernels in enumerate(self.analysis)], dim=-1)
-        shaped = bands * gains.repeat_interleave(2, dim=1).transpose(1, 2)
-        return overlap_add(shaped @ self.synthesis, STRIDE, history)
+        sources = framed(material, FILTER_KERNEL, STRIDE, history).unbind(dim=1)
+        by_source = zip(sources, gains.unbind(dim=1), self.analysis, self.synthesis, strict=True)
+        shaped = [
+            ((frames @ analysis).unflatten(-1, (2, -1)) * gain.transpose(1, 2)[:, :, None]).flatten(2) @ synthesis
+            for frames, gain, analysis, synthesis in by_source
+        ]
+        return overlap_add(torch.stack(shaped).sum(dim=0), STRIDE, history)
 
 
 def modulated_filters(bands: int) -> tuple[Tensor, float]:
-    """Return cosine and sine filters ``(2 * bands, taps)`` and the scale that makes their matched synthesis unity."""
+    """Return all cosine then all sine filters ``(2 * bands, taps)``, and what makes their matched synthesis unity."""
     steps = torch.arange(FILTER_KERNEL) - (FILTER_KERNEL - 1) / 2
     centres = math.pi * (torch.arange(bands) + 0.5) / bands
     angles = centres[:, None] * steps
     window = torch.hann_window(FILTER_KERNEL, periodic=False)
-    kernels = torch.stack([angles.cos(), angles.sin()], dim=1).flatten(0, 1) * window
+    kernels = torch.cat([angles.cos(), angles.sin()]) * window
     response = torch.fft.rfft(kernels, 1024).abs().square().sum(dim=0).mean() / STRIDE
     return kernels, float(1 / response)
 
@@ -133,8 +137,8 @@ class Generator(StreamingNetwork):
             CausalConvTranspose1d(2 * a if index else a, b, KERNEL, stride=STRIDE)
             for index, (a, b) in enumerate(itertools.pairwise(channels[::-1]))
         )
-        self.filterbank = Filterbank(settings.bands, sources=3)
-        self.gains = nn.Conv1d(2 * channels[0], 3 * settings.bands, 1)
+        self.filterbank = Filterbank(settings.bands, SOURCES)
+        self.gains = nn.Conv1d(2 * channels[0], SOURCES * settings.bands, 1)
         self.activation = nn.LeakyReLU(0.2)
         nn.init.normal_(self.gains.weight, std=1e-2)
         nn.init.zeros_(self.gains.get_parameter("bias"))
@@ -155,9 +159,8 @@ class Generator(StreamingNetwork):
 
     def _gains(self, decoded: Tensor) -> Tensor:
         """Return signed gains for the waveform itself, positive ones with a wide range for what is generated."""
-        itself, harmonics, noise = self.gains(decoded).chunk(3, dim=1)
-        generated = torch.cat([harmonics, noise], dim=1)
-        return torch.cat([itself, torch.exp((3.0 * generated - 3.0).clamp(-12, 5))], dim=1)
+        gains = self.gains(decoded).unflatten(1, (SOURCES, -1))
+        return torch.cat([gains[:, :1], torch.exp((3.0 * gains[:, 1:] - 3.0).clamp(-12, 5))], dim=1)
 
     def _encode(self, x: Tensor, history: History) -> list[Tensor]:
         scales = []

@@ -78,7 +78,7 @@ def test_the_filterbank_with_open_gains_passes_one_source_unchanged_and_aliases_
     time = torch.arange(4000) / 16000
     for frequency in (500.0, 2000.0, 4000.0, 6100.0, 7300.0):
         tone = torch.sin(2 * torch.pi * frequency * time)[None, None]
-        passed = bank(tone, torch.ones(1, 24, 4000 // STRIDE), History())[0]
+        passed = bank(tone, torch.ones(1, 1, 24, 4000 // STRIDE), History())[0]
         delay = FILTER_KERNEL - STRIDE
         error = passed[400:] - tone[0, 0, 400 - delay : 4000 - delay]
         assert error.square().mean().sqrt() < 0.06

@@ -1,0 +1,61 @@
+"""A small corpus and preset that the tests of whole commands share."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+SPLIT_OF = {"ada": "train", "ben": "train", "cleo": "val", "dan": "val", "eve": "test", "finn": "test"}
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """Six speakers of synthetic syllables with a manifest."""
+    root = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for number, (speaker, split) in enumerate(SPLIT_OF.items()):
+        rng = np.random.default_rng(number)
+        for clip in range(3):
+            time = np.arange(24000) / 16000
+            pitch = (100 + 25 * number) * (1 + 0.1 * np.sin(3 * time + clip))
+            phase = 2 * np.pi * np.cumsum(pitch) / 16000
+            voiced = sum(np.sin(k * phase) / k for k in range(1, int(7600 / 250)))
+            hiss = np.diff(rng.standard_normal(24001))
+            syllables = np.sin(2 * np.pi * (2.5 + 0.3 * clip) * time)
+            speech = 0.1 * np.maximum(syllables, 0) * voiced + 0.05 * np.maximum(-syllables, 0) * hiss
+            speech += 1e-3 * rng.standard_normal(24000)
+            path = root / speaker / f"{speaker}{clip}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, speech.astype(np.float32), 16000)
+            rows.append({"path": path.relative_to(root), "speaker": speaker, "split": split, "kind": "speech"})
+    with (root / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+@pytest.fixture
+def tiny_preset(tmp_path):
+    """A preset that trains in a second."""
+    telephone = {"steps": [{"resample": {"rate": 8000}}]}
+    preset = {
+        "name": "tiny",
+        "sample_rate": 16000,
+        "data": {
+            "crop_seconds": 0.5,
+            "batch_size": 4,
+            "joined_seconds": 1.2,
+            "train_conditions": {"telephone": telephone},
+            "test_conditions": {"telephone": telephone, "mp3": {"steps": [{"mp3": {"kbps": 32}}]}},
+            "val_utterances_per_speaker": 1,
+            "test_utterances_per_speaker": 1,
+        },
+        "budget": {"examples": 16, "epochs": 2, "threads": 1},
+        "models": {"dnn_fft": {"hidden": 16, "layers": 1}, "wavegan_seed": {"channels": 2}},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(preset))
+    return path

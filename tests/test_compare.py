@@ -1,0 +1,174 @@
+"""The main job on a tiny corpus: from clips to a leaderboard, continued when killed, done once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+from experiments.cli import main
+from experiments.preset import load_preset
+from experiments.runs import code_digest, training_place
+
+
+def run_compare(preset, corpus, runs, *options):
+    arguments = ["compare", str(preset), "--data", str(corpus), "--runs", str(runs), *options]
+    return main(arguments)
+
+
+def trained(runs):
+    """When each training was finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("trainings/*/training.json")}
+
+
+def leaderboard(runs):
+    (path,) = runs.glob("comparisons/*/leaderboard.csv")
+    return pd.read_csv(path)
+
+
+def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(
+    tiny_preset, tiny_corpus, tmp_path, capsys
+):
+    runs = tmp_path / "runs"
+    assert run_compare(tiny_preset, tiny_corpus, runs) == 0
+    table = leaderboard(runs)
+    assert {"dnn_fft", "wavegan_seed", "unprocessed", "ridge_envelope", "target_gain"} <= set(table["system"])
+    assert table.loc[table["system"] == "dnn_fft", "latency_ms"].item() == 32.0
+    assert table.set_index("system")["extended_ber"]["unprocessed"] == pytest.approx(0.5, abs=0.1)
+    assert (table["examples"].dropna() == 16).all()
+    first, printed = trained(runs), capsys.readouterr().out
+    assert len(first) == 2
+    assert "leaderboard.md" in printed
+    assert "wavegan_seed" in printed
+
+    assert run_compare(tiny_preset, tiny_corpus, runs) == 0
+    assert trained(runs) == first
+    assert "2 of 2 trainings are finished" in capsys.readouterr().out
+    (uses,) = json.loads((runs / "test-uses.json").read_text()).values()
+    assert len(uses) == 1
+    assert not list(runs.rglob("*.part*"))
+    assert_tracked(runs, table)
+
+
+def assert_tracked(runs, table):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "compare-tiny")
+    found = client.search_runs([experiment.experiment_id])
+    names = [run.info.run_name for run in found]
+    assert len(names) == len(set(names)) == len(table)
+    (run,) = (run for run in found if run.info.run_name == "dnn_fft-seed0")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "0"
+    assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
+    assert run.data.tags["test_uses"] == "1"
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"samples.html", "config.yaml", "tables"} <= artifacts
+
+
+def test_models_can_be_chosen_and_seeds_added_without_training_again(tiny_preset, tiny_corpus, tmp_path):
+    runs = tmp_path / "runs"
+    assert run_compare(tiny_preset, tiny_corpus, runs, "--models", "dnn_fft", "--tracking", "none") == 0
+    first = trained(runs)
+    options = ("--models", "dnn_fft", "--seeds", "2", "--tracking", "none")
+    assert run_compare(tiny_preset, tiny_corpus, runs, *options) == 0
+    assert len(trained(runs)) == 2
+    assert first.items() <= trained(runs).items()
+    assert not (runs / "mlflow.db").exists()
+
+
+def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_preset, tiny_corpus, tmp_path):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["budget"] |= {"examples": 2000, "epochs": 100}
+    plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "experiments.cli", "compare", str(tiny_preset)]
+    options = ["--data", str(tiny_corpus), "--runs", str(runs), "--tracking", "none"]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: list(runs.glob("trainings/*/checkpoints/last.ckpt")))
+    (child,) = children_of(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not is_running(child))
+    (seconds,) = runs.glob("trainings/*/seconds.json")
+    before = json.loads(seconds.read_text())
+
+    assert run_compare(tiny_preset, tiny_corpus, runs, "--tracking", "none") == 0
+    (record,) = runs.glob("trainings/*/training.json")
+    values = json.loads(record.read_text())
+    assert values["examples"] == 2000
+    assert values["seconds"] > before
+
+
+def test_ctrl_c_stops_a_training_cleanly_and_says_how_to_go_on(tiny_preset, tiny_corpus, tmp_path):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["budget"] |= {"examples": 40000, "epochs": 2000}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    runs = tmp_path / "runs"
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.cli",
+        "train",
+        "dnn_fft",
+        str(tiny_preset),
+        "--data",
+        str(tiny_corpus),
+    ]
+    process = subprocess.Popen(
+        [*command, "--runs", str(runs), "--tracking", "none"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: list(runs.glob("trainings/*/checkpoints/last.ckpt")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continues where it was" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_run_key_follows_configuration_data_and_code(tiny_preset, tmp_path):
+    preset = load_preset(str(tiny_preset))
+    place = training_place(tmp_path, preset, "dnn_fft", 0, "data")
+    assert place == training_place(tmp_path, preset, "dnn_fft", 0, "data")
+    others = [
+        training_place(tmp_path, preset, "dnn_fft", 1, "data"),
+        training_place(tmp_path, preset, "dnn_fft", 0, "other data"),
+    ]
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["models"]["dnn_fft"]["hidden"] = 17
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    others.append(training_place(tmp_path, load_preset(str(tiny_preset)), "dnn_fft", 0, "data"))
+    assert len({place.key, *(other.key for other in others)}) == 4
+    assert code_digest("dnn_fft") != code_digest("wavegan")
+
+
+def wait_for(condition, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        direct = [int(child) for child in file.read().split()]
+    threads = [int(task) for task in os.listdir(f"/proc/{pid}/task")]
+    for thread in threads:
+        with open(f"/proc/{pid}/task/{thread}/children") as file:
+            direct += [int(child) for child in file.read().split()]
+    return sorted(set(direct))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
