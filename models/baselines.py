@@ -39,24 +39,28 @@ Array = NDArray[np.float64]
 Bins = NDArray[np.intp]
 
 
-def build_controls(fit_utterances: Iterable[Utterance]) -> list[System]:
+def build_controls(fit_utterances: Iterable[Utterance] | None = None) -> list[System]:
     """Every control of `CONTROLS`, in that order; those that learn are fitted on ``fit_utterances``.
 
     Args:
-        fit_utterances: training utterances under the conditions that will be scored; read once.
+        fit_utterances: training utterances under the conditions that will be scored; read once. None leaves those
+            that learn out.
 
     Raises:
         OvertoneError: as `RidgeEnvelope.fit`.
     """
-    ridge_envelope = RidgeEnvelope()
-    ridge_envelope.fit(fit_utterances)
+    learned: list[System] = []
+    if fit_utterances is not None:
+        ridge_envelope = RidgeEnvelope()
+        ridge_envelope.fit(fit_utterances)
+        learned.append(ridge_envelope)
     return [
         Unprocessed(),
         UnprocessedNoise(),
         TargetGain(),
         CubicSplineInterpolation(),
         SpectralBandReplication(),
-        ridge_envelope,
+        *learned,
         OracleEnvelopeNoise(),
     ]
 
