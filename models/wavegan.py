@@ -31,6 +31,7 @@ KERNEL, STRIDE = 25, 4
 FILTER_KERNEL = 64
 LEVEL_SAMPLES = 64
 QUIET = 1e-5
+LOUDNESS_FLOOR = 1e-4
 SOURCES = 3  # the waveform itself, its harmonics, noise
 
 
@@ -95,13 +96,17 @@ class Filterbank(nn.Module):
         Returns:
             ``(batch, samples)``, late by ``delay_samples``.
         """
-        sources = framed(material, FILTER_KERNEL, STRIDE, history).unbind(dim=1)
-        by_source = zip(sources, gains.unbind(dim=1), self.analysis, self.synthesis, strict=True)
+        by_source = zip(material.unbind(dim=1), gains.unbind(dim=1), self.synthesis, strict=True)
         shaped = [
-            ((frames @ analysis).unflatten(-1, (2, -1)) * gain.transpose(1, 2)[:, :, None]).flatten(2) @ synthesis
-            for frames, gain, analysis, synthesis in by_source
+            (self.analyse(waveform, source, history) * gain.transpose(1, 2)[:, :, None]).flatten(2) @ synthesis
+            for source, (waveform, gain, synthesis) in enumerate(by_source)
         ]
         return overlap_add(torch.stack(shaped).sum(dim=0), STRIDE, history)
+
+    def analyse(self, waveform: Tensor, source: int, history: History) -> Tensor:
+        """Return a source's bands in quadrature: ``(batch, samples)`` to ``(batch, samples / 4, 2, bands)``."""
+        frames = framed(waveform, FILTER_KERNEL, STRIDE, history)
+        return (frames @ self.analysis[source]).unflatten(-1, (2, -1))
 
 
 def modulated_filters(bands: int) -> tuple[Tensor, float]:
@@ -119,8 +124,9 @@ class Generator(StreamingNetwork):
     """Encoder and decoder of strided convolutions; the answer is the gains of a filterbank.
 
     The filterbank runs over the waveform itself, its continued harmonics, and noise. Gains that change over time make a
-    time-varying filter of it, which is what a difference between narrowband and wideband speech is. All that goes in is
-    relative to the speech's level, which is given back with the material.
+    time-varying filter of it, which is what a difference between narrowband and wideband speech is. The encoder sees the
+    waveform, and how loud the filterbank's own bands of it are; all relative to the speech's level, which the material
+    gives back.
     """
 
     def __init__(self, settings: WaveganSettings) -> None:
@@ -129,8 +135,9 @@ class Generator(StreamingNetwork):
         self.hop_samples = STRIDE ** len(channels)
         self.delay_samples = settings.look_ahead
         self.excitation = Excitation()
+        inputs = [3, channels[0] + settings.bands, *channels[1:-1]]
         self.encoder = nn.ModuleList(
-            CausalConv1d(a, b, KERNEL, stride=STRIDE) for a, b in itertools.pairwise([3, *channels])
+            CausalConv1d(a, b, KERNEL, stride=STRIDE) for a, b in zip(inputs, channels, strict=True)
         )
         self.memory = nn.ModuleList(Memory(channels[-1], 2**layer) for layer in range(settings.memory_layers))
         self.decoder = nn.ModuleList(
@@ -150,7 +157,9 @@ class Generator(StreamingNetwork):
         level = history.extend(waveform.abs(), LEVEL_SAMPLES - 1)[:, None]
         level = nn.functional.avg_pool1d(level, LEVEL_SAMPLES, stride=1)[:, 0] + QUIET
         seen = torch.stack([waveform / level, harmonics / level, level.log() / 3 + 1], dim=1)
-        gains = self._gains(self._decode(self._encode(seen, history), history))
+        bands = self.filterbank.analyse(waveform / level, 0, history)
+        loudness = (bands.square().sum(dim=2) + LOUDNESS_FLOOR).log().transpose(1, 2) / 6
+        gains = self._gains(self._decode(self._encode(seen, loudness, history), history))
         early = self.delay_samples - self.filterbank.delay_samples
         past = history.extend(torch.stack([waveform, harmonics, level], dim=1), self.delay_samples)
         material = past[..., self.delay_samples - early :][..., :samples]
@@ -162,13 +171,15 @@ class Generator(StreamingNetwork):
         gains = self.gains(decoded).unflatten(1, (SOURCES, -1))
         return torch.cat([gains[:, :1], torch.exp((3.0 * gains[:, 1:] - 3.0).clamp(-12, 5))], dim=1)
 
-    def _encode(self, x: Tensor, history: History) -> list[Tensor]:
-        scales = []
+    def _encode(self, seen: Tensor, loudness: Tensor, history: History) -> list[Tensor]:
+        """Return the outputs of all encoder layers; the bands' loudness joins where the strides agree."""
+        x, scales = seen, []
         for layer in self.encoder:
             x = self.activation(layer(x, history))
             scales.append(x)
-        for layer in self.memory:
-            scales[-1] = layer(scales[-1], history)
+            x = x if len(scales) > 1 else torch.cat([x, loudness], dim=1)
+        for memory in self.memory:
+            scales[-1] = memory(scales[-1], history)
         return scales
 
     def _decode(self, scales: list[Tensor], history: History) -> Tensor:
