@@ -163,7 +163,7 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         place = comparison.winner(val, selection)
         version = publisher.register(place, test, selection) if place else None
     print_leaderboard(console, leaderboard, selection)
-    console.print(f"Leaderboard: {markdown}", soft_wrap=True, highlight=False)
+    console.print(f"Leaderboard, scores, spectrograms: {markdown.parent}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if options.tracking == "mlflow":

@@ -18,8 +18,10 @@ from experiments.samples_page import Sample, write_samples_page
 from experiments.scoring import ScoredSplit, write_scores
 from experiments.selection import PRIMARY, Selection
 from experiments.systems import TrainedSystem
+from experiments.spectrogram_figures import spectrogram_row
 from experiments.tracker import RegisteredVersion, Run, Tracker
 from experiments.train import comparison_experiment, run_tags
+from runtime.files import written_whole
 
 SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
 TABLE_COLUMNS = (
@@ -77,6 +79,7 @@ class Publisher:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
             with self.tracker.run(experiment, name, tags, digest(name, split.key)) as run:
                 self._log_scores(run, test[test["system"] == name])
+        self.spectrograms(places, split)
         # Folded up, MLflow shows the first line only: the result, not the title.
         _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
         self.tracker.describe_experiment(experiment, words)
@@ -112,6 +115,22 @@ class Publisher:
         path = self.folder / "samples" / place.name / "samples.html"
         introduction = f"Preset {self.preset.name}, test speakers; not one of them was heard in training."
         write_samples_page(path, samples, place.name, introduction)
+        return path
+
+    def spectrograms(self, places: Sequence[TrainingPlace], split: ScoredSplit) -> Path:
+        """Draw one utterance of the first condition as every streaming model enhances it; return the picture's path."""
+        utterance = split.utterances[0]
+        waveforms = {"narrowband": utterance.narrowband}
+        for place in places:
+            system = TrainedSystem.load(place)
+            if place.seed == 0 and system.latency_samples is not None:
+                waveforms[place.model] = system(utterance)
+        waveforms["target"] = utterance.wideband
+        title = f"{utterance.condition}: {utterance.file}"
+        figure = spectrogram_row(waveforms, utterance.sample_rate, title, utterance.cutoff_hz)
+        path = self.folder / "spectrograms.png"
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, dpi=80)
         return path
 
     def register(self, place: TrainingPlace, test: pd.DataFrame, selection: Selection) -> RegisteredVersion | None:

@@ -43,7 +43,10 @@ def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(
     assert (table["examples"].dropna() == 16).all()
     first, printed = trained(runs), capsys.readouterr().out
     assert len(first) == 2
-    assert "leaderboard.md" in printed
+    (folder,) = runs.glob("comparisons/*")
+    assert str(folder) in printed
+    kept = {"leaderboard.csv", "leaderboard.md", "scores-val.csv", "scores-test.csv", "spectrograms.png", "samples"}
+    assert kept <= {path.name for path in folder.iterdir()}
     assert "wavegan_seed" in printed
 
     assert run_compare(tiny_preset, tiny_corpus, runs) == 0

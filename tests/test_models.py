@@ -215,7 +215,7 @@ def test_an_unreadable_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "model.pt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(OvertoneError, match="model.pt"):
+    with pytest.raises(OvertoneError, match=r"model\.pt"):
         read_weights(path)
 
 
