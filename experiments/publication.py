@@ -17,8 +17,8 @@ from experiments.runs import TrainingPlace
 from experiments.samples_page import Sample, write_samples_page
 from experiments.scoring import ScoredSplit, write_scores
 from experiments.selection import PRIMARY, Selection
-from experiments.systems import TrainedSystem
 from experiments.spectrogram_figures import spectrogram_row
+from experiments.systems import TrainedSystem
 from experiments.tracker import RegisteredVersion, Run, Tracker
 from experiments.train import comparison_experiment, run_tags
 from runtime.files import written_whole

@@ -5,9 +5,11 @@ import fcntl
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from experiments.preset import Preset, digest
@@ -114,6 +116,17 @@ def code_digest(model: str) -> str:
         seen[name] = hashlib.sha256(source.encode()).hexdigest()
         pending += [imported for imported in _imports(source) if imported.split(".")[0] in HASHED_PACKAGES]
     return digest(seen)
+
+
+@cache
+def commit() -> str:
+    """Return the commit of the sources, ``unknown`` where they are no git checkout; ``+`` marks uncommitted changes."""
+    command = ["git", "-C", str(SOURCES), "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return "unknown"
+    return described or "unknown"
 
 
 def _imports(source: str) -> list[str]:

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Literal
 
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board
-from experiments.runs import TrainingPlace, find_runs_folder, training_place
+from experiments.runs import TrainingPlace, commit, find_runs_folder, training_place
 from runtime.errors import OvertoneError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from datamodules.corpus import Corpus
     from experiments.training import Progress, TrainingRecord
 
@@ -92,7 +94,16 @@ def run_training(
         return place, TrainingRecord.read(place)
     tracker = open_tracker(request.tracking, runs)
     with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
+        run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
         return place, train(preset, place, corpus, run, progress)
+
+
+def clip_table(corpus: "Corpus", split: str) -> "pd.DataFrame":
+    """Return the clips of a split, a row each."""
+    import pandas as pd
+
+    rows = [(corpus.name_of(clip), clip.speaker, clip.seconds, clip.sample_rate) for clip in corpus.split(split)]
+    return pd.DataFrame(rows, columns=["file", "speaker", "seconds", "sample_rate"])
 
 
 def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str, str]:
@@ -105,6 +116,7 @@ def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str
         "seed": str(place.seed),
         "preset": preset.name,
         "data_digest": corpus.digest,
+        "commit": commit(),
     }
 
 

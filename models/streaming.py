@@ -127,7 +127,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The inverse of :class:`Analysis`: complex ``(batch, bins, frames)`` to ``(batch, samples)``, late as it must be."""
+    """The inverse of :class:`Analysis`: complex ``(batch, bins, frames)`` to ``(batch, samples)``, a window late."""
 
     window: Tensor
 

@@ -123,10 +123,10 @@ def modulated_filters(bands: int) -> tuple[Tensor, float]:
 class Generator(StreamingNetwork):
     """Encoder and decoder of strided convolutions; the answer is the gains of a filterbank.
 
-    The filterbank runs over the waveform itself, its continued harmonics, and noise. Gains that change over time make a
-    time-varying filter of it, which is what a difference between narrowband and wideband speech is. The encoder sees the
-    waveform, and how loud the filterbank's own bands of it are; all relative to the speech's level, which the material
-    gives back.
+    The filterbank runs over the waveform itself, its continued harmonics, and noise. Gains that change over time make
+    a time-varying filter of it, which is what a difference between narrowband and wideband speech is. The encoder sees
+    the waveform, and how loud the filterbank's own bands of it are; all relative to the speech's level, which the
+    material gives back.
     """
 
     def __init__(self, settings: WaveganSettings) -> None:
