@@ -22,6 +22,7 @@ from runtime.errors import OvertoneError
 
 IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "clean")
 STATE_COLUMNS = ("failures", "not_applicable")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Row = dict[str, Any]
 
@@ -222,9 +223,15 @@ class Scorer:
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
+        self._environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         return self
 
     def __exit__(self, *_: object) -> None:
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -258,8 +265,9 @@ class Scorer:
         pending: deque[Future[Row]] = deque()
         if self._pool is None:
             # Spawned, because a forked child of a process that has used threads (torch, BLAS) may hang.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_use_one_thread)
+            # One thread each, which libraries read from the environment when they are first imported.
+            os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
         try:
             for utterance, estimate in pairs:
                 pending.append(self._pool.submit(score_pair, utterance, estimate, keys, block_samples))
@@ -303,9 +311,3 @@ def score_pairs(
     """
     with Scorer(workers) as scorer:
         return scorer.score(pairs, system, measures, block_samples, progress)
-
-
-def _use_one_thread() -> None:
-    """Keep a worker to one core; read by numba when ViSQOL is first imported."""
-    for library in ("NUMBA", "OMP", "OPENBLAS"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"

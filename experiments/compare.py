@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from datamodules.corpus import Corpus
 from evaluation.contracts import System
@@ -144,6 +145,7 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         comparison = Comparison(preset, corpus, runs, progress)
         template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking)
         comparison.train(template, options.jobs or default_jobs(preset))
+        torch.set_num_threads(1)  # the other cores are busy scoring
         with Scorer(workers=os.cpu_count() or 1) as scorer:
             val = comparison.scores(scorer, comparison.split("val"))
             costs, trainings = comparison.costs(), comparison.trainings()
