@@ -1,0 +1,311 @@
+"""The command line: exit codes, one clear line for every mistake, help at once, and the lock of a comparison."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from experiments.cli import main
+from experiments.runs import sole_use
+from runtime.errors import OvertoneError
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def refused(capsys, tmp_path):
+    """Return a function that runs a command which must fail, and gives its one line; nothing may be left behind."""
+
+    def run(*arguments):
+        before = files(tmp_path)
+        assert main([str(argument) for argument in arguments]) == 1
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        assert printed.err.startswith("overtone: ")
+        assert printed.err.count("\n") == 1
+        assert len(printed.err.replace(str(tmp_path), "")) < 400
+        assert files(tmp_path) - before <= {"runs/.compare.lock"}
+        return printed.err
+
+    return run
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def speech(path, seconds=1.0, rate=16000, level=0.1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = level * np.random.default_rng(len(path.name)).standard_normal(int(seconds * rate))
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """The options without which a command would write elsewhere or wait for MLflow."""
+    return "--runs", tmp_path / "runs", "--tracking", "none"
+
+
+@pytest.fixture
+def preset_file(tmp_path, tiny_preset):
+    """Return a function that writes the tiny preset with changes and gives its path."""
+
+    def write(**changes):
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(tiny_preset.read_text()) | changes))
+        return path
+
+    return write
+
+
+# Names, presets, options
+
+
+@pytest.mark.parametrize("command", [("compare", "demo", "--models", "nobody"), ("train", "nobody", "demo")])
+def test_an_unknown_model_is_refused_with_the_known_ones(refused, shared, command):
+    error = refused(*command, *shared)
+    assert "'nobody'" in error
+    assert "wavegan_seed" in error
+
+
+def test_a_preset_with_a_model_that_nobody_registered_is_refused(refused, shared, preset_file, tiny_corpus):
+    preset = preset_file(models={"nobody": {}})
+    error = refused("train", "nobody", preset, "--data", tiny_corpus, *shared)
+    assert "Unknown model 'nobody'. Registered: dnn_fft" in error
+
+
+@pytest.mark.parametrize("command", [("compare", "nothing"), ("train", "dnn_fft", "nothing")])
+def test_an_unknown_preset_is_refused_with_the_known_ones(refused, shared, command):
+    error = refused(*command, *shared)
+    assert "Unknown preset 'nothing'" in error
+    assert "demo" in error
+
+
+def test_a_preset_file_that_is_not_there_is_refused(refused, shared, tmp_path):
+    assert "there.yaml" in refused("compare", tmp_path / "there.yaml", *shared)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sample_rate": "high"}, "sample_rate"),
+        ({"sample_rate": None}, "sample_rate"),
+        ({"budget": {"examples": 16, "epochs": 2, "hours": 1}}, "hours"),
+        ({"budget": {"examples": 16}}, "epochs"),
+        ({"budget": {"examples": "many", "epochs": 2}}, "examples"),
+        ({"winner": {"tonalty": 1.0}}, "tonalty"),
+        ({"winner": {"tonality": "low"}}, "tonality"),
+        ({"models": ["dnn_fft"]}, "models"),
+        ({"models": {"dnn_fft": None}}, "models"),
+    ],
+)
+def test_a_preset_with_an_unknown_key_or_a_bad_value_is_refused(refused, shared, preset_file, changes, expected):
+    error = refused("compare", preset_file(**changes), "--data", "nowhere", *shared)
+    assert expected in error
+    assert "changed.yaml" in error
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"steps": [{"telephon": {}}]}, "unknown step 'telephon'"),
+        ({"steps": [{"resample": {"rat": 8000}}]}, "takes the parameters rate"),
+        ({"steps": [{"resample": {"rate": "low"}}]}, "rate expects a number"),
+        ({"steps": [{"resample": {"rate": [4000, 8000]}}]}, "expected numbers, got a range"),
+    ],
+)
+def test_a_preset_with_a_bad_condition_is_refused(
+    refused, shared, preset_file, tiny_preset, tiny_corpus, condition, expected
+):
+    data = yaml.safe_load(tiny_preset.read_text())["data"] | {"test_conditions": {"telephone": condition}}
+    assert expected in refused("compare", preset_file(data=data), "--data", tiny_corpus, *shared)
+
+
+@pytest.mark.parametrize("text", ["models: ["])
+def test_a_preset_that_is_no_mapping_is_refused(refused, shared, tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    assert "broken.yaml" in refused("train", "dnn_fft", path, *shared)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "demo", "--frobnicate"),
+        ("train", "dnn_fft", "demo", "--seed", "some"),
+        ("compare", "demo", "--tracking", "paper"),
+        ("compare",),
+        ("frobnicate",),
+        (),
+    ],
+)
+def test_options_that_do_not_exist_end_with_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert "usage: overtone" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seeds", "0"), ("--seeds", "-1")])
+def test_numbers_below_one_are_refused(refused, shared, tiny_preset, option, value):
+    assert option in refused("compare", tiny_preset, "--data", "nowhere", option, value, *shared)
+
+
+# Data
+
+
+def train(refused, preset, data, shared):
+    return refused("train", "dnn_fft", preset, "--data", data, *shared)
+
+
+def test_data_that_is_not_there_is_refused(refused, shared, tiny_preset, tmp_path):
+    assert "nowhere: no such folder or manifest" in train(refused, tiny_preset, tmp_path / "nowhere", shared)
+
+
+def test_a_preset_without_data_asks_for_it(refused, shared, tiny_preset):
+    assert "--data" in refused("train", "dnn_fft", tiny_preset, *shared)
+
+
+def test_a_folder_without_audio_is_refused(refused, shared, tiny_preset, tmp_path):
+    (tmp_path / "data").mkdir()
+    assert "found none" in train(refused, tiny_preset, tmp_path / "data", shared)
+    (tmp_path / "data" / "notes.txt").write_text("no audio")
+    assert "found none" in train(refused, tiny_preset, tmp_path / "data", shared)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"only the name says that this is audio", "not readable as audio"),
+        (b"", "not readable as audio"),
+        (np.full(16000, np.nan), "NaN"),
+        (np.zeros(16000), "silent"),
+        (np.zeros(0), "no samples"),
+        (np.full(160, 0.1), "ms long"),
+    ],
+    ids=["text", "empty", "nan", "silence", "no_samples", "too_short"],
+)
+def test_files_that_are_no_speech_are_refused_with_the_reason(
+    refused, shared, tiny_preset, tmp_path, content, expected
+):
+    path = tmp_path / "data" / "ada" / "one.wav"
+    path.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        soundfile.write(path, content, 16000, subtype="FLOAT")
+    error = train(refused, tiny_preset, tmp_path / "data", shared)
+    assert expected in error
+    assert "one.wav" in error
+
+
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_too_few_speakers_are_refused_with_what_to_do(refused, shared, tiny_preset, tmp_path, speakers):
+    for number in range(speakers):
+        speech(tmp_path / "data" / f"speaker{number}" / "one.wav")
+    error = train(refused, tiny_preset, tmp_path / "data", shared)
+    assert f"({speakers} speakers in all)" in error
+    assert "Add speakers" in error
+
+
+# Folders and the lock
+
+
+@pytest.mark.parametrize("command", [("compare", "demo"), ("train", "dnn_fft", "demo"), ("ui",)])
+def test_a_file_in_the_place_of_the_runs_folder_is_refused(refused, tmp_path, command):
+    (tmp_path / "runs").write_text("a file")
+    tracking = () if command == ("ui",) else ("--tracking", "none")
+    assert "--runs" in refused(*command, "--runs", tmp_path / "runs", *tracking)
+
+
+def test_a_second_comparison_in_the_same_folder_is_refused(refused, shared, tiny_preset, tiny_corpus, tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with sole_use(runs, "comparison"):
+        error = refused("compare", tiny_preset, "--data", tiny_corpus, *shared)
+    assert "another comparison is running" in error
+    assert str(runs) in error
+
+
+def test_the_lock_is_gone_after_its_holder_was_killed(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from experiments.runs import sole_use\n"
+        "with sole_use(Path(sys.argv[1]), 'comparison'):\n    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(OvertoneError, match="another comparison"), sole_use(tmp_path, "comparison"):
+                pass
+        finally:
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+    with sole_use(tmp_path, "comparison"):
+        pass
+
+
+def test_a_lock_is_given_back_after_an_error(tmp_path):
+    with pytest.raises(ValueError, match="inside"), sole_use(tmp_path, "comparison"):
+        raise ValueError("inside")
+    with sole_use(tmp_path, "comparison"):
+        pass
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("evaluate",), ("ui",)])
+def test_help_imports_neither_torch_nor_mlflow(command):
+    code = (
+        "import sys; from experiments.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "heavy = {'torch', 'mlflow', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command, "--help"], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "usage: overtone" in ended.stdout
+
+
+def test_help_answers_within_half_a_second():
+    seconds = []
+    for _ in range(5):  # the fastest counts: the first reads the disk, and other work on the machine only adds
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "experiments.cli", "--help"], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL
+        )
+        seconds.append(time.perf_counter() - started)
+        if seconds[-1] < 0.5:
+            break
+    assert min(seconds) < 0.5
+
+
+def test_ctrl_c_ends_with_130_and_one_line(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, "compare", interrupted)
+    assert main(["compare", "demo"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    def full(options):
+        raise OSError(28, os.strerror(28), "somewhere/model.pt")
+
+    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, "compare", full)
+    assert main(["compare", "demo"]) == 1
+    assert capsys.readouterr().err.startswith("overtone: somewhere/model.pt: No space left on device.")
