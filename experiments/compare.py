@@ -20,6 +20,7 @@ from experiments.runs import TrainingPlace, count_test_use, find_runs_folder, so
 from experiments.scoring import ScoredSplit, scored, split_key, write_scores
 from experiments.selection import Selection, add_primary, champion_seed, choose
 from experiments.systems import TrainedSystem, cost_of
+from experiments.tracker import RegisteredVersion, Tracker
 from experiments.tracking import open_tracker
 from experiments.train import TrackingKind, TrainRequest, open_corpus, report_corpus, train_side_by_side
 from experiments.training import TrainingRecord, make_datamodule
@@ -83,6 +84,8 @@ class Comparison:
             self.progress.say(f"{kept} of {len(self.places)} trainings are finished and kept.")
         requests = [replace(template, model=place.model, seed=place.seed) for place in pending]
         train_side_by_side(requests, jobs, self.preset.budget.threads, self.progress)
+        if not all(place.finished for place in self.places):
+            raise OvertoneError("The sources changed while models were trained. Start the same command again.")
 
     def scores(self, scorer: Scorer, split: ScoredSplit) -> pd.DataFrame:
         """Return the score table of all models, with their seeds, and all controls on a split."""
@@ -127,6 +130,18 @@ class Comparison:
         return next(place for place in self.places if (place.model, place.seed) == (selection.winner, seed))
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison found: score tables, the decision made on val, and the summary on test."""
+
+    val: pd.DataFrame
+    test: pd.DataFrame
+    test_split: ScoredSplit
+    test_uses: int
+    selection: Selection
+    leaderboard: pd.DataFrame
+
+
 def compare(preset_name: str, options: CompareOptions) -> None:
     """Run a comparison from corpus to champion; what is finished under the same keys is not done again.
 
@@ -136,40 +151,58 @@ def compare(preset_name: str, options: CompareOptions) -> None:
     preset = restricted(load_preset(preset_name), options)
     runs = find_runs_folder(options.runs)
     tracker = open_tracker(options.tracking, runs)
-    console.print(
-        f"Comparing {', '.join(preset.models)} under preset {preset.name}; runs lie in {runs}", highlight=False
-    )
+    models = ", ".join(preset.models)
+    console.print(f"Comparing {models} under preset {preset.name}; runs lie in {runs}", highlight=False)
     with sole_use(runs, "comparison"), board() as progress:
         corpus = open_corpus(preset, options.data, runs, progress)
         report_corpus(corpus, progress)
         comparison = Comparison(preset, corpus, runs, progress)
         template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking)
         comparison.train(template, options.jobs or default_jobs(preset))
-        torch.set_num_threads(1)  # the other cores are busy scoring
-        with Scorer(workers=os.cpu_count() or 1) as scorer:
-            val = comparison.scores(scorer, comparison.split("val"))
-            costs, trainings = comparison.costs(), comparison.trainings()
-            selection = choose(val, costs, preset.winner)
-            test_split = comparison.split("test")
-            uses = count_test_use(runs, corpus.digest, comparison.key)
-            test = comparison.scores(scorer, test_split)
-        for name, table in (("val", val), ("test", test)):
-            write_scores(table, comparison.folder / f"scores-{name}.csv")
-        leaderboard = build_leaderboard(test, costs, selection, trainings)
+        outcome = decide(comparison)
         command = f"overtone compare {preset_name}" + (f" --data {options.data}" if options.data else "")
-        _, markdown = write_leaderboard(
-            comparison.folder, leaderboard, test, selection, preset=preset.name, reproduce=[command]
-        )
-        publisher = Publisher(tracker, preset, corpus, comparison.folder, test_uses=uses)
-        publisher.publish(comparison.places, test_split, test, leaderboard, selection, progress)
-        place = comparison.winner(val, selection)
-        version = publisher.register(place, test, selection) if place else None
-    print_leaderboard(console, leaderboard, selection)
-    console.print(f"Leaderboard, scores, spectrograms: {markdown.parent}", soft_wrap=True, highlight=False)
+        version = report(comparison, outcome, tracker, command)
+    print_leaderboard(console, outcome.leaderboard, outcome.selection)
+    console.print(f"Leaderboard, scores, spectrograms: {comparison.folder}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if options.tracking == "mlflow":
         console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
+
+
+def decide(comparison: Comparison) -> Outcome:
+    """Choose on val by the declared rule, then score test, once."""
+    torch.set_num_threads(1)  # the other cores are busy scoring
+    with Scorer(workers=os.cpu_count() or 1) as scorer:
+        val = comparison.scores(scorer, comparison.split("val"))
+        costs = comparison.costs()
+        selection = choose(val, costs, comparison.preset.winner)
+        test_split = comparison.split("test")
+        uses = count_test_use(comparison.runs, comparison.corpus.digest, comparison.key)
+        test = comparison.scores(scorer, test_split)
+    leaderboard = build_leaderboard(test, costs, selection, comparison.trainings())
+    return Outcome(val, test, test_split, uses, selection, leaderboard)
+
+
+def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: str) -> RegisteredVersion | None:
+    """Write tables and leaderboard, complete the tracked runs, and register the champion, which is returned."""
+    folder, preset = comparison.folder, comparison.preset
+    write_scores(outcome.val, folder / "scores-val.csv")
+    write_scores(outcome.test, folder / "scores-test.csv")
+    write_leaderboard(
+        folder, outcome.leaderboard, outcome.test, outcome.selection, preset=preset.name, reproduce=[command]
+    )
+    publisher = Publisher(tracker, preset, comparison.corpus, folder, outcome.test_uses)
+    publisher.publish(
+        comparison.places,
+        outcome.test_split,
+        outcome.test,
+        outcome.leaderboard,
+        outcome.selection,
+        comparison.progress,
+    )
+    place = comparison.winner(outcome.val, outcome.selection)
+    return publisher.register(place, outcome.test) if place else None
 
 
 def restricted(preset: Preset, options: CompareOptions) -> Preset:

@@ -133,7 +133,7 @@ class Publisher:
             figure.savefig(temporary, dpi=80)
         return path
 
-    def register(self, place: TrainingPlace, test: pd.DataFrame, selection: Selection) -> RegisteredVersion | None:
+    def register(self, place: TrainingPlace, test: pd.DataFrame) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration and scores, and register them as the preset's champion."""
         bundle = self.folder / "champion"
         shutil.rmtree(bundle, ignore_errors=True)

@@ -25,9 +25,10 @@ class ScoredSplit:
 
 
 def split_key(split: str, conditions: object, data_digest: str) -> str:
-    """Return what scores of a split depend on besides the system: utterances, conditions, code of the measures."""
-    sources = sorted([*(SOURCES / "evaluation").glob("*.py"), *(SOURCES / "datamodules").glob("*.py")])
-    return digest(split, conditions, data_digest, [path.read_text() for path in sources])
+    """Return what scores of a split depend on besides a trained model: utterances, conditions, measures, controls."""
+    folders = [SOURCES / package for package in ("evaluation", "datamodules")]
+    sources = [*(path for folder in folders for path in folder.glob("*.py")), SOURCES / "models" / "baselines.py"]
+    return digest(split, conditions, data_digest, [path.read_text() for path in sorted(sources)])
 
 
 def scored(
