@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from runtime.errors import OvertoneError
 
 INTERRUPTED = 130
+RESUMABLE = ("compare", "train")
 
 
 def build_parser() -> ArgumentParser:
@@ -127,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"overtone: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\novertone: stopped. The same command continues where it was.", file=sys.stderr)
+        resumable = options.command in RESUMABLE
+        print(f"\novertone: stopped.{' The same command continues where it was.' * resumable}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

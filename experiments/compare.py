@@ -209,7 +209,7 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     """Return the preset with the models and seeds that were asked for.
 
     Raises:
-        OvertoneError: a model is not in the preset, or the number of seeds is not positive.
+        OvertoneError: a model is not in the preset, or the number of seeds or jobs is not positive.
     """
     names = list(options.models or preset.models)
     for name in names:
@@ -217,6 +217,8 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     seeds = preset.seeds if options.seeds is None else options.seeds
     if seeds < 1:
         raise OvertoneError(f"--seeds must be at least 1, got {seeds}.")
+    if options.jobs is not None and options.jobs < 1:
+        raise OvertoneError(f"--jobs must be at least 1, got {options.jobs}.")
     return replace(preset, models={name: preset.models[name] for name in names}, seeds=seeds)
 
 

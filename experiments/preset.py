@@ -95,16 +95,48 @@ def load_preset(name: str) -> Preset:
     if not path.is_file():
         known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
         raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.")
+    try:
+        return _parsed(yaml.safe_load(path.read_text()))
+    except (ValueError, yaml.YAMLError, TypeError, KeyError, OvertoneError) as error:
+        raise OvertoneError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _parsed(plain: object) -> Preset:
     from jsonargparse import ArgumentError, ArgumentParser
 
+    if not isinstance(plain, dict):
+        raise OvertoneError(f"expected a mapping with {', '.join(Preset.__dataclass_fields__)}, got {plain!r}.")
+    unknown = [str(key) for key in plain if key not in Preset.__dataclass_fields__]
+    if unknown:  # the parser would leave them out without a word
+        raise OvertoneError(f"unknown key {', '.join(unknown)}. Known: {', '.join(Preset.__dataclass_fields__)}.")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Preset, None)
     try:
-        parsed = parser.parse_object(yaml.safe_load(path.read_text()))
-    except (ArgumentError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise OvertoneError(f"{path}: {' '.join(str(error).split())}") from None
-    values = parser.instantiate_classes(parsed).as_dict()
-    return Preset(**{key: value for key, value in values.items() if key in Preset.__dataclass_fields__})
+        values = parser.instantiate_classes(parser.parse_object(plain)).as_dict()
+    except ArgumentError as error:
+        raise OvertoneError(str(error)) from None
+    preset = Preset(**{key: value for key, value in values.items() if key in Preset.__dataclass_fields__})
+    _check_numbers(preset)
+    return preset
+
+
+def _check_numbers(preset: Preset) -> None:
+    budget = preset.budget
+    least = {
+        "sample_rate": preset.sample_rate,
+        "seeds": preset.seeds,
+        "budget.epochs": budget.epochs,
+        "data.batch_size": preset.data.batch_size,
+    }
+    for name, value in least.items():
+        if value < 1:
+            raise OvertoneError(f"{name}: expected at least 1, got {value}.")
+    if budget.examples < budget.epochs:
+        raise OvertoneError(
+            f"budget.examples: expected at least one per epoch ({budget.epochs}), got {budget.examples}."
+        )
+    if not preset.models:
+        raise OvertoneError("models: expected at least one.")
 
 
 def digest(*parts: object) -> str:

@@ -49,11 +49,11 @@ class Board:
             return
         job.last_line, job.finished = now, finished
         state = "done" if finished else f"{done:g}/{total:g}"
-        console.print(f"{name}: {state} in {now - job.started:.0f} s {note}".rstrip(), highlight=False)
+        console.print(f"{name}: {state} in {now - job.started:.0f} s {note}".rstrip(), highlight=False, markup=False)
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        (self._bars.console if self._bars is not None else console).print(text, highlight=False)
+        (self._bars.console if self._bars is not None else console).print(text, highlight=False, markup=False)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "Speec
     """Return a new module from plain hyper-parameters.
 
     Raises:
-        OvertoneError: no such name, or a hyper-parameter that the architecture does not have.
+        OvertoneError: no such name, or a hyper-parameter that the architecture does not have or of another type.
     """
     cls = model_class(name)
     settings_class: Any = cls.settings_class  # each architecture has fields of its own
@@ -45,6 +45,11 @@ def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "Speec
         raise OvertoneError(f"{name} has no setting {', '.join(unknown)}. It has: {', '.join(known)}.")
     # YAML and checkpoints know lists only.
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    defaults = settings_class()
+    for key, value in plain.items():
+        expected = type(getattr(defaults, key))
+        if not isinstance(value, (int, float) if expected is float else expected):
+            raise OvertoneError(f"{name}: setting {key} expects a {expected.__name__}, got {value!r}.")
     return cls(sample_rate, settings_class(**plain))
 
 

@@ -92,21 +92,24 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     if preset.budget.threads is not None:
         torch.set_num_threads(preset.budget.threads)
     lightning.seed_everything(place.seed, verbose=False)
+    module = build_model(place.model, preset.sample_rate, preset.models[place.model])
+    datamodule = make_datamodule(preset, corpus, place.seed)
     configuration = preset.training_configuration(place.model, place.seed)
     with written_whole(place.folder / "config.yaml") as path:
         path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
     run.log_parameters(configuration)
     run.log_file(place.folder / "config.yaml")
-    module = build_model(place.model, preset.sample_rate, preset.models[place.model])
-    datamodule = make_datamodule(preset, corpus, place.seed)
     clock = Clock(place.folder / "seconds.json", preset.budget.safety_seconds)
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
     trainer = make_trainer(preset, place.folder / "checkpoints", [clock, report])
     last = place.folder / "checkpoints" / "last.ckpt"
-    trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C, which would end the whole command with code 1 and no word
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     module.save_weights(place.weights)
     record = make_record(trainer, clock, preset)
     with written_whole(place.record) as path:

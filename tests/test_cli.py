@@ -95,21 +95,39 @@ def test_a_preset_file_that_is_not_there_is_refused(refused, shared, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        ({"modles": {}}, "modles"),
         ({"sample_rate": "high"}, "sample_rate"),
         ({"sample_rate": None}, "sample_rate"),
+        ({"sample_rate": 0}, "sample_rate"),
         ({"budget": {"examples": 16, "epochs": 2, "hours": 1}}, "hours"),
         ({"budget": {"examples": 16}}, "epochs"),
         ({"budget": {"examples": "many", "epochs": 2}}, "examples"),
+        ({"budget": {"examples": 16, "epochs": 0}}, "epochs"),
+        ({"budget": {"examples": 1, "epochs": 2}}, "examples"),
         ({"winner": {"tonalty": 1.0}}, "tonalty"),
         ({"winner": {"tonality": "low"}}, "tonality"),
+        ({"winner": {"tonality": float("nan")}}, "tonality"),
         ({"models": ["dnn_fft"]}, "models"),
         ({"models": {"dnn_fft": None}}, "models"),
+        ({"models": {}}, "models"),
+        ({"seeds": 0}, "seeds"),
     ],
 )
 def test_a_preset_with_an_unknown_key_or_a_bad_value_is_refused(refused, shared, preset_file, changes, expected):
     error = refused("compare", preset_file(**changes), "--data", "nowhere", *shared)
     assert expected in error
     assert "changed.yaml" in error
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"widht": 3}, "no setting widht"), ({"hidden": "wide"}, "hidden"), ({"learning_rate": None}, "learning_rate")],
+)
+def test_a_setting_that_an_architecture_does_not_have_is_refused(
+    refused, shared, preset_file, tiny_corpus, settings, expected
+):
+    preset = preset_file(models={"dnn_fft": settings})
+    assert expected in refused("train", "dnn_fft", preset, "--data", tiny_corpus, *shared)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +146,7 @@ def test_a_preset_with_a_bad_condition_is_refused(
     assert expected in refused("compare", preset_file(data=data), "--data", tiny_corpus, *shared)
 
 
-@pytest.mark.parametrize("text", ["models: ["])
+@pytest.mark.parametrize("text", ["models: [", "just words", "", "- a\n- list\n"])
 def test_a_preset_that_is_no_mapping_is_refused(refused, shared, tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
@@ -155,7 +173,7 @@ def test_options_that_do_not_exist_end_with_usage(capsys, arguments):
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(("option", "value"), [("--seeds", "0"), ("--seeds", "-1")])
+@pytest.mark.parametrize(("option", "value"), [("--seeds", "0"), ("--seeds", "-1"), ("--jobs", "0"), ("--jobs", "-2")])
 def test_numbers_below_one_are_refused(refused, shared, tiny_preset, option, value):
     assert option in refused("compare", tiny_preset, "--data", "nowhere", option, value, *shared)
 
