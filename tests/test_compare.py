@@ -88,7 +88,7 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(tiny_preset
 
 def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_preset, tiny_corpus, tmp_path):
     plain = yaml.safe_load(tiny_preset.read_text())
-    plain["budget"] |= {"examples": 2000, "epochs": 100}
+    plain["budget"] |= {"examples": 800, "epochs": 20}
     plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
     tiny_preset.write_text(yaml.safe_dump(plain))
     runs = tmp_path / "runs"
@@ -106,7 +106,7 @@ def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_pr
     assert run_compare(tiny_preset, tiny_corpus, runs, "--tracking", "none") == 0
     (record,) = runs.glob("trainings/*/training.json")
     values = json.loads(record.read_text())
-    assert values["examples"] == 2000
+    assert values["examples"] == 800
     assert values["seconds"] > before
 
 
