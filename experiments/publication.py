@@ -102,7 +102,7 @@ class Publisher:
         for index, utterance in enumerate(split.utterances):
             by_condition.setdefault(utterance.condition, []).append(index)
         for number, indices in enumerate(list(by_condition.values())[:SAMPLES]):
-            utterance = split.utterances[indices[number % len(indices)]]
+            utterance = split.utterances[indices[number * len(indices) // SAMPLES]]
             row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
             clips = {
                 "narrowband": utterance.narrowband,

@@ -114,7 +114,7 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     record = make_record(trainer, clock, preset)
     with written_whole(place.record) as path:
         path.write_text(json.dumps(asdict(record), indent=2))
-    run.log_metrics({f"train/{key}": float(value) for key, value in asdict(record).items()}, trainer.current_epoch)
+    run.log_metrics({f"cost/train_{key}": float(value) for key, value in asdict(record).items()}, trainer.current_epoch)
     return record
 
 
