@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from runtime.errors import OvertoneError
+from runtime.errors import OvertoneError, in_words
 
 INTERRUPTED = 130
 RESUMABLE = ("compare", "train")
@@ -132,10 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\novertone: stopped.{' The same command continues where it was.' * resumable}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"overtone: {where}{error.strerror or error}. Make room or permit access, then run again.", file=sys.stderr
-        )
+        print(f"overtone: {in_words(error)}", file=sys.stderr)
         return 1
     return 0
 

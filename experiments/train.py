@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board
 from experiments.runs import TrainingPlace, commit, find_runs_folder, training_place
-from runtime.errors import OvertoneError
+from runtime.errors import OvertoneError, in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,6 +228,9 @@ def _serve_one_request() -> int:
             run_training(request, corpus, lambda done, total, note: say({"done": done, "total": total, "note": note}))
     except OvertoneError as error:
         say({"error": str(error)})
+        return 1
+    except OSError as error:
+        say({"error": in_words(error)})
         return 1
     return 0
 

@@ -1,5 +1,6 @@
 """What all architectures share: the enhance contract, the optimiser, validation, and the checkpoint's form."""
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -128,8 +129,10 @@ class SpeechModule(lightning.LightningModule):
 
     def save_weights(self, path: Path) -> None:
         """Write the enhancing part alone: description and weights, no class, no optimiser."""
+        buffer = io.BytesIO()  # torch reports a full disk as an internal error of its own writer
+        torch.save({"overtone": self.description(), "network": self.network.state_dict()}, buffer)
         with written_whole(path) as temporary:
-            torch.save({"overtone": self.description(), "network": self.network.state_dict()}, temporary)
+            temporary.write_bytes(buffer.getvalue())
 
 
 class StreamingModule(SpeechModule):
