@@ -2,11 +2,13 @@
 
 import json
 import resource
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import pytorch_lightning as lightning
 import torch
@@ -102,10 +104,12 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     clock = Clock(place.folder / "seconds.json", preset.budget.safety_seconds)
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
-    trainer = make_trainer(preset, place.folder / "checkpoints", [clock, report])
+    interruption = Interruption()
+    trainer = make_trainer(preset, place.folder / "checkpoints", [clock, report, interruption])
     last = place.folder / "checkpoints" / "last.ckpt"
     try:
-        trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        with interruption:
+            trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C, which would end the whole command with code 1 and no word
         if trainer.interrupted:
             raise KeyboardInterrupt from None
@@ -148,6 +152,36 @@ def make_record(trainer: lightning.Trainer, clock: "Clock", preset: Preset) -> T
         over_budget=clock.over_budget,
         val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
     )
+
+
+class Interruption(lightning.Callback):
+    """Ends a training between two batches after Ctrl-C.
+
+    An exception thrown in wherever the program happens to be can be swallowed by a library's callback; a second
+    Ctrl-C still does that, for the impatient.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __enter__(self) -> Self:
+        self._previous = signal.getsignal(signal.SIGINT)
+        if self._previous is signal.default_int_handler:  # not where somebody else decides, as in a worker
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Stop if Ctrl-C was pressed."""
+        if self._requested:
+            raise KeyboardInterrupt
 
 
 class Clock(lightning.Callback):
