@@ -66,7 +66,7 @@ class Publisher:
         experiment = comparison_experiment(self.preset)
         for number, place in enumerate(places):
             progress.update("publish", number, len(places) + 1, place.name)
-            rows = test[(test["system"] == place.model) & (test["seed"] == place.seed)]
+            rows = _rows_of(place, test)
             tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.test_uses)}
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
@@ -140,7 +140,7 @@ class Publisher:
         bundle.mkdir(parents=True)
         shutil.copyfile(place.weights, bundle / "model.pt")
         shutil.copyfile(place.folder / "config.yaml", bundle / "config.yaml")
-        rows = test[(test["system"] == place.model) & (test["seed"] == place.seed)]
+        rows = _rows_of(place, test)
         write_scores(rows, bundle / "scores-test.csv")
         shutil.copyfile(self.folder / "leaderboard.md", bundle / "leaderboard.md")
         tags = run_tags(self.preset, place, self.corpus) | {
@@ -151,6 +151,10 @@ class Publisher:
         }
         with self.tracker.run(comparison_experiment(self.preset), place.name, {"status": "champion"}, place.key) as run:
             return self.tracker.register(f"overtone-{self.preset.name}", run, bundle, tags)
+
+
+def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[(scores["system"] == place.model) & (scores["seed"] == place.seed)]
 
 
 def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
