@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from runtime.audio import AUDIO_SUFFIXES, AudioError, read_audio
 from runtime.errors import OvertoneError
 
 SPLITS = ("train", "val", "test")
+KINDS = ("speech", "noise", "music", "impulse_response")
 _SHORTEST_SECONDS = 0.1
 _VAL_SHARE, _TEST_SHARE = 0.1, 0.2
 _HIGHEST_TARGET_RATE = 48000
@@ -32,6 +33,8 @@ class Clip:
         seconds: duration.
         sample_rate: the file's own, in Hz.
         band_hz: where its content ends, as the manifest says; None where nobody measured it.
+        loudness_lufs: by ITU-R BS.1770; None where nobody measured it or nothing is loud enough to be measured.
+        peak: the largest absolute sample, 1.0 is full scale; None where nobody measured it.
     """
 
     path: Path
@@ -40,11 +43,13 @@ class Clip:
     seconds: float
     sample_rate: int
     band_hz: float | None
+    loudness_lufs: float | None = None
+    peak: float | None = None
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Speech clips split by speaker, and noises.
+    """Speech clips split by speaker, and what may be heard beside them.
 
     Attributes:
         clips: the speech, ordered by path.
@@ -53,6 +58,8 @@ class Corpus:
         root: what clips' names are relative to.
         skipped: files that cannot be used, each with the reason.
         notes: what was found and is handled (mixing down, resampling, ...), with the number of files.
+        music: music, ordered by path.
+        impulse_responses: of rooms, ordered by path.
     """
 
     clips: tuple[Clip, ...]
@@ -61,6 +68,8 @@ class Corpus:
     root: Path
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: dict[str, int] = field(default_factory=dict)
+    music: tuple[Clip, ...] = ()
+    impulse_responses: tuple[Clip, ...] = ()
 
     def split(self, name: str) -> tuple[Clip, ...]:
         """Return the speech clips of a split."""
@@ -68,8 +77,15 @@ class Corpus:
 
     def noises_for(self, split: str) -> tuple[Clip, ...]:
         """Return the noises of a split; where none are set aside for val, those of train."""
-        own = tuple(clip for clip in self.noises if clip.split == split)
-        return self.noises_for("train") if split == "val" and not own else own
+        return _of_split(self.noises, split)
+
+    def music_for(self, split: str) -> tuple[Clip, ...]:
+        """Return the music of a split; where none is set aside for val, that of train."""
+        return _of_split(self.music, split)
+
+    def impulse_responses_for(self, split: str) -> tuple[Clip, ...]:
+        """Return the impulse responses of a split; where none are set aside for val, those of train."""
+        return _of_split(self.impulse_responses, split)
 
     def name_of(self, clip: Clip) -> str:
         """Return a clip's path relative to the corpus, with forward slashes."""
@@ -78,6 +94,11 @@ class Corpus:
     def minutes(self) -> dict[str, float]:
         """Return the minutes of speech in each split."""
         return {name: sum(clip.seconds for clip in self.split(name)) / 60 for name in SPLITS}
+
+
+def _of_split(clips: tuple[Clip, ...], split: str) -> tuple[Clip, ...]:
+    own = tuple(clip for clip in clips if clip.split == split)
+    return _of_split(clips, "train") if split == "val" and not own else own
 
 
 @dataclass(frozen=True)
@@ -97,20 +118,26 @@ class _Checked:
     seconds: float = 0.0
     sample_rate: int = 0
     sha256: str = ""
+    peak: float | None = None
     notes: tuple[str, ...] = ()
     fault: str | None = None
 
 
-def load_corpus(source: Path) -> Corpus:
+def load_corpus(
+    source: Path, also_train: Sequence[str] = (), progress: Callable[[int, int], None] | None = None
+) -> Corpus:
     """Read a corpus, look at each of its files, and split it by speaker.
 
     Args:
         source: a folder, or a manifest as CSV or Parquet. A folder's ``manifest.csv`` wins over its contents; without
             one, every audio file below the folder is speech, and its speaker is the name of the folder that it
             lies in (of the file, where it lies in ``source`` itself). A manifest has the columns ``path`` (relative
-            to the manifest) and ``speaker``, and may have ``kind`` (speech or noise; other kinds are left out),
-            ``split`` (rows of another split than train, val and test are left out) and ``effective_bandwidth_hz``.
-            Speakers without a split are distributed 70 : 10 : 20 in the order of a hash of their names.
+            to the manifest) and ``speaker``, and may have ``kind`` (speech, noise, music or impulse_response; other
+            kinds are left out), ``split`` (rows of another split than train, val and test are left out) and
+            ``effective_bandwidth_hz``. Speakers without a split are distributed 70 : 10 : 20 in the order of a hash
+            of their names.
+        also_train: further splits of a manifest, such as ``train_extra``, whose rows join train.
+        progress: told how many files of how many have been looked at.
 
     Returns:
         The corpus. Files that are no audio, too short, silent or broken are in ``skipped``.
@@ -122,24 +149,31 @@ def load_corpus(source: Path) -> Corpus:
     manifest = _find_manifest(source)
     root = manifest.parent if manifest else source
     left_out: Counter[str] = Counter()
-    entries = list(_read_manifest(manifest, left_out)) if manifest else list(_scan(source))
+    entries = list(_read_manifest(manifest, also_train, left_out)) if manifest else list(_scan(source))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        checked = list(pool.map(_check, sorted(entries, key=lambda entry: entry.path)))
+        checked = []
+        for one in pool.map(_check, sorted(entries, key=lambda entry: entry.path)):
+            checked.append(one)
+            if progress:
+                progress(len(checked), len(entries))
     skipped = tuple((one.entry.path, one.fault) for one in checked if one.fault is not None)
     usable = [one for one in checked if one.fault is None]
     speech = [one for one in usable if one.entry.kind == "speech"]
     if not speech:
         raise _no_speech(source, skipped)
     speech = _with_splits(speech, source)
-    noises = [one for one in usable if one.entry.kind == "noise"]
+    beside = [one for one in usable if one.entry.kind != "speech"]
+    of_kind = {kind: tuple(_clip(one) for one in beside if one.entry.kind == kind) for kind in KINDS}
     notes = left_out + Counter(note for one in usable for note in one.notes)
     return Corpus(
         clips=tuple(map(_clip, speech)),
-        noises=tuple(map(_clip, noises)),
-        digest=_digest([*speech, *noises], root),
+        noises=of_kind["noise"],
+        digest=_digest([*speech, *beside], root),
         root=root,
         skipped=skipped,
         notes=dict(sorted(notes.items())),
+        music=of_kind["music"],
+        impulse_responses=of_kind["impulse_response"],
     )
 
 
@@ -170,7 +204,7 @@ def _scan(folder: Path) -> Iterator[_Entry]:
             yield _Entry(path, "speech", speaker, None, None)
 
 
-def _read_manifest(manifest: Path, left_out: Counter[str]) -> Iterator[_Entry]:
+def _read_manifest(manifest: Path, also_train: Sequence[str], left_out: Counter[str]) -> Iterator[_Entry]:
     try:
         table = (
             pd.read_parquet(manifest)
@@ -188,7 +222,8 @@ def _read_manifest(manifest: Path, left_out: Counter[str]) -> Iterator[_Entry]:
         raise OvertoneError(f"{manifest}: expected each file once, got {twice.iloc[0]} twice.")
     for number, row in enumerate(table.to_dict("records"), start=1):
         kind, split = row.get("kind", "speech"), row.get("split")
-        if kind not in {"speech", "noise"} or (pd.notna(split) and split not in SPLITS):
+        split = "train" if split in also_train else split
+        if kind not in KINDS or (pd.notna(split) and split not in SPLITS):
             left_out[f"left out: kind {kind}, split {split}"] += 1
             continue
         if pd.isna(row["path"]) or pd.isna(row["speaker"]):
@@ -233,12 +268,21 @@ def _check(entry: _Entry) -> _Checked:
         notes.append("8 bits a sample, converted")
     if sample_rate > _HIGHEST_TARGET_RATE:
         notes.append("more than 48 kHz, resampled")
-    return _Checked(entry, seconds, sample_rate, sha256, tuple(notes))
+    peak = float(abs(waveform).max())
+    return _Checked(entry, seconds, sample_rate, sha256, peak, tuple(notes))
 
 
 def _clip(checked: _Checked) -> Clip:
     entry = checked.entry
-    return Clip(entry.path, entry.speaker, entry.split or "train", checked.seconds, checked.sample_rate, entry.band_hz)
+    return Clip(
+        path=entry.path,
+        speaker=entry.speaker,
+        split=entry.split or "train",
+        seconds=checked.seconds,
+        sample_rate=checked.sample_rate,
+        band_hz=entry.band_hz,
+        peak=checked.peak,
+    )
 
 
 def _with_splits(speech: list[_Checked], source: Path) -> list[_Checked]:

@@ -46,6 +46,7 @@ def _train_parser() -> ArgumentParser:
 
 def _add_shared(parser: ArgumentParser) -> None:
     parser.add_argument("--data", help="corpus: folder or manifest of audio (the preset's own)")
+    parser.add_argument("--extra", help="further splits of the manifest that join train: NAME,NAME")
     parser.add_argument("--tracking", choices=["mlflow", "none"], default="mlflow", help="where runs are kept (mlflow)")
     _add_runs(parser)
 
@@ -77,18 +78,37 @@ def _path(value: str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
+def _names(value: str | None) -> tuple[str, ...]:
+    return () if value is None else tuple(name.strip() for name in value.split(","))
+
+
 def _run_compare(options: Namespace) -> None:
     from experiments.compare import CompareOptions, compare
 
-    models = None if options.models is None else [name.strip() for name in options.models.split(",")]
-    changes = CompareOptions(models, options.seeds, options.data, _path(options.runs), options.tracking, options.jobs)
+    changes = CompareOptions(
+        models=_names(options.models) or None,
+        seeds=options.seeds,
+        data=options.data,
+        runs=_path(options.runs),
+        tracking=options.tracking,
+        jobs=options.jobs,
+        extra=_names(options.extra),
+    )
     compare(options.preset, changes)
 
 
 def _run_train(options: Namespace) -> None:
     from experiments.train import train_command
 
-    train_command(options.model, options.preset, options.seed, options.data, _path(options.runs), options.tracking)
+    train_command(
+        options.model,
+        options.preset,
+        options.seed,
+        options.data,
+        _path(options.runs),
+        options.tracking,
+        extra=_names(options.extra),
+    )
 
 
 def _run_evaluate(options: Namespace) -> None:
