@@ -1,4 +1,4 @@
-"""Synthetic noises, all of unit root mean square, and the speech level that a signal-to-noise ratio refers to."""
+"""Synthetic backgrounds, most of unit root mean square, and the speech level that a signal-to-noise ratio refers to."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from runtime.audio import Waveform
 
 _FRAME_SECONDS = 0.02
 _ACTIVE_RANGE_DB = 30.0
+_PERIOD = 4096
 
 
 def active_level(waveform: Waveform, sample_rate: int) -> float:
@@ -80,6 +81,47 @@ def rain(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
     frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)
     hiss = _unit(_shaped(samples, np.clip(frequencies / 4000, 0, 1), rng))
     return _unit(_unit(np.convolve(impulses, drop)[:samples]) + 0.3 * hiss)
+
+
+def hum(samples: int, sample_rate: int, rng: np.random.Generator, mains_hz: float) -> Waveform:
+    """Return mains hum ``(samples,)`` with harmonics that fall 6 dB an octave, of unit root mean square."""
+    return _tone(samples, sample_rate, rng, mains_hz, harmonics=20, tilt=1.0)
+
+
+def speech_shaped(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
+    """Return noise ``(samples,)`` with the long-term spectrum of speech, in four to six syllables a second."""
+    frequencies = np.fft.rfftfreq(max(samples, 64), 1 / sample_rate)
+    # Flat from 100 to 500 Hz, then 9 dB an octave down (after Byrne et al. 1994).
+    gain = np.clip(frequencies / 100, 0, 1) * np.maximum(frequencies / 500, 1.0) ** -1.5
+    syllables = np.sin(np.pi * (rng.uniform(4, 6) * np.arange(samples) / sample_rate + rng.random())) ** 2
+    return _unit(_shaped(max(samples, 64), gain, rng))[:samples] * syllables.astype(np.float32)
+
+
+def arpeggios(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
+    """Return plucked notes of major and minor chords ``(samples,)`` over a sustained bass."""
+    beat = round(sample_rate * rng.uniform(0.12, 0.3))
+    decay = np.exp(-3 * np.arange(4 * beat, dtype=np.float32) / sample_rate)
+    piece = np.zeros(samples + 4 * beat, np.float32)
+    for number, start in enumerate(range(0, samples, beat)):
+        if number % 4 == 0:
+            root_hz = 110 * 2 ** (rng.integers(12) / 12)
+            chord = (0, 3 + int(rng.integers(2)), 7, 12)
+            piece[start : start + 4 * beat] += 0.5 * _tone(4 * beat, sample_rate, rng, root_hz / 2, 6, tilt=1.0)
+        note_hz = 2 * root_hz * 2 ** (chord[int(rng.integers(4))] / 12)
+        piece[start : start + 4 * beat] += decay * _tone(4 * beat, sample_rate, rng, note_hz, 20, tilt=1.5)
+    return piece[:samples]
+
+
+def _tone(
+    samples: int, sample_rate: int, rng: np.random.Generator, hertz: float, harmonics: int, tilt: float
+) -> Waveform:
+    """A harmonic tone, read from one period of unit root mean square: a sine for each harmonic costs tenfold."""
+    numbers = np.arange(1, 1 + min(harmonics, max(1, int(0.5 * sample_rate / hertz))))
+    spectrum = np.zeros(_PERIOD // 2 + 1, np.complex128)
+    spectrum[numbers] = numbers**-tilt * np.exp(2j * np.pi * rng.random(numbers.size))
+    period = _unit(np.fft.irfft(spectrum))
+    phases = np.arange(samples, dtype=np.float64) * (hertz / sample_rate * _PERIOD)
+    return period[phases.astype(np.int64) % _PERIOD]
 
 
 def babble(samples: int, talkers: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
