@@ -1,175 +1,124 @@
 """Items of training and validation: random crops that depend on (seed, epoch, index) alone, and fixed ones."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
+from datamodules.clip_choice import ClipChoice, cumulative_shares, drawn, own_band_hz
+from datamodules.clip_reader import ClipReader, ClipRecordings
 from datamodules.conditions import Condition
 from datamodules.corpus import Clip, Corpus
+from datamodules.epoch_loader import Item
+from datamodules.scene import Scene
 from evaluation.contracts import Utterance
-from runtime.audio import Waveform, read_audio, resample
+from runtime.audio import Waveform
 
-_CACHE_LIMIT_BYTES = 2**30
 _GAIN_RANGE_DB = 6.0
 # Speech around the crop while it is degraded, so that filters and codecs do not start at the crop's own edge.
 _CONTEXT_SECONDS = 0.032
 
-Item = dict[str, Any]
 
+class Surroundings:
+    """What may be heard beside a split's speech: noises, music, rooms, and its other speakers."""
 
-class ClipReader:
-    """Reads clips at one sample rate; keeps what it has read in memory where the whole corpus fits."""
-
-    def __init__(self, corpus: Corpus, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-        seconds = sum(clip.seconds for clip in (*corpus.clips, *corpus.noises))
-        self._keep = seconds * sample_rate * 4 < _CACHE_LIMIT_BYTES
-        self._kept: dict[Clip, Waveform] = {}
-
-    def samples(self, clip: Clip) -> int:
-        """Return how many samples a clip has at the reader's rate, within one."""
-        return int(clip.seconds * self.sample_rate)
-
-    def read(self, clip: Clip) -> Waveform:
-        """Return a whole clip ``(samples,)``."""
-        waveform = self._kept.get(clip)
-        if waveform is None:
-            native, native_rate = read_audio(clip.path)
-            waveform = resample(native, native_rate, self.sample_rate)
-            if self._keep:
-                self._kept[clip] = waveform
-        return waveform
-
-    def preload(self, clips: Sequence[Clip]) -> None:
-        """Read clips before worker processes start, so that these share them; nothing where they are not kept."""
-        for clip in clips if self._keep else ():
-            self.read(clip)
-
-    def crop(self, clip: Clip, start: int, samples: int) -> Waveform:
-        """Return ``(samples,)`` of a clip from ``start`` on, without decoding all of it where it is not kept."""
-        if self._keep:
-            return self.read(clip)[start : start + samples]
-        first = int(start * clip.sample_rate / self.sample_rate)
-        frames = int(np.ceil((samples + 1) * clip.sample_rate / self.sample_rate))
-        native, native_rate = read_audio(clip.path, start=first, frames=frames)
-        return resample(native, native_rate, self.sample_rate)[:samples]
-
-
-class Waveforms(Sequence[Waveform]):
-    """Clips as waveforms ``(samples,)``, read when they are asked for."""
-
-    def __init__(self, reader: ClipReader, clips: Sequence[Clip]) -> None:
+    def __init__(self, corpus: Corpus, reader: ClipReader, split: str) -> None:
         self._reader = reader
-        self._clips = tuple(clips)
+        self._noises = ClipRecordings(reader, corpus.noises_for(split))
+        self._music = ClipRecordings(reader, corpus.music_for(split))
+        self._impulse_responses = ClipRecordings(reader, corpus.impulse_responses_for(split))
+        self._talkers = sorted(corpus.split(split), key=lambda clip: clip.speaker)
+        self._ranges: dict[str, range] = {}
+        for index, clip in enumerate(self._talkers):
+            first = self._ranges.get(clip.speaker, range(index, index)).start
+            self._ranges[clip.speaker] = range(first, index + 1)
 
-    @overload
-    def __getitem__(self, index: int) -> Waveform: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "Waveforms": ...
-
-    def __getitem__(self, index: int | slice) -> "Waveform | Waveforms":
-        if isinstance(index, slice):
-            return Waveforms(self._reader, self._clips[index])
-        return self._reader.read(self._clips[index])
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-
-class EpochSampler(DistributedSampler[int]):
-    """Yields (epoch, index), so that an item knows its epoch whatever worker makes it.
-
-    The trainer calls `set_epoch` before each epoch, also after a resumption. Being a distributed sampler already, it
-    is not wrapped by the trainer in one that would keep `set_epoch` to itself.
-
-    Args:
-        examples: indices an epoch, over all replicas.
-        replicas: how many processes share an epoch.
-        rank: which of them this is.
-    """
-
-    def __init__(self, examples: int, replicas: int = 1, rank: int = 0) -> None:
-        super().__init__(range(examples), num_replicas=replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        return ((self.epoch, index) for index in super().__iter__())
-
-
-class EpochDataLoader(DataLoader[Item]):
-    """Starts to make batches when the first is asked for.
-
-    The trainer asks for an iterator before it says which epoch comes; worker processes would start at once, on the
-    wrong one.
-    """
-
-    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
-        yield from super().__iter__()
+    def scene(self, speaker: str, rng: np.random.Generator) -> Scene:
+        """Return the scene around a speaker."""
+        return Scene(
+            sample_rate=self._reader.sample_rate,
+            rng=rng,
+            noises=self._noises,
+            talkers=ClipRecordings(self._reader, self._talkers, without=self._ranges[speaker]),
+            music=self._music,
+            impulse_responses=self._impulse_responses,
+        )
 
 
 class TrainingPairs(Dataset[Item]):
-    """A virtual, endless set of random crops: item (epoch, index) depends on the seed and on nothing else."""
+    """A virtual, endless set of random crops: item (epoch, index) depends on the seed and on nothing else.
+
+    Args:
+        corpus: whose train split is heard.
+        reader: of its clips.
+        conditions: drawn for each item by their shares.
+        choice: draws each item's clip.
+        crop_samples: length of an item.
+        gap_samples: zeros between the clips of one that is joined.
+        loudness_lufs: what speech is brought to before it varies; None to leave it as it is.
+        seed: of all items.
+    """
 
     def __init__(
         self,
         corpus: Corpus,
         reader: ClipReader,
         conditions: Sequence[Condition],
+        choice: ClipChoice,
         *,
         crop_samples: int,
         gap_samples: int,
+        loudness_lufs: float | None,
         seed: int,
     ) -> None:
         self._corpus = corpus
         self._reader = reader
         self._conditions = tuple(conditions)
+        self._choice = choice
         self._crop_samples = crop_samples
         self._gap_samples = gap_samples
+        self._loudness_lufs = loudness_lufs
         self._seed = seed
-        self._clips = corpus.split("train")
-        self._noises = Waveforms(reader, corpus.noises_for("train"))
-        self._clip_ends = _cumulative_shares([clip.seconds for clip in self._clips])
-        self._condition_ends = _cumulative_shares([condition.share for condition in self._conditions])
-        self._clips_of: dict[str, list[Clip]] = {}
-        for clip in self._clips:
-            self._clips_of.setdefault(clip.speaker, []).append(clip)
+        self._surroundings = Surroundings(corpus, reader, "train")
+        self._condition_ends = cumulative_shares([condition.share for condition in self._conditions])
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         rng = np.random.default_rng([self._seed, epoch, index])
-        clip = self._clips[_drawn(self._clip_ends, rng)]
-        condition = self._conditions[_drawn(self._condition_ends, rng)].draw(rng)
-        rate = self._reader.sample_rate
-        context = round(_CONTEXT_SECONDS * rate)
-        speech, clips = self._speech(clip, self._crop_samples + 2 * context, rng)
+        clip, others = self._choice.draw(index, rng)
+        condition = self._conditions[drawn(self._condition_ends, rng)].draw(rng)
+        context = round(_CONTEXT_SECONDS * self._reader.sample_rate)
+        speech, clips = self._speech(clip, others, self._crop_samples + 2 * context, rng)
         speech = speech * _random_gain(speech, rng)
-        narrowband = condition.apply(speech, rate, rng, self._noises)
+        narrowband = condition.apply(speech, self._surroundings.scene(clip.speaker, rng))
         inner = slice(context, context + self._crop_samples)
-        return _item(self._corpus, clips, condition, rate, narrowband[inner], speech[inner])
+        return _item(self._corpus, clips, condition, self._reader.sample_rate, narrowband[inner], speech[inner])
 
-    def _speech(self, clip: Clip, samples: int, rng: np.random.Generator) -> tuple[Waveform, list[Clip]]:
-        """Crop a clip; one that is too short is joined with others of its speaker first."""
-        room = self._reader.samples(clip) - samples
-        if room >= 0:
-            return self._reader.crop(clip, int(rng.integers(room + 1)), samples), [clip]
-        others = self._clips_of[clip.speaker]
-        clips = [clip]
-        pieces = [self._reader.read(clip)]
-        while sum(piece.size for piece in pieces) + self._gap_samples * (len(pieces) - 1) < samples:
+    def _speech(
+        self, clip: Clip, others: Sequence[Clip], samples: int, rng: np.random.Generator
+    ) -> tuple[Waveform, list[Clip]]:
+        """Crop a clip; one that is too short is joined with pieces of others of its speaker first."""
+        clips, pieces, joined = [clip], [self._piece(clip, samples, rng)], 0
+        while (joined := joined + pieces[-1].size) < samples:
+            joined += self._gap_samples
             clips.append(others[int(rng.integers(len(others)))])
-            pieces.append(self._reader.read(clips[-1]))
-        joined = join(pieces, self._gap_samples)
-        start = int(rng.integers(joined.size - samples + 1))
-        return joined[start : start + samples], clips
+            pieces.append(self._piece(clips[-1], samples, rng))
+        start = int(rng.integers(joined - samples + 1))
+        return join(pieces, self._gap_samples)[start : start + samples], clips
+
+    def _piece(self, clip: Clip, most: int, rng: np.random.Generator) -> Waveform:
+        """Read a random part of a clip, at most ``most`` samples, at the preset's loudness."""
+        available = self._reader.samples(clip)
+        samples = min(available, most)
+        start = int(rng.integers(available - samples + 1))
+        return self._reader.crop(clip, start, samples) * loudness_gain(clip, self._loudness_lufs)
 
 
 class FixedPairs(Dataset[Item]):
     """Crops from the middle of utterances: the validation set, the same in every epoch and run."""
 
-    def __init__(self, utterances: Sequence[Utterance], crop_samples: int) -> None:
+    def __init__(self, utterances: Iterable[Utterance], crop_samples: int) -> None:
         self._items = [_middle(utterance, crop_samples) for utterance in utterances]
 
     def __len__(self) -> int:
@@ -199,13 +148,12 @@ def collate(items: Sequence[Item]) -> Item:
     }
 
 
-def _cumulative_shares(weights: Sequence[float]) -> np.ndarray:
-    ends = np.cumsum(weights)
-    return ends / ends[-1]
-
-
-def _drawn(ends: np.ndarray, rng: np.random.Generator) -> int:
-    return int(np.searchsorted(ends, rng.random(), side="right"))
+def loudness_gain(clip: Clip, loudness_lufs: float | None) -> np.float32:
+    """Return the factor that brings a clip to a loudness without clipping; 1 where no loudness could be measured."""
+    if loudness_lufs is None or clip.loudness_lufs is None:
+        return np.float32(1.0)
+    gain = 10 ** ((loudness_lufs - clip.loudness_lufs) / 20)
+    return np.float32(min(gain, 1.0 / clip.peak) if clip.peak else gain)
 
 
 def _random_gain(speech: Waveform, rng: np.random.Generator) -> np.float32:
@@ -216,8 +164,7 @@ def _random_gain(speech: Waveform, rng: np.random.Generator) -> np.float32:
 
 def band_hz_of(clips: Sequence[Clip], sample_rate: int) -> float:
     """The lowest of the clips' bands; a clip that nobody measured ends at most at its own Nyquist frequency."""
-    ends = [min(clip.band_hz or np.inf, clip.sample_rate / 2, sample_rate / 2) for clip in clips]
-    return float(min(ends))
+    return float(min(sample_rate / 2, *map(own_band_hz, clips)))
 
 
 def joined_name(corpus: Corpus, clips: Sequence[Clip]) -> str:

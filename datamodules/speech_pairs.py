@@ -5,22 +5,23 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
+from datamodules.clip_choice import ClipChoice
+from datamodules.clip_reader import ClipReader
 from datamodules.conditions import Condition, refuse_ranges
 from datamodules.corpus import SPLITS, Clip, Corpus
+from datamodules.epoch_loader import EpochDataLoader, EpochSampler, Item
 from datamodules.pair_datasets import (
-    ClipReader,
-    EpochDataLoader,
-    EpochSampler,
     FixedPairs,
-    Item,
+    Surroundings,
     TrainingPairs,
-    Waveforms,
     band_hz_of,
     collate,
     join,
     joined_name,
+    loudness_gain,
 )
 from evaluation.contracts import Utterance
 from runtime.audio import Waveform
@@ -48,9 +49,14 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         gap_seconds: silence between joined clips.
         test_utterances_per_speaker: None for all.
         val_utterances_per_speaker: None for all.
+        full_band_hz: clips whose band reaches up to here are full-band; None for no distinction.
+        full_band_share: of each batch's items, 0 to 1, cut from full-band clips.
+        speaker_balance: 0 draws training clips by duration alone, 1 hears all speakers equally often.
+        loudness_lufs: what each clip is brought to first, by ITU-R BS.1770; None to leave levels as they are.
 
     Raises:
-        OvertoneError: a test condition holds a range, or no training condition has a share.
+        OvertoneError: a test condition holds a range, no training condition has a share, or a share or balance lies
+            outside 0 to 1.
     """
 
     def __init__(
@@ -68,9 +74,16 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         gap_seconds: float = 0.3,
         test_utterances_per_speaker: int | None = None,
         val_utterances_per_speaker: int | None = None,
+        full_band_hz: float | None = None,
+        full_band_share: float = 0.0,
+        speaker_balance: float = 0.0,
+        loudness_lufs: float | None = None,
     ) -> None:
         super().__init__()
         refuse_ranges(test_conditions)
+        for name, share in {"full_band_share": full_band_share, "speaker_balance": speaker_balance}.items():
+            if not 0 <= share <= 1:
+                raise OvertoneError(f"{name}: expected 0 to 1, got {share:g}.")
         if not sum(condition.share for condition in train_conditions) > 0:
             raise OvertoneError("training conditions: expected at least one with a share above 0, got none.")
         self.corpus = corpus
@@ -89,7 +102,12 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             "val": val_utterances_per_speaker,
             "test": test_utterances_per_speaker,
         }
-        self._reader = ClipReader(corpus, sample_rate)
+        self.loudness_lufs = loudness_lufs
+        train = corpus.split("train")
+        self._choice = ClipChoice(
+            train, full_band_hz=full_band_hz, full_band_share=full_band_share, speaker_balance=speaker_balance
+        )
+        self._reader = ClipReader(sample_rate, kept=[*train, *corpus.noises_for("train")])
         self._train: TrainingPairs | None = None
         self._val: FixedPairs | None = None
 
@@ -97,17 +115,19 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         """Make the data sets of a stage: ``fit`` and ``validate`` need them, scoring goes by `utterances`."""
         if stage in {"fit", None} and self._train is None:
             if self.num_workers > 0:
-                self._reader.preload([*self.corpus.split("train"), *self.corpus.noises_for("train")])
+                self._reader.preload()
             self._train = TrainingPairs(
                 self.corpus,
                 self._reader,
                 self.train_conditions,
+                self._choice,
                 crop_samples=self.crop_samples,
                 gap_samples=self.gap_samples,
+                loudness_lufs=self.loudness_lufs,
                 seed=self.seed,
             )
         if stage in {"fit", "validate", None} and self._val is None:
-            self._val = FixedPairs(list(self.utterances("val")), self.crop_samples)
+            self._val = FixedPairs(self.utterances("val"), self.crop_samples)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Return the batches of one virtual epoch; the trainer tells the sampler which."""
@@ -121,13 +141,14 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
+            generator=torch.Generator(),  # of its own: a resumed training makes a loader more
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Return one fixed crop of each utterance of val under each test condition."""
         if self._val is None:
             raise RuntimeError("setup('fit') comes first")
-        return DataLoader(self._val, batch_size=self.batch_size, collate_fn=collate)
+        return DataLoader(self._val, batch_size=self.batch_size, collate_fn=collate, generator=torch.Generator())
 
     def utterances(self, split: str, per_speaker: int | None = None) -> Iterator[Utterance]:
         """Yield a split's utterances, each under every test condition.
@@ -146,11 +167,12 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         """
         if split not in SPLITS:
             raise OvertoneError(f"expected one of the splits {', '.join(SPLITS)}, got {split!r}.")
-        noises = Waveforms(self._reader, self.corpus.noises_for(split))
+        surroundings = Surroundings(self.corpus, self._reader, split)
         for clips in self._chosen_groups(split, per_speaker or self._per_speaker[split]):
-            wideband = join([self._reader.read(clip) for clip in clips], self.gap_samples)
+            pieces = [self._reader.read(clip) * loudness_gain(clip, self.loudness_lufs) for clip in clips]
+            wideband = join(pieces, self.gap_samples)
             for condition in self.test_conditions:
-                yield self._utterance(clips, wideband, condition, noises)
+                yield self._utterance(clips, wideband, condition, surroundings)
 
     def _chosen_groups(self, split: str, per_speaker: int | None) -> Iterator[list[Clip]]:
         by_speaker: dict[str, list[Clip]] = {}
@@ -178,7 +200,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         return groups
 
     def _utterance(
-        self, clips: Sequence[Clip], wideband: Waveform, condition: Condition, noises: Sequence[Waveform]
+        self, clips: Sequence[Clip], wideband: Waveform, condition: Condition, surroundings: Surroundings
     ) -> Utterance:
         file, speaker = joined_name(self.corpus, clips), clips[0].speaker
         seed = hashlib.sha256("\t".join((speaker, file, condition.name)).encode()).digest()
@@ -188,7 +210,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             speaker=speaker,
             condition=condition.name,
             sample_rate=self.sample_rate,
-            narrowband=condition.apply(wideband, self.sample_rate, rng, noises),
+            narrowband=condition.apply(wideband, surroundings.scene(speaker, rng)),
             wideband=wideband,
             cutoff_hz=condition.cutoff_hz(self.sample_rate),
             band_hz=band_hz_of(clips, self.sample_rate),

@@ -41,6 +41,7 @@ class CompareOptions:
         runs: folder for runs.
         tracking: where runs are tracked.
         jobs: trainings side by side, None for as many as the cores allow.
+        extra: further splits of the manifest that join train.
     """
 
     models: Sequence[str] | None = None
@@ -49,6 +50,7 @@ class CompareOptions:
     runs: Path | None = None
     tracking: TrackingKind = "mlflow"
     jobs: int | None = None
+    extra: Sequence[str] = ()
 
 
 class Comparison:
@@ -154,13 +156,15 @@ def compare(preset_name: str, options: CompareOptions) -> None:
     models = ", ".join(preset.models)
     console.print(f"Comparing {models} under preset {preset.name}; runs lie in {runs}", highlight=False)
     with sole_use(runs, "comparison"), board() as progress:
-        corpus = open_corpus(preset, options.data, runs, progress)
+        corpus = open_corpus(preset, options.data, runs, progress, options.extra)
         report_corpus(corpus, progress)
         comparison = Comparison(preset, corpus, runs, progress)
-        template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking)
+        template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking, options.extra)
         comparison.train(template, options.jobs or default_jobs(preset))
         outcome = decide(comparison)
-        command = f"overtone compare {preset_name}" + (f" --data {options.data}" if options.data else "")
+        data = f" --data {options.data}" if options.data else ""
+        extra = f" --extra {','.join(options.extra)}" if options.extra else ""
+        command = f"overtone compare {preset_name}{data}{extra}"
         version = report(comparison, outcome, tracker, command)
     print_leaderboard(console, outcome.leaderboard, outcome.selection)
     console.print(f"Leaderboard, scores, spectrograms: {comparison.folder}", soft_wrap=True, highlight=False)

@@ -26,6 +26,10 @@ class DataSettings:
     gap_seconds: float = 0.3
     val_utterances_per_speaker: int = 4
     test_utterances_per_speaker: int = 4
+    full_band_hz: float | None = None
+    full_band_share: float = 0.0
+    speaker_balance: float = 0.0
+    loudness_lufs: float | None = None
     num_workers: int = 0
 
 

@@ -45,6 +45,7 @@ class TrainRequest:
         data: folder or manifest of the corpus, None for the preset's own.
         runs: the folder for runs.
         tracking: where curves go.
+        extra: further splits of the manifest that join train.
     """
 
     model: str
@@ -53,6 +54,7 @@ class TrainRequest:
     data: str | None
     runs: str
     tracking: TrackingKind
+    extra: Sequence[str] = ()
 
 
 def comparison_experiment(preset: Preset) -> str:
@@ -60,8 +62,15 @@ def comparison_experiment(preset: Preset) -> str:
     return f"compare-{preset.name}"
 
 
-def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board) -> "Corpus":
+def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board, extra: Sequence[str] = ()) -> "Corpus":
     """Return the corpus: the named folder or manifest, else the preset's; the demo corpus is made when missing.
+
+    Args:
+        preset: names the corpus where ``data`` does not.
+        data: folder or manifest.
+        runs: where the demo corpus is made.
+        progress: told of it.
+        extra: further splits of the manifest that join train.
 
     Raises:
         OvertoneError: there is none, or it cannot be read.
@@ -72,7 +81,7 @@ def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board) -
     if source is None:
         raise OvertoneError(f"Preset {preset.name} has no corpus of its own: name a folder of speech with --data.")
     if source != DEMO_CORPUS:
-        return load_corpus(Path(source))
+        return load_corpus(Path(source), also_train=extra)
     from datamodules.demo_corpus import prepare_demo_corpus
 
     folder = prepare_demo_corpus(
@@ -121,14 +130,20 @@ def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str
 
 
 def train_command(
-    model: str, preset: str, seed: int, data: str | None, runs: Path | None, tracking: TrackingKind
+    model: str,
+    preset: str,
+    seed: int,
+    data: str | None,
+    runs: Path | None,
+    tracking: TrackingKind,
+    extra: Sequence[str] = (),
 ) -> None:
     """Train one model of a preset and say where it lies."""
     folder = find_runs_folder(runs)
-    request = TrainRequest(model, preset, seed, data, str(folder), tracking)
+    request = TrainRequest(model, preset, seed, data, str(folder), tracking, extra)
     load_preset(preset).training_configuration(model, seed)
     with board() as progress:
-        corpus = open_corpus(load_preset(preset), data, folder, progress)
+        corpus = open_corpus(load_preset(preset), data, folder, progress, extra)
         report_corpus(corpus, progress)
         with quiet_libraries():
             place, record = run_training(
@@ -224,7 +239,8 @@ def _serve_one_request() -> int:
 
     try:
         with quiet_libraries():
-            corpus = open_corpus(load_preset(request.preset), request.data, Path(request.runs), Board(None))
+            preset, runs = load_preset(request.preset), Path(request.runs)
+            corpus = open_corpus(preset, request.data, runs, Board(None), request.extra)
             run_training(request, corpus, lambda done, total, note: say({"done": done, "total": total, "note": note}))
     except OvertoneError as error:
         say({"error": str(error)})

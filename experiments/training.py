@@ -2,13 +2,10 @@
 
 import json
 import resource
-import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
 
 import pytorch_lightning as lightning
 import torch
@@ -18,19 +15,15 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
-from evaluation.contracts import Utterance
 from experiments.preset import Preset
 from experiments.registry import build_model
 from experiments.runs import TrainingPlace
-from experiments.spectrogram_figures import figure_array, spectrogram_stack
-from experiments.systems import enhance_waveform
 from experiments.tracker import Run
-from models.base import SpeechModule
+from experiments.training_callbacks import Clock, EpochReport, Interruption, Progress, RandomState
 from runtime.files import written_whole
 
-Progress = Callable[[int, int, str], None]
-STEPS_PER_POINT = 10
 SPECTROGRAM_CLIPS = 2
+CHECKPOINT_INTERVAL = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,10 @@ def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDat
         gap_seconds=data.gap_seconds,
         val_utterances_per_speaker=data.val_utterances_per_speaker,
         test_utterances_per_speaker=data.test_utterances_per_speaker,
+        full_band_hz=data.full_band_hz,
+        full_band_share=data.full_band_share,
+        speaker_balance=data.speaker_balance,
+        loudness_lufs=data.loudness_lufs,
     )
 
 
@@ -101,12 +98,12 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
         path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
     run.log_parameters(configuration)
     run.log_file(place.folder / "config.yaml")
-    clock = Clock(place.folder / "seconds.json", preset.budget.safety_seconds)
+    clock = Clock(preset.budget.safety_seconds)
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
-    interruption = Interruption()
-    trainer = make_trainer(preset, place.folder / "checkpoints", [clock, report, interruption])
     last = place.folder / "checkpoints" / "last.ckpt"
+    interruption = Interruption(last)
+    trainer = make_trainer(preset, last, [clock, report, RandomState(), interruption])
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
@@ -122,11 +119,13 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     return record
 
 
-def make_trainer(preset: Preset, checkpoints: Path, callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """Return a quiet trainer that keeps a checkpoint of each epoch's end."""
-    checkpoint = ModelCheckpoint(
-        dirpath=checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
+def make_trainer(preset: Preset, last: Path, callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
+    """Return a quiet trainer that keeps a checkpoint of each epoch's end, and now and then one within an epoch."""
+    kept = {"dirpath": last.parent, "filename": last.stem, "enable_version_counter": False}
+    checkpoints = [
+        ModelCheckpoint(**kept, save_on_train_epoch_end=True),
+        ModelCheckpoint(**kept, train_time_interval=CHECKPOINT_INTERVAL),
+    ]
     return lightning.Trainer(
         max_epochs=preset.budget.epochs,
         accelerator="auto",
@@ -135,12 +134,12 @@ def make_trainer(preset: Preset, checkpoints: Path, callbacks: Sequence[lightnin
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[*callbacks, checkpoint],
-        default_root_dir=checkpoints,
+        callbacks=[*callbacks, *checkpoints],
+        default_root_dir=last.parent,
     )
 
 
-def make_record(trainer: lightning.Trainer, clock: "Clock", preset: Preset) -> TrainingRecord:
+def make_record(trainer: lightning.Trainer, clock: Clock, preset: Preset) -> TrainingRecord:
     """Return what a finished trainer has spent."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
@@ -152,95 +151,3 @@ def make_record(trainer: lightning.Trainer, clock: "Clock", preset: Preset) -> T
         over_budget=clock.over_budget,
         val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
     )
-
-
-class Interruption(lightning.Callback):
-    """Ends a training between two batches after Ctrl-C.
-
-    An exception thrown in wherever the program happens to be can be swallowed by a library's callback; a second
-    Ctrl-C still does that, for the impatient.
-    """
-
-    def __init__(self) -> None:
-        self._requested = False
-
-    def __enter__(self) -> Self:
-        self._previous = signal.getsignal(signal.SIGINT)
-        if self._previous is signal.default_int_handler:  # not where somebody else decides, as in a worker
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop if Ctrl-C was pressed."""
-        if self._requested:
-            raise KeyboardInterrupt
-
-
-class Clock(lightning.Callback):
-    """Counts the seconds of all starts of a training and stops one that takes too long."""
-
-    def __init__(self, path: Path, safety_seconds: float) -> None:
-        self._path = path
-        self._safety_seconds = safety_seconds
-        self._before = float(json.loads(path.read_text())) if path.is_file() else 0.0
-        self._started = time.monotonic()
-        self.over_budget = False
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._started
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop when the safety limit is reached."""
-        if self.seconds > self._safety_seconds:
-            self.over_budget = True
-            trainer.should_stop = True
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Keep the count beside the checkpoint."""
-        with written_whole(self._path) as path:
-            path.write_text(json.dumps(self.seconds))
-
-
-class EpochReport(lightning.Callback):
-    """Sends curves, and after each epoch spectrograms of fixed validation clips, to the run and the progress."""
-
-    def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
-        self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Log the losses now and then."""
-        step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-        loss = float(trainer.callback_metrics.get("train/loss", torch.nan))
-        examples = min(step * self._preset.data.batch_size, self._preset.budget.examples)
-        self._progress(examples, self._preset.budget.examples, f"loss {loss:.3f}")
-        if step % STEPS_PER_POINT == 0:
-            self._run.log_metrics(self._metrics(trainer, "train/"), step)
-
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Log validation losses and draw the spectrograms."""
-        assert isinstance(module, SpeechModule)
-        self._run.log_metrics(self._metrics(trainer, "val/"), trainer.fit_loop.epoch_loop.total_batch_idx + 1)
-        for clip in self._clips:
-            waveforms = {
-                "narrowband": clip.narrowband,
-                "enhanced": enhance_waveform(module, clip.narrowband),
-                "target": clip.wideband,
-            }
-            epoch = trainer.current_epoch + 1
-            figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
-            self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
-
-    @staticmethod
-    def _metrics(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:
-        metrics = trainer.callback_metrics.items()
-        return {key: float(value) for key, value in metrics if key.startswith(prefix)}

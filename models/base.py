@@ -11,7 +11,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from models.losses import MultiResolutionSpectralLoss
+from models.losses import MultiResolutionSpectralLoss, with_target_above_band
 from models.streaming import StreamingNetwork
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
@@ -60,8 +60,12 @@ class SpeechModule(lightning.LightningModule):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the training loss of a batch; architectures with a loss of their own override it."""
+        return self.reconstruction_loss(self.judged_estimate(batch), batch)
+
+    def judged_estimate(self, batch: Batch) -> Tensor:
+        """Enhance a batch's narrowband; above each clip's band the target stands in, so that no loss hears there."""
         estimate = self.enhance(batch["narrowband"])
-        return self.reconstruction_loss(estimate, batch)
+        return with_target_above_band(estimate, batch["wideband"], batch["band_hz"], self.sample_rate)
 
     def reconstruction_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
         """Return the multi-resolution spectral loss plus a small waveform term that keeps the low band's phase."""

@@ -17,6 +17,24 @@ def band_mask(band_hz: Tensor, bins: int, sample_rate: int) -> Tensor:
     return (frequencies[None, :] <= band_hz[:, None]).float()[..., None]
 
 
+def with_target_above_band(estimate: Tensor, wideband: Tensor, band_hz: Tensor, sample_rate: int) -> Tensor:
+    """Return the estimate with the target's content above each clip's band in place of its own.
+
+    Whatever looks at the result, a distance or a critic, sees no difference above ``band_hz``, and no gradient comes
+    from there. It is what every architecture's losses on waveforms start with.
+
+    Args:
+        estimate: ``(batch, samples)``.
+        wideband: ``(batch, samples)``.
+        band_hz: ``(batch,)`` in Hz.
+        sample_rate: of both waveforms in Hz.
+    """
+    samples = estimate.shape[-1]
+    difference = torch.fft.rfft(wideband - estimate)
+    above = 1 - band_mask(band_hz, difference.shape[-1], sample_rate)[..., 0]
+    return estimate + torch.fft.irfft(difference * above, samples)
+
+
 class MultiResolutionSpectralLoss(nn.Module):
     """Log-spectral distances and spectral convergence over several resolutions (Yamamoto 2020, eq. 3 to 6).
 

@@ -210,7 +210,7 @@ class WaveganModule(StreamingModule):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Step the generator, and from the declared point on the critic."""
         generator_optimiser, critic_optimiser = self.optimiser_pair()
-        estimate = self.enhance(batch["narrowband"])
+        estimate = self.judged_estimate(batch)
         loss = self.reconstruction_loss(estimate, batch)
         self.log("train/loss", loss)
         if self._critic_counts():

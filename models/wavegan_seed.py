@@ -99,7 +99,7 @@ class WaveganSeedModule(SpeechModule):
     def critic_loss(self, batch: Batch) -> Tensor:
         """Return the critic's loss: fake minus real plus the penalty (Gulrajani 2017, eq. 3)."""
         with torch.no_grad():
-            fake = self.enhance(batch["narrowband"])
+            fake = self.judged_estimate(batch)
         real = batch["wideband"]
         difference = self.critic(fake).scores.mean() - self.critic(real).scores.mean()
         penalty = gradient_penalty(lambda waveform: self.critic(waveform).scores.mean(dim=1), real, fake)
@@ -107,6 +107,6 @@ class WaveganSeedModule(SpeechModule):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the generator's loss: the critic's opinion and the distance to the target."""
-        fake = self.enhance(batch["narrowband"])
+        fake = self.judged_estimate(batch)
         distance = (fake - batch["wideband"]).abs().mean()
         return self.settings.distance_weight * distance - self.critic(fake).scores.mean()

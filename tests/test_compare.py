@@ -9,6 +9,7 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from experiments.cli import main
@@ -100,8 +101,8 @@ def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_pr
     process.kill()
     process.wait()
     wait_for(lambda: not is_running(child))
-    (seconds,) = runs.glob("trainings/*/seconds.json")
-    before = json.loads(seconds.read_text())
+    (checkpoint,) = runs.glob("trainings/*/checkpoints/last.ckpt")
+    before = torch.load(checkpoint, weights_only=True)["callbacks"]["Clock"]["seconds"]
 
     assert run_compare(tiny_preset, tiny_corpus, runs, "--tracking", "none") == 0
     (record,) = runs.glob("trainings/*/training.json")

@@ -146,6 +146,38 @@ def test_every_parameter_has_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_no_loss_hears_what_the_target_holds_above_its_band(name):
+    batch = pair_batch() | {"band_hz": torch.tensor([5000.0, 5000.0, 6000.0, 8000.0])}
+    spectrum = torch.fft.rfft(batch["wideband"])
+    frequencies = torch.fft.rfftfreq(batch["wideband"].shape[1], 1 / SAMPLE_RATE)
+    leakage_hz = 300
+    for row, band_hz in enumerate(batch["band_hz"]):
+        spectrum[row, frequencies > band_hz + leakage_hz] = 0
+    without = batch | {"wideband": torch.fft.irfft(spectrum, batch["wideband"].shape[1])}
+    module = make(name).eval()
+    losses = [module.loss] + ([module.critic_loss] if hasattr(module, "critic_loss") else [])
+    for loss in losses:
+        torch.manual_seed(0)
+        heard = loss(batch)
+        torch.manual_seed(0)
+        torch.testing.assert_close(heard, loss(without), rtol=2e-2, atol=2e-3)
+
+
+def test_no_gradient_comes_from_above_a_clips_band():
+    batch = pair_batch() | {"band_hz": torch.tensor([5000.0, 5000.0, 6000.0, 8000.0])}
+    module = make("dnn_fft")
+    estimate = (0.1 * torch.randn(batch["wideband"].shape)).requires_grad_()
+    module.enhance = lambda narrowband: estimate
+    judged = module.judged_estimate(batch)
+    (module.reconstruction_loss(judged, batch) + judged.tanh().sum()).backward()
+    spectrum = torch.fft.rfft(estimate.grad).abs()
+    frequencies = torch.fft.rfftfreq(estimate.shape[1], 1 / SAMPLE_RATE)
+    for row, band_hz in enumerate(batch["band_hz"]):
+        assert (spectrum[row, frequencies > band_hz] < 1e-5 * spectrum[row].max()).all()
+        assert (spectrum[row, frequencies <= band_hz] > 0).any()
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_one_batch_is_overfitted(name):
     module = make(name)
     if name == "wavegan_seed":  # its adversarial part has no minimum to reach: the distance to the target has

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import soundfile
 import torch
 
-from datamodules import pair_datasets
+from datamodules import clip_reader
 from datamodules.conditions import parse_conditions
 from datamodules.corpus import load_corpus
 from datamodules.noise import pink
@@ -149,7 +149,7 @@ def test_worker_processes_change_nothing(corpus):
 
 def test_a_corpus_that_is_not_kept_in_memory_gives_nearly_the_same_items(corpus, monkeypatch):
     kept = waveforms(epoch_of(make(corpus, train_conditions=TRAIN[:1])), "wideband")
-    monkeypatch.setattr(pair_datasets, "_CACHE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(clip_reader, "_MOST_KEPT_BYTES", 0)
     read = waveforms(epoch_of(make(corpus, train_conditions=TRAIN[:1])), "wideband")
     assert read.shape == kept.shape
     # A crop read by itself starts up to one native sample earlier, so only its level and content can be compared.
@@ -204,11 +204,6 @@ def test_a_resumed_training_goes_on_with_the_next_epoch(corpus, tmp_path, num_wo
     assert torch.equal(whole, expected)
     resumed = fit(corpus, 3, checkpoint=tmp_path / "epoch=0.ckpt", num_workers=num_workers)
     assert torch.equal(resumed, expected[12:])
-
-
-def test_replicas_share_an_epoch(corpus):
-    parts = [list(pair_datasets.EpochSampler(6, 2, rank)) for rank in (0, 1)]
-    assert parts == [[(0, 0), (0, 2), (0, 4)], [(0, 1), (0, 3), (0, 5)]]
 
 
 def test_conditions_and_clips_are_drawn_by_share_and_duration(corpus):
