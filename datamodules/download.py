@@ -1,0 +1,391 @@
+"""Downloads of large files that survive cut connections, moody servers and a stopped program.
+
+Own code on urllib3, because what a corpus of 40 GB needs is what the usual helpers lack: pooch and parfive start a cut
+download from its first byte, torch.hub knows neither mirrors nor retries, and none of them asks whether the file on
+the server is still the one whose beginning lies on disk (If-Range, RFC 9110).
+"""
+
+import hashlib
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, SSLError
+
+from runtime.errors import OvertoneError, in_words
+from runtime.files import written_whole
+
+_CHUNK_BYTES = 1 << 18
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GZIP_SUFFIXES = (".gz", ".tgz")
+
+Report = Callable[[int, int | None], None]
+
+
+class DownloadError(OvertoneError):
+    """A file that no mirror gave; the message says what each of them did."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is known about a file beforehand.
+
+    Attributes:
+        size: bytes, None where nobody published it.
+        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest, None where nobody published it.
+    """
+
+    size: int | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is put up with.
+
+    Attributes:
+        tries: failures in a row, without anything worth mentioning having arrived, before the next mirror is asked.
+        first_wait: seconds before the second try; each further wait is twice as long.
+        longest_wait: seconds that a wait never exceeds; a server that asks for more (Retry-After) is given up.
+        connect_seconds: until a connection stands.
+        stall_seconds: without a single byte.
+        slow_seconds: over which at least ``slow_bytes`` have to arrive.
+        slow_bytes: see ``slow_seconds``.
+        redirects: followed for one request.
+        sleep: waits, replaced in tests.
+    """
+
+    tries: int = 5
+    first_wait: float = 1.0
+    longest_wait: float = 120.0
+    connect_seconds: float = 15.0
+    stall_seconds: float = 60.0
+    slow_seconds: float = 60.0
+    slow_bytes: int = 60_000
+    redirects: int = 8
+    sleep: Callable[[float], None] = time.sleep
+
+
+class _Retry(Exception):
+    """This try failed; a later one may not."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class _GiveUp(Exception):
+    """This mirror will not give the file."""
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    expected: Expectation,
+    report: Report | None = None,
+    patience: Patience | None = None,
+) -> None:
+    """Download a file from the first of several mirrors that gives it, whole and verified.
+
+    What has arrived lies in ``target`` with the suffix ``.part`` until all of it is there and verified; a later call
+    continues there. A target that is there and intact is not downloaded again.
+
+    Args:
+        urls: the same file on its mirrors, asked in this order.
+        target: where it goes.
+        expected: its size and checksum, as far as they are known.
+        report: called with (bytes that are there, bytes in all or None).
+        patience: how long a server is put up with.
+
+    Raises:
+        DownloadError: no mirror gave the file, or it cannot be written.
+    """
+    failures = []
+    try:
+        if target.is_file() and fault_of(target, expected) is None:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for url in urls:
+            try:
+                _Transfer(url, target, expected, report, patience or Patience()).run()
+                return
+            except _GiveUp as reason:
+                failures.append(f"{urlsplit(url).netloc or url} {reason}")
+    except OSError as error:
+        raise DownloadError(in_words(error)) from None
+    raise DownloadError(
+        f"{target.name}: not downloaded: {'; '.join(failures)}. Try again later, or name a mirror with --mirror; "
+        "what has arrived is kept."
+    )
+
+
+def probe_size(urls: Sequence[str], patience: Patience | None = None) -> int | None:
+    """Return the bytes of a file as the first mirror that answers states them (HEAD), None where none does."""
+    for url in urls:
+        try:
+            with _open("HEAD", url, {}, patience or Patience()) as response:
+                if response.status == 200 and (size := _whole_number(response.headers.get("Content-Length"))):
+                    return size
+        except (_GiveUp, _Retry):
+            continue
+    return None
+
+
+def fault_of(path: Path, expected: Expectation) -> str | None:
+    """Return what is wrong with a finished file, None where size and checksum are as expected."""
+    size = path.stat().st_size
+    if expected.size is not None and size != expected.size:
+        return f"gave {size} bytes; expected {expected.size}"
+    if expected.checksum is not None:
+        kind, digest = expected.checksum.split(":")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        if found != digest:
+            return f"gave a file with {kind} {found}; expected {digest}"
+    return None
+
+
+class _Transfer:
+    """One file from one mirror."""
+
+    def __init__(
+        self, url: str, target: Path, expected: Expectation, report: Report | None, patience: Patience
+    ) -> None:
+        self._url, self._target, self._expected = url, target, expected
+        self._report, self._patience = report, patience
+        self._part = target.with_name(f"{target.name}.part")
+        self._origin = target.with_name(f"{target.name}.part.json")
+        self._may_resume = True
+        self._pieced = self._arrived() > 0
+
+    def run(self) -> None:
+        """Try until the file is there, or until ``patience`` is at its end."""
+        failures, best = 0, self._arrived()
+        while True:
+            try:
+                self._try()
+                return
+            except _Retry as reason:
+                arrived = self._arrived()
+                worth_mentioning = min(1 << 20, (self._expected.size or 1 << 27) // 100 + 1)
+                failures = 1 if arrived >= best + worth_mentioning else failures + 1
+                best = max(best, arrived) if failures == 1 else best
+                wait = self._patience.first_wait * 2 ** (failures - 1) if reason.wait is None else reason.wait
+                if failures >= self._patience.tries:
+                    raise _GiveUp(f"{reason} ({failures} tries)") from None
+                if wait > self._patience.longest_wait and reason.wait is not None:
+                    raise _GiveUp(f"{reason} and wants {wait:.0f} s of waiting") from None
+                self._patience.sleep(min(wait, self._patience.longest_wait))
+
+    def _arrived(self) -> int:
+        return self._part.stat().st_size if self._part.is_file() else 0
+
+    def _discard(self) -> None:
+        self._part.unlink(missing_ok=True)
+        self._origin.unlink(missing_ok=True)
+
+    def _try(self) -> None:
+        headers = self._resume_headers()
+        if not headers:
+            self._discard()
+        if self._expected.size is None or self._arrived() < self._expected.size:
+            with _open("GET", self._url, headers, self._patience) as response:
+                self._receive(response)
+        self._finish()
+
+    def _resume_headers(self) -> dict[str, str]:
+        """Ask for the rest of the file, if it is still the same one; nothing where the beginning is of no use."""
+        arrived = self._arrived()
+        if arrived == 0 or not self._may_resume or (self._expected.size is not None and arrived > self._expected.size):
+            return {}
+        origin = self._read_origin()
+        validator = origin.get("etag") if origin.get("url") == self._url else None
+        validator = validator or origin.get("modified")
+        if validator is None and self._expected.checksum is None:
+            return {}
+        # A mirror of its own has its own ETag: there the published checksum is what proves the pieces fit.
+        own = origin.get("url") == self._url or self._expected.checksum is None
+        return {"Range": f"bytes={arrived}-"} | ({"If-Range": validator} if validator and own else {})
+
+    def _read_origin(self) -> dict[str, str]:
+        try:
+            origin = json.loads(self._origin.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(origin, dict):
+            return {}
+        return {key: value for key, value in origin.items() if isinstance(value, str)}
+
+    def _write_origin(self, response: urllib3.BaseHTTPResponse, total: int | None) -> None:
+        etag = response.headers.get("ETag", "")
+        origin = {
+            "url": self._url,
+            "etag": None if etag.startswith("W/") else etag or None,  # a weak one says nothing about single bytes
+            "modified": response.headers.get("Last-Modified"),
+            "size": None if total is None else str(total),
+        }
+        with written_whole(self._origin) as temporary:
+            temporary.write_text(json.dumps(origin), encoding="utf-8")
+
+    def _receive(self, response: urllib3.BaseHTTPResponse) -> None:
+        status = response.status
+        if status in _BUSY:
+            raise _Retry(f"answered {status} {response.reason or ''}".rstrip(), _retry_after(response))
+        if status == 416:
+            self._start_again("has nothing after what is there")
+        if status not in {200, 206}:
+            raise _GiveUp(f"answered {status} {response.reason or ''}".rstrip())
+        self._refuse_other_content(response)
+        total = self._total_of_rest(response) if status == 206 else self._total_of_all(response)
+        if status == 200:
+            self._discard()
+            self._pieced = False
+            self._write_origin(response, total)
+        self._append(response, total)
+
+    def _start_again(self, reason: str) -> NoReturn:
+        self._discard()
+        self._may_resume = False
+        raise _Retry(reason, wait=0.0)
+
+    def _refuse_other_content(self, response: urllib3.BaseHTTPResponse) -> None:
+        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if kind in {"text/html", "application/xhtml+xml"}:
+            raise _GiveUp("gave a web page instead of the file")
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        # Servers label a .tar.gz as gzip-coded and send it as it is; anything else was packed on the way.
+        if coding != "identity" and not self._target.name.endswith(_GZIP_SUFFIXES):
+            raise _GiveUp(f"packed the file with {coding} on the way although asked not to")
+
+    def _total_of_all(self, response: urllib3.BaseHTTPResponse) -> int | None:
+        total = _whole_number(response.headers.get("Content-Length"))
+        if total is not None and self._expected.size not in {None, total}:
+            raise _GiveUp(f"offers {total} bytes; expected {self._expected.size}")
+        return self._expected.size if total is None else total
+
+    def _total_of_rest(self, response: urllib3.BaseHTTPResponse) -> int:
+        stated = response.headers.get("Content-Range", "")
+        unit, _, rest = stated.partition(" ")
+        span, _, total_text = rest.partition("/")
+        total = _whole_number(total_text)
+        if unit != "bytes" or total is None or _whole_number(span.partition("-")[0]) != self._arrived():
+            self._start_again(f"sent another range than asked for ({stated or 'unnamed'})")
+        known = self._expected.size or _whole_number(self._read_origin().get("size"))
+        if known not in {None, total}:
+            self._start_again(f"has another file now: {total} bytes, {known} before")
+        return total
+
+    def _append(self, response: urllib3.BaseHTTPResponse, total: int | None) -> None:
+        arrived = self._arrived()
+        window_start, window_bytes = time.monotonic(), 0
+        with self._part.open("ab") as part:
+            while chunk := _read(response):
+                arrived += len(chunk)
+                window_bytes += len(chunk)
+                if total is not None and arrived > total:
+                    self._start_again(f"sent more than the {total} bytes it announced")
+                part.write(chunk)
+                if self._report is not None:
+                    self._report(arrived, total)
+                if time.monotonic() - window_start > self._patience.slow_seconds:
+                    if window_bytes < self._patience.slow_bytes:
+                        raise _GiveUp(f"sent only {window_bytes} bytes in {self._patience.slow_seconds:.0f} s")
+                    window_start, window_bytes = time.monotonic(), 0
+        if total is not None and arrived < total:
+            raise _Retry(f"ended the connection after {arrived} of {total} bytes")
+
+    def _finish(self) -> None:
+        fault = fault_of(self._part, self._expected)
+        if fault is not None:
+            if self._pieced:
+                self._pieced = False
+                self._start_again(fault)
+            self._discard()
+            raise _GiveUp(fault)
+        self._part.replace(self._target)
+        self._origin.unlink(missing_ok=True)
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    try:
+        # What is there, not a full chunk: a trickling server must not hold the whole chunk's time.
+        return response.read1(_CHUNK_BYTES, decode_content=False)
+    except HTTPError as error:
+        raise _Retry(_reason(error)) from None
+    except TimeoutError:
+        raise _Retry("went silent") from None
+
+
+def _open(method: str, url: str, headers: dict[str, str], patience: Patience) -> urllib3.BaseHTTPResponse:
+    """Send a request and follow redirects: to http or https only, and never from https to http."""
+    seen = [url]
+    sent = {"Accept-Encoding": "identity", "User-Agent": "overtone"} | headers
+    timeout = urllib3.Timeout(connect=patience.connect_seconds, read=patience.stall_seconds)
+    while True:
+        here = seen[-1]
+        try:
+            response = _pool_for(here).request(
+                method, here, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
+            )
+        except (NameResolutionError, SSLError, LocationValueError) as error:
+            raise _GiveUp(_reason(error)) from None
+        except HTTPError as error:
+            raise _Retry(_reason(error)) from None
+        if response.status not in _REDIRECTS:
+            return response
+        there = urljoin(here, response.headers.get("Location", ""))
+        response.close()
+        _check_redirect(here, there, seen, patience)
+        seen.append(there)
+
+
+def _check_redirect(here: str, there: str, seen: Sequence[str], patience: Patience) -> None:
+    scheme = urlsplit(there).scheme
+    if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(here).scheme == "https"):
+        raise _GiveUp(f"redirects to {there[:100]!r}, which is no https address")
+    if there in seen:
+        raise _GiveUp("redirects in a circle")
+    if len(seen) > patience.redirects:
+        raise _GiveUp(f"redirects more than {patience.redirects} times")
+
+
+def _pool_for(url: str) -> urllib3.PoolManager:
+    """Return a connection that honours the proxies of the environment, as curl does."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        return urllib3.ProxyManager(proxy)
+    return urllib3.PoolManager()
+
+
+def _reason(error: HTTPError) -> str:
+    """Return an error of urllib3 in a few words, without addresses of objects."""
+    words = str(error).split(": ", 1)[-1] if "object at 0x" in str(error) else str(error)
+    words = words.strip("()").replace("\n", " ")
+    return f"failed ({words[:120] or type(error).__name__})"
+
+
+def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
+    stated = response.headers.get("Retry-After", "").strip()
+    if not stated:
+        return None
+    if stated.isascii() and stated.isdigit():
+        return float(stated)
+    try:
+        until = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    return max(0.0, (until - datetime.now(until.tzinfo or UTC)).total_seconds()) if until.tzinfo else None
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
