@@ -110,6 +110,8 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         self._reader = ClipReader(sample_rate, kept=[*train, *corpus.noises_for("train")])
         self._train: TrainingPairs | None = None
         self._val: FixedPairs | None = None
+        self._loader: EpochDataLoader | None = None
+        self._resumed: dict[str, int] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Make the data sets of a stage: ``fit`` and ``validate`` need them, scoring goes by `utterances`."""
@@ -134,7 +136,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         if self._train is None:
             raise RuntimeError("setup('fit') comes first")
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        return EpochDataLoader(
+        self._loader = EpochDataLoader(
             self._train,
             batch_size=self.batch_size,
             sampler=EpochSampler(self.examples_per_epoch, replicas, rank),
@@ -143,6 +145,20 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             collate_fn=collate,
             generator=torch.Generator(),  # of its own: a resumed training makes a loader more
         )
+        if self._resumed is not None:
+            self._loader.load_state_dict(self._resumed)
+        return self._loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where in its epoch a training is, for the trainer's checkpoints."""
+        return self._loader.state_dict() if self._loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin the next loader where a checkpoint ends.
+
+        The trainer would tell the loader itself, but not where the model asked for its number of batches before.
+        """
+        self._resumed = state_dict
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Return one fixed crop of each utterance of val under each test condition."""

@@ -5,6 +5,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as lightning
@@ -108,7 +109,7 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C, which would end the whole command with code 1 and no word
-        if trainer.interrupted:
+        if trainer.interrupted and not trainer.received_sigterm:
             raise KeyboardInterrupt from None
         raise
     module.save_weights(place.weights)
@@ -121,11 +122,8 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
 
 def make_trainer(preset: Preset, last: Path, callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
     """Return a quiet trainer that keeps a checkpoint of each epoch's end, and now and then one within an epoch."""
-    kept = {"dirpath": last.parent, "filename": last.stem, "enable_version_counter": False}
-    checkpoints = [
-        ModelCheckpoint(**kept, save_on_train_epoch_end=True),
-        ModelCheckpoint(**kept, train_time_interval=CHECKPOINT_INTERVAL),
-    ]
+    checkpoint = partial(ModelCheckpoint, last.parent, last.stem, enable_version_counter=False)
+    checkpoints = [checkpoint(save_on_train_epoch_end=True), checkpoint(train_time_interval=CHECKPOINT_INTERVAL)]
     return lightning.Trainer(
         max_epochs=preset.budget.epochs,
         accelerator="auto",

@@ -1,0 +1,76 @@
+"""A training that was stopped anywhere ends with the weights of one that was not."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from datamodules.corpus import load_corpus
+from experiments.preset import load_preset
+from experiments.registry import MODELS
+from experiments.runs import training_place
+from experiments.tracker import Run
+from experiments.training import train
+from models.base import read_weights
+
+SMALL = {
+    "wavegan": {"critic_from": 0.3},
+    "wavegan_seed": {"channels": 2, "critic_steps": 2},
+    "dnn_fft": {"hidden": 16, "layers": 1},
+}
+BATCHES = 6
+
+
+@pytest.fixture(scope="module")
+def corpus(tiny_corpus):
+    return load_corpus(tiny_corpus)
+
+
+@pytest.fixture
+def preset(tiny_preset):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["budget"] |= {"examples": 4 * BATCHES, "epochs": 2}
+    plain["models"] = {name: SMALL.get(name, {}) for name in MODELS}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    return load_preset(str(tiny_preset))
+
+
+def trained(preset, corpus, runs: Path, name: str, stop_after=None, sign=signal.SIGINT):
+    """Train, or continue; send the process a signal after so many batches of this start."""
+    batches = 0
+
+    def progress(done, total, note):
+        nonlocal batches
+        batches += 1
+        if batches == stop_after:
+            signal.raise_signal(sign)
+
+    place = training_place(runs, preset, name, 0, corpus.digest)
+    train(preset, place, corpus, Run(), progress)
+    return batches, read_weights(place.weights)["network"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore")
+def test_an_interrupted_training_learns_what_an_uninterrupted_one_learns(name, preset, corpus, tmp_path):
+    batches, expected = trained(preset, corpus, tmp_path / "whole", name)
+    assert batches == BATCHES
+    runs = tmp_path / "stopped"
+    for stop_after in (2, 1, 2):  # within the first epoch, at its end, within the second
+        with pytest.raises(KeyboardInterrupt):
+            trained(preset, corpus, runs, name, stop_after)
+    batches, weights = trained(preset, corpus, runs, name)
+    assert batches == BATCHES - 5
+    assert weights.keys() == expected.keys()
+    for key, weight in weights.items():
+        torch.testing.assert_close(weight, expected[key], rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_is_told_to_terminate_keeps_what_it_has_learnt(preset, corpus, tmp_path):
+    with pytest.raises(SystemExit):
+        trained(preset, corpus, tmp_path, "dnn_fft", stop_after=2, sign=signal.SIGTERM)
+    batches, _ = trained(preset, corpus, tmp_path, "dnn_fft")
+    assert batches == BATCHES - 2
