@@ -28,7 +28,7 @@ _LAME_QUALITY = 5
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 # libsndfile turns compression_level 0 to 1 into 256 to 6 kbps.
 _OPUS_KBPS = (6.0, 256.0)
-_OPUS_FURTHEST_LAG = 4
+_OPUS_FURTHEST_LAG = 6
 
 _NOISE_SECONDS = 1.0
 _NOISE_LEVEL = 0.1
@@ -176,10 +176,10 @@ def _through_file(
 
 
 def _aligned(decoded: Waveform, waveform: Waveform) -> Waveform:
-    """Undo the lag of at most 4 samples that Opus's modes leave.
+    """Undo the lag of a few samples that Opus's modes leave.
 
-    The encoder chooses its mode by what it hears, so the lag cannot be tabulated: 2 samples early at 48 kHz for a
-    hybrid frame, 3 late for a SILK one, none for CELT.
+    At 48 kHz it is 2 samples early where SILK codes up to 8 kHz, 3 late where it codes up to 4, and none for CELT. The
+    encoder chooses by what it hears, so the lag is measured, not tabulated.
     """
     furthest = min(_OPUS_FURTHEST_LAG, waveform.size - 1)
 
