@@ -40,7 +40,7 @@ def test_mp3_loses_what_libsndfiles_mp3_loses():
     assert band_end_hz(ours, 48000) == pytest.approx(band_end_hz(theirs, 48000), rel=0.02)
     speech = speech_like(48000, 96000)
     ours, theirs = codecs.mp3(speech, scene(48000), kbps=32), libsndfile_mp3(speech, 48000, 0.999)
-    assert np.corrcoef(ours, theirs)[0, 1] > 0.9
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.85
     assert root_mean_square(ours) == pytest.approx(root_mean_square(theirs), rel=0.05)
 
 
