@@ -5,6 +5,7 @@ devices cannot come out of an archive at all, on any Python; tarfile's own filte
 """
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from runtime.errors import OvertoneError, in_words
 
@@ -88,7 +89,8 @@ def extract(archive: Path, folder: Path, *, limits: Limits | None = None, report
     Raises:
         ArchiveError: the archive is broken, encrypted or something else than an archive; it holds links, devices,
             absolute paths, ``..``, two names that are one on some systems, names that some systems cannot hold, or
-            more than ``limits`` allows; or the folder cannot be written. Nothing stays behind.
+            more than ``limits`` allows. Nothing stays behind.
+        OvertoneError: the folder cannot be written.
     """
     unfinished = folder.with_name(f".{folder.name}.unpacking")
     try:
@@ -100,11 +102,11 @@ def extract(archive: Path, folder: Path, *, limits: Limits | None = None, report
         unpack(archive, tree, lambda done: report(done, size) if report is not None else None)
         unfinished.rename(folder)
     except _Refused as reason:
-        raise ArchiveError(f"{archive}: {reason}. Nothing was unpacked; delete the file and fetch it again.") from None
+        raise ArchiveError(f"{archive}: {reason}. Nothing was unpacked.") from None
     except OSError as error:
-        if error.errno is None:  # gzip and bz2 say so of broken contents
+        if error.errno in {None, errno.EINVAL}:  # so gzip, bz2 and zipfile speak of broken contents
             raise _broken(archive, error) from None
-        raise ArchiveError(in_words(error)) from None
+        raise OvertoneError(in_words(error)) from None
     except _BROKEN as error:
         raise _broken(archive, error) from None
     finally:
@@ -114,9 +116,7 @@ def extract(archive: Path, folder: Path, *, limits: Limits | None = None, report
 
 def _broken(archive: Path, error: Exception) -> ArchiveError:
     words = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-    return ArchiveError(
-        f"{archive}: broken or cut short ({words}). Nothing was unpacked; delete the file and fetch it again."
-    )
+    return ArchiveError(f"{archive}: broken or cut short ({words}). Nothing was unpacked.")
 
 
 def _kind_of(archive: Path) -> str:
@@ -246,13 +246,25 @@ def _refuse_special(member: zipfile.ZipInfo) -> None:
         raise _Refused(f"holds a link or a device ({_short(member.orig_filename)}), which no corpus needs")
 
 
+class _StrictHeader(tarfile.TarInfo):
+    """A header of which only a block of zeros ends the archive; tarfile takes a damaged or missing one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, packed: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(packed)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} before the archive's end") from None
+
+
 class _Bounded(io.RawIOBase):
-    """A decompressed stream that is refused where it grows beyond the tree's bound; remembers its last bytes."""
+    """A decompressed stream that is refused where it grows beyond the tree's bound."""
 
     def __init__(self, source: IO[bytes], tree: _Tree) -> None:
         self._source, self._tree = source, tree
         self._read = 0
-        self.tail = b""
 
     def readable(self) -> bool:
         return True
@@ -261,7 +273,6 @@ class _Bounded(io.RawIOBase):
         chunk = self._source.read(_CHUNK_BYTES if size < 0 else min(size, _CHUNK_BYTES))
         self._read += len(chunk)
         self._tree.check_size(self._read - tarfile.RECORDSIZE)
-        self.tail = (self.tail + chunk[-_BLOCK_BYTES:])[-_BLOCK_BYTES:]
         return chunk
 
     def drain(self) -> None:
@@ -275,7 +286,7 @@ def _unpack_tar(archive: Path, tree: _Tree, report: Callable[[int], None]) -> No
     with archive.open("rb") as raw, _decompressed(raw, kind) as plain:
         stream = _Bounded(plain, tree)
         # "r|": one pass from front to back, without seeking.
-        with tarfile.open(fileobj=stream, mode="r|") as packed:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader) as packed:
             while (member := packed.next()) is not None:
                 # Otherwise the headers of all files stay in memory: several hundred MB for a large corpus.
                 packed.members = []  # type: ignore[attr-defined]
@@ -283,8 +294,6 @@ def _unpack_tar(archive: Path, tree: _Tree, report: Callable[[int], None]) -> No
                 _add_member(packed, member, tree)
                 report(raw.tell())
         stream.drain()
-        if stream.tail.strip(b"\0"):
-            raise _Refused("is cut short: its end is missing")
 
 
 def _decompressed(raw: IO[bytes], kind: str) -> IO[bytes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -162,7 +163,7 @@ class Dataset:
         if mirror is None or mirror in self.mirrors:
             ordered = sorted(self.mirrors, key=lambda name: name != mirror)
             return [f"{self.mirrors[name]}/{file.path}" for name in ordered]
-        if not mirror.startswith(("https://", "http://")):
+        if not _is_address(mirror):
             raise OvertoneError(
                 f"{self.name}: expected a mirror ({', '.join(self.mirrors)}) or an https address, got {mirror!r}."
             )
@@ -195,6 +196,14 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     text = (path or Path(__file__).with_name("catalogue.yaml")).read_text(encoding="utf-8")
     table = yaml.safe_load(text)
     return Catalogue(_dataset(entry, table["mirrors"]) for entry in table["datasets"])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc)
 
 
 def _dataset(entry: dict[str, Any], mirrors: dict[str, dict[str, str]]) -> Dataset:

@@ -7,6 +7,7 @@ the server is still the one whose beginning lies on disk (If-Range, RFC 9110).
 
 import hashlib
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -18,7 +19,16 @@ from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, SSLError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from runtime.errors import OvertoneError, in_words
 from runtime.files import written_whole
@@ -28,7 +38,7 @@ _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GZIP_SUFFIXES = (".gz", ".tgz")
 
-Report = Callable[[int, int | None], None]
+Report = Callable[[str, int, int | None], None]
 
 
 class DownloadError(OvertoneError):
@@ -103,7 +113,7 @@ def download(
         urls: the same file on its mirrors, asked in this order.
         target: where it goes.
         expected: its size and checksum, as far as they are known.
-        report: called with (bytes that are there, bytes in all or None).
+        report: called with ("download" or "verify", bytes that are done, bytes in all or None).
         patience: how long a server is put up with.
 
     Raises:
@@ -111,7 +121,7 @@ def download(
     """
     failures = []
     try:
-        if target.is_file() and fault_of(target, expected) is None:
+        if target.is_file() and _fault_of(target, expected, report) is None:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
@@ -140,18 +150,22 @@ def probe_size(urls: Sequence[str], patience: Patience | None = None) -> int | N
     return None
 
 
-def fault_of(path: Path, expected: Expectation) -> str | None:
+def _fault_of(path: Path, expected: Expectation, report: Report | None) -> str | None:
     """Return what is wrong with a finished file, None where size and checksum are as expected."""
     size = path.stat().st_size
     if expected.size is not None and size != expected.size:
         return f"gave {size} bytes; expected {expected.size}"
-    if expected.checksum is not None:
-        kind, digest = expected.checksum.split(":")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-        if found != digest:
-            return f"gave a file with {kind} {found}; expected {digest}"
-    return None
+    if expected.checksum is None:
+        return None
+    kind, digest = expected.checksum.split(":")
+    found, done = hashlib.new(kind, usedforsecurity=False), 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+            done += len(chunk)
+            if report is not None:
+                report("verify", done, size)
+    return None if found.hexdigest() == digest else f"gave a file with {kind} {found.hexdigest()}; expected {digest}"
 
 
 class _Transfer:
@@ -176,7 +190,7 @@ class _Transfer:
                 return
             except _Retry as reason:
                 arrived = self._arrived()
-                worth_mentioning = min(1 << 20, (self._expected.size or 1 << 27) // 100 + 1)
+                worth_mentioning = min(1 << 20, (self._known_size() or 1 << 27) // 100 + 1)
                 failures = 1 if arrived >= best + worth_mentioning else failures + 1
                 best = max(best, arrived) if failures == 1 else best
                 wait = self._patience.first_wait * 2 ** (failures - 1) if reason.wait is None else reason.wait
@@ -188,6 +202,9 @@ class _Transfer:
 
     def _arrived(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
+
+    def _known_size(self) -> int | None:
+        return self._expected.size or _whole_number(self._read_origin().get("size"))
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -241,6 +258,9 @@ class _Transfer:
         if status in _BUSY:
             raise _Retry(f"answered {status} {response.reason or ''}".rstrip(), _retry_after(response))
         if status == 416:
+            arrived = self._arrived()
+            if response.headers.get("Content-Range") == f"bytes */{arrived}" and self._known_size() in {None, arrived}:
+                return  # all of it was there; only its final name was missing
             self._start_again("has nothing after what is there")
         if status not in {200, 206}:
             raise _GiveUp(f"answered {status} {response.reason or ''}".rstrip())
@@ -254,7 +274,6 @@ class _Transfer:
 
     def _start_again(self, reason: str) -> NoReturn:
         self._discard()
-        self._may_resume = False
         raise _Retry(reason, wait=0.0)
 
     def _refuse_other_content(self, response: urllib3.BaseHTTPResponse) -> None:
@@ -278,8 +297,9 @@ class _Transfer:
         span, _, total_text = rest.partition("/")
         total = _whole_number(total_text)
         if unit != "bytes" or total is None or _whole_number(span.partition("-")[0]) != self._arrived():
+            self._may_resume = False
             self._start_again(f"sent another range than asked for ({stated or 'unnamed'})")
-        known = self._expected.size or _whole_number(self._read_origin().get("size"))
+        known = self._known_size()
         if known not in {None, total}:
             self._start_again(f"has another file now: {total} bytes, {known} before")
         return total
@@ -288,14 +308,14 @@ class _Transfer:
         arrived = self._arrived()
         window_start, window_bytes = time.monotonic(), 0
         with self._part.open("ab") as part:
-            while chunk := _read(response):
+            while chunk := _read(response, total):
                 arrived += len(chunk)
                 window_bytes += len(chunk)
                 if total is not None and arrived > total:
                     self._start_again(f"sent more than the {total} bytes it announced")
                 part.write(chunk)
                 if self._report is not None:
-                    self._report(arrived, total)
+                    self._report("download", arrived, total)
                 if time.monotonic() - window_start > self._patience.slow_seconds:
                     if window_bytes < self._patience.slow_bytes:
                         raise _GiveUp(f"sent only {window_bytes} bytes in {self._patience.slow_seconds:.0f} s")
@@ -304,7 +324,7 @@ class _Transfer:
             raise _Retry(f"ended the connection after {arrived} of {total} bytes")
 
     def _finish(self) -> None:
-        fault = fault_of(self._part, self._expected)
+        fault = _fault_of(self._part, self._expected, self._report)
         if fault is not None:
             if self._pieced:
                 self._pieced = False
@@ -315,14 +335,18 @@ class _Transfer:
         self._origin.unlink(missing_ok=True)
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, total: int | None) -> bytes:
+    """Return what is there, not a full chunk: a trickling server must not be given a whole chunk's time."""
     try:
-        # What is there, not a full chunk: a trickling server must not hold the whole chunk's time.
         return response.read1(_CHUNK_BYTES, decode_content=False)
+    except ReadTimeoutError:
+        raise _Retry("went silent") from None
+    except ProtocolError as error:
+        if total is not None:
+            return b""  # the caller knows how much is missing
+        raise _Retry(_reason(error)) from None
     except HTTPError as error:
         raise _Retry(_reason(error)) from None
-    except TimeoutError:
-        raise _Retry("went silent") from None
 
 
 def _open(method: str, url: str, headers: dict[str, str], patience: Patience) -> urllib3.BaseHTTPResponse:
@@ -342,20 +366,24 @@ def _open(method: str, url: str, headers: dict[str, str], patience: Patience) ->
             raise _Retry(_reason(error)) from None
         if response.status not in _REDIRECTS:
             return response
-        there = urljoin(here, response.headers.get("Location", ""))
         response.close()
-        _check_redirect(here, there, seen, patience)
-        seen.append(there)
+        seen.append(_next_address(response.headers.get("Location", ""), seen, patience))
 
 
-def _check_redirect(here: str, there: str, seen: Sequence[str], patience: Patience) -> None:
-    scheme = urlsplit(there).scheme
+def _next_address(location: str, seen: Sequence[str], patience: Patience) -> str:
+    here = seen[-1]
+    try:
+        there = urljoin(here, location)
+        scheme = urlsplit(there).scheme
+    except ValueError:
+        raise _GiveUp(f"redirects to {location[:100]!r}, which is no address") from None
     if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(here).scheme == "https"):
         raise _GiveUp(f"redirects to {there[:100]!r}, which is no https address")
     if there in seen:
         raise _GiveUp("redirects in a circle")
     if len(seen) > patience.redirects:
         raise _GiveUp(f"redirects more than {patience.redirects} times")
+    return there
 
 
 def _pool_for(url: str) -> urllib3.PoolManager:
@@ -368,10 +396,11 @@ def _pool_for(url: str) -> urllib3.PoolManager:
 
 
 def _reason(error: HTTPError) -> str:
-    """Return an error of urllib3 in a few words, without addresses of objects."""
-    words = str(error).split(": ", 1)[-1] if "object at 0x" in str(error) else str(error)
-    words = words.strip("()").replace("\n", " ")
-    return f"failed ({words[:120] or type(error).__name__})"
+    """Return the last and plainest part of an error of urllib3, without its objects and numbers."""
+    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+        return "does not answer"
+    words = re.sub(r"\[Errno -?\d+\] ", "", str(error).rsplit(": ", 1)[-1]).strip("()").replace("\n", " ")
+    return f"failed ({words[:100] or type(error).__name__})"
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:

@@ -3,15 +3,15 @@
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from datamodules.archive import extract
-from datamodules.catalogue import Dataset, RemoteFile, load_catalogue, write_manifest
+from datamodules.archive import ArchiveError, extract
+from datamodules.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
 from datamodules.download import Expectation, download, probe_size
 from experiments.progress import Board, board, console
 from runtime.errors import OvertoneError, in_words
@@ -41,10 +41,11 @@ def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirr
     if name == "list":
         _print_catalogue(catalogue.datasets)
         return
-    dataset = catalogue.find(name)
+    dataset = _find(catalogue, name)
     for file in dataset.files:
         dataset.urls(file, mirror)
     folder = out / dataset.name
+    _refuse_file(folder)
     _describe(dataset)
     if dry_run:
         _print_plan(dataset, folder, mirror)
@@ -57,6 +58,20 @@ def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirr
     except KeyboardInterrupt:
         console.print("What has arrived is kept: the same command continues there.", highlight=False)
         raise
+
+
+def _find(catalogue: Catalogue, name: str) -> Dataset:
+    try:
+        return catalogue.find(name)
+    except OvertoneError:
+        _print_catalogue(catalogue.datasets)
+        raise
+
+
+def _refuse_file(folder: Path) -> None:
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise OvertoneError(f"{existing}: expected a folder for corpora, got a file. Name another one with --out.")
 
 
 @contextmanager
@@ -108,8 +123,8 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
     _check_room(dataset, folder, steps, keep_archives)
     for step in steps:
         expected = Expectation(step.file.size, step.file.checksum)
-        download(step.urls, step.archive, expected, _megabytes(progress, step.file.name))
-        extract(step.archive, folder / step.file.folder, report=_megabytes(progress, f"unpack {step.file.name}"))
+        download(step.urls, step.archive, expected, _Megabytes(progress, step.file.name))
+        _unpack(step.archive, folder / step.file.folder, progress)
         if not keep_archives:
             step.archive.unlink()
     archives = folder / "archives"
@@ -119,6 +134,16 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
     found = ", ".join(f"{count} files of {kind.replace('_', ' ')}" for kind, count in counts.items())
     progress.say(f"{folder / 'manifest.csv'}: {found}.")
     progress.say(f"Next: overtone data prepare {folder} --out {folder}-prepared")
+
+
+def _unpack(archive: Path, folder: Path, progress: Board) -> None:
+    report = _Megabytes(progress, archive.name)
+    try:
+        extract(archive, folder, report=lambda done, total: report("unpack", done, total))
+    except ArchiveError as error:
+        # Otherwise it would count as downloaded where no checksum tells that it is broken.
+        archive.unlink()
+        raise OvertoneError(f"{error} The archive was removed: the same command downloads it again.") from None
 
 
 def _missing(dataset: Dataset, folder: Path, mirror: str | None) -> Iterator[tuple[RemoteFile, list[str]]]:
@@ -147,33 +172,38 @@ def _room_needed(dataset: Dataset, steps: Sequence[_Step], keep_archives: bool) 
 
 
 def _room_free(folder: Path) -> int:
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(_existing(folder)).free
 
 
-def _megabytes(progress: Board, name: str) -> Callable[[int, int | None], None]:
-    """Return a report that shows megabytes, ten times a second at most, and the speed since the first."""
-    started = time.monotonic()
-    first, last = -1, 0.0
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
-    def report(done: int, total: int | None) -> None:
-        nonlocal first, last
+
+class _Megabytes:
+    """Shows how far a file is in megabytes, ten times a second at most, with the speed."""
+
+    def __init__(self, progress: Board, name: str) -> None:
+        self._progress, self._name = progress, name
+        self._began: dict[str, tuple[float, int]] = {}
+        self._last = 0.0
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        first = done if first < 0 else first
-        if now - last < 0.1 and done != total:
+        began, first = self._began.setdefault(what, (now, done))
+        if now - self._last < 0.1 and done != total:
             return
-        last = now
-        speed = (done - first) / _MB / max(now - started, 0.1)
-        whole = done // _MB + 1 if total is None else max(1.0, total // _MB)
-        progress.update(name, whole if done == total else min(done // _MB, whole - 1), whole, f"MB {speed:.1f} MB/s")
-
-    return report
+        self._last = now
+        speed = (done - first) / _MB / max(now - began, 0.1)
+        whole = max(1, (done if total is None else total) // int(_MB))
+        part = whole if done == total else min(done // int(_MB), whole - 1)
+        self._progress.update(f"{what} {self._name}", part, whole, f"MB, {speed:.1f} MB/s")
 
 
 def _print_catalogue(datasets: Sequence[Dataset]) -> None:
     table = Table(title="overtone data fetch NAME", title_justify="left")
     for column in ("name", "or", "language", "kHz", "hours", "GB", "licence"):
-        table.add_column(column, justify="right" if column in {"kHz", "hours", "GB"} else "left", overflow="fold")
+        numbers = column in {"kHz", "hours", "GB"}
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column in {"name", "or"})
     for dataset in datasets:
         table.add_row(
             dataset.name,
