@@ -111,7 +111,12 @@ STEPS: dict[str, Step] = {
         cutoff_hz=lambda sample_rate, high_hz, **_: high_hz,
     ),
     "bits": Step(codecs.bits, example={"bits": 8}, allowed={"bits": Between(2, 24, whole=True)}),
-    "mp3": Step(codecs.mp3, example={"kbps": 32}, allowed={"kbps": Between(8, 320)}, cutoff_hz=codecs.mp3_cutoff_hz),
+    "mp3": Step(
+        codecs.mp3,
+        example={"kbps": 32},
+        allowed={"kbps": Between(8, 320), "quality": Between(0, 9, whole=True)},
+        cutoff_hz=codecs.mp3_cutoff_hz,
+    ),
     "opus": Step(codecs.opus, example={"kbps": 16}, allowed={"kbps": Between(6, 256)}, cutoff_hz=codecs.opus_cutoff_hz),
     "vorbis": Step(
         codecs.vorbis,

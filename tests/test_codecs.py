@@ -60,6 +60,13 @@ def test_cutoffs_rise_with_the_bit_rate():
     assert codecs.vorbis_cutoff_hz(48000, quality=10) is None
 
 
+def test_the_quality_of_mp3_changes_the_error_and_not_the_band():
+    waveform = white(48000)
+    fast, slow = (codecs.mp3(waveform, scene(48000), kbps=32, quality=quality) for quality in (9, 2))
+    assert band_end_hz(fast, 48000) == pytest.approx(band_end_hz(slow, 48000), rel=0.02)
+    assert np.abs(fast - slow).max() > 0.01
+
+
 def test_mp3_takes_the_nearest_bit_rate_of_the_format():
     waveform = speech_like(48000, 24000)
     np.testing.assert_array_equal(

@@ -15,6 +15,7 @@ VARIANTS = [
     *(("lowpass", {"cutoff_hz": 2500, "family": family, "order": 5}) for family in filters.FAMILIES),
     *(("resample", {"rate": 7001, "quality": quality}) for quality in filters.RESAMPLING_QUALITIES),
     *(("mp3", {"kbps": kbps}) for kbps in (8, 16, 24, 40, 64, 128, 320)),
+    ("mp3", {"kbps": 32, "quality": 9}),
     *(("opus", {"kbps": kbps}) for kbps in (6, 10, 24, 64)),
     ("vorbis", {"quality": 10}),
     ("bits", {"bits": 4}),
