@@ -3,23 +3,31 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-import soundfile
-
-from runtime.audio import AUDIO_SUFFIXES, AudioError, read_audio
+from datamodules.manifest import (
+    KINDS,
+    READABLE_SUFFIXES,
+    SPLITS,
+    Listed,
+    find_manifest,
+    read_manifest,
+    scan,
+    split_by_speaker,
+)
+from datamodules.recording import measure_recording, shortest_seconds
+from runtime.audio import AudioError
 from runtime.errors import OvertoneError
 
-SPLITS = ("train", "val", "test")
-KINDS = ("speech", "noise", "music", "impulse_response")
-_SHORTEST_SECONDS = 0.1
-_VAL_SHARE, _TEST_SHARE = 0.1, 0.2
 _HIGHEST_TARGET_RATE = 48000
+_MEASURES = frozenset(
+    {"seconds", "sample_rate", "channels", "encoding", "effective_bandwidth_hz", "loudness_lufs", "peak_dbfs"}
+    | {"sha256", "bytes"}
+)
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Clip:
         split: train, val or test.
         seconds: duration.
         sample_rate: the file's own, in Hz.
-        band_hz: where its content ends, as the manifest says; None where nobody measured it.
+        band_hz: where its content ends, as the manifest says or as measured; None where nobody did either.
         loudness_lufs: by ITU-R BS.1770; None where nobody measured it or nothing is loud enough to be measured.
         peak: the largest absolute sample, 1.0 is full scale; None where nobody measured it.
     """
@@ -102,202 +110,221 @@ def _of_split(clips: tuple[Clip, ...], split: str) -> tuple[Clip, ...]:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A file that a folder or manifest names, not looked at yet."""
-
-    path: Path
-    kind: str
-    speaker: str
-    split: str | None
-    band_hz: float | None
-
-
-@dataclass(frozen=True)
 class _Checked:
-    entry: _Entry
+    """A file that was looked at: either what it holds, or why it cannot be used."""
+
+    listed: Listed
     seconds: float = 0.0
     sample_rate: int = 0
-    sha256: str = ""
+    band_hz: float | None = None
+    loudness_lufs: float | None = None
     peak: float | None = None
+    sha256: str = ""
     notes: tuple[str, ...] = ()
     fault: str | None = None
 
 
 def load_corpus(
-    source: Path, also_train: Sequence[str] = (), progress: Callable[[int, int], None] | None = None
+    source: Path | Sequence[Path], also_train: Sequence[str] = (), progress: Progress | None = None
 ) -> Corpus:
-    """Read a corpus, look at each of its files, and split it by speaker.
+    """Read a corpus, look at its files, and split it by speaker.
+
+    A manifest that ``overtone data prepare`` wrote is trusted: of its files only presence and size are looked at.
+    Files of anything else are decoded and measured, on each call.
 
     Args:
-        source: a folder, or a manifest as CSV or Parquet. A folder's ``manifest.csv`` wins over its contents; without
-            one, every audio file below the folder is speech, and its speaker is the name of the folder that it
-            lies in (of the file, where it lies in ``source`` itself). A manifest has the columns ``path`` (relative
-            to the manifest) and ``speaker``, and may have ``kind`` (speech, noise, music or impulse_response; other
-            kinds are left out), ``split`` (rows of another split than train, val and test are left out) and
-            ``effective_bandwidth_hz``. Speakers without a split are distributed 70 : 10 : 20 in the order of a hash
-            of their names.
+        source: a folder, or a manifest as CSV or Parquet, or several of them that are joined. A folder's
+            ``manifest.csv`` wins over its contents; without one, every audio file below the folder is speech, and its
+            speaker is the name of the folder that it lies in (of the file, where it lies in ``source`` itself). A
+            manifest has the columns ``path`` (relative to the manifest) and ``speaker`` (for noise and the like, the
+            name of its source), and may have ``kind`` (speech, noise, music or impulse_response; other kinds are left
+            out), ``split`` (rows of another split than train, val and test are left out) and
+            ``effective_bandwidth_hz``, which is believed. Speakers without a split are distributed 70 : 10 : 20 by a
+            hash of their names, and so are sources of noise, music and impulse responses.
         also_train: further splits of a manifest, such as ``train_extra``, whose rows join train.
         progress: told how many files of how many have been looked at.
 
     Returns:
-        The corpus. Files that are no audio, too short, silent or broken are in ``skipped``.
+        The corpus. Files that are no audio, too short, silent, broken or missing are in ``skipped``.
 
     Raises:
-        OvertoneError: there is no such source, it holds no usable speech, a manifest lacks a column or puts one
-            speaker into two splits, or a split has no speaker.
+        OvertoneError: there is no such source, it holds no usable speech, a manifest lacks a column, names a file
+            twice or puts one speaker into two splits, or a split has no speaker.
     """
-    manifest = _find_manifest(source)
-    root = manifest.parent if manifest else source
+    sources = [source] if isinstance(source, Path) else list(source)
+    name = ", ".join(map(str, sources))
     left_out: Counter[str] = Counter()
-    entries = list(_read_manifest(manifest, also_train, left_out)) if manifest else list(_scan(source))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        checked = []
-        for one in pool.map(_check, sorted(entries, key=lambda entry: entry.path)):
-            checked.append(one)
-            if progress:
-                progress(len(checked), len(entries))
-    skipped = tuple((one.entry.path, one.fault) for one in checked if one.fault is not None)
+    roots: list[Path] = []
+    listed = [one for place in sources for one in _listed(place, roots, also_train, left_out)]
+    root = roots[0] if len(roots) == 1 else Path(os.path.commonpath([os.path.abspath(one) for one in roots]))
+    checked = _checked(sorted(listed, key=lambda one: str(one.path)), progress)
+    skipped = tuple((one.listed.path, one.fault) for one in checked if one.fault is not None)
     usable = [one for one in checked if one.fault is None]
-    speech = [one for one in usable if one.entry.kind == "speech"]
-    if not speech:
-        raise _no_speech(source, skipped)
-    speech = _with_splits(speech, source)
-    beside = [one for one in usable if one.entry.kind != "speech"]
-    of_kind = {kind: tuple(_clip(one) for one in beside if one.entry.kind == kind) for kind in KINDS}
+    if not any(one.listed.kind == "speech" for one in usable):
+        raise _no_speech(name, skipped)
+    clips = {kind: _clips([one for one in usable if one.listed.kind == kind], kind, name) for kind in KINDS}
     notes = left_out + Counter(note for one in usable for note in one.notes)
     return Corpus(
-        clips=tuple(map(_clip, speech)),
-        noises=of_kind["noise"],
-        digest=_digest([*speech, *beside], root),
+        clips=clips["speech"],
+        noises=clips["noise"],
+        music=clips["music"],
+        impulse_responses=clips["impulse_response"],
+        digest=_digest(clips, {one.listed.path: one.sha256 for one in usable}, root),
         root=root,
         skipped=skipped,
         notes=dict(sorted(notes.items())),
-        music=of_kind["music"],
-        impulse_responses=of_kind["impulse_response"],
     )
 
 
-def _no_speech(source: Path, skipped: Sequence[tuple[Path, str]]) -> OvertoneError:
+def _no_speech(source: str, skipped: Sequence[tuple[Path, str]]) -> OvertoneError:
     found = (
         f"all {len(skipped)} were skipped, the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else "found none."
     )
-    return OvertoneError(f"{source}: expected speech ({', '.join(sorted(AUDIO_SUFFIXES))}), {found}")
+    return OvertoneError(f"{source}: expected speech ({', '.join(sorted(READABLE_SUFFIXES))}), {found}")
 
 
-def _find_manifest(source: Path) -> Path | None:
-    if source.is_dir():
-        inside = source / "manifest.csv"
-        return inside if inside.is_file() else None
-    if not source.exists():
-        raise OvertoneError(f"{source}: no such folder or manifest.")
-    if source.suffix.lower() not in {".csv", ".parquet"}:
-        raise OvertoneError(f"{source}: expected a folder or a manifest (.csv, .parquet), got a {source.suffix} file.")
-    return source
-
-
-def _scan(folder: Path) -> Iterator[_Entry]:
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden and path.is_file():
-            speaker = inside.stem if len(inside.parts) == 1 else inside.parts[-2]
-            yield _Entry(path, "speech", speaker, None, None)
-
-
-def _read_manifest(manifest: Path, also_train: Sequence[str], left_out: Counter[str]) -> Iterator[_Entry]:
-    try:
-        table = (
-            pd.read_parquet(manifest)
-            if manifest.suffix.lower() == ".parquet"
-            else pd.read_csv(manifest, dtype={"path": str, "speaker": str, "split": str, "kind": str})
-        )
-    except (ValueError, OSError, ImportError) as error:
-        raise OvertoneError(f"{manifest}: not readable as a manifest ({error}).") from None
-    for column in ("path", "speaker"):
-        if column not in table:
-            columns = ", ".join(map(str, table.columns))
-            raise OvertoneError(f"{manifest}: expected the columns path and speaker, got {columns}.")
-    twice = table["path"][table["path"].duplicated()]
-    if len(twice):
-        raise OvertoneError(f"{manifest}: expected each file once, got {twice.iloc[0]} twice.")
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        kind, split = row.get("kind", "speech"), row.get("split")
-        split = "train" if split in also_train else split
-        if kind not in KINDS or (pd.notna(split) and split not in SPLITS):
-            left_out[f"left out: kind {kind}, split {split}"] += 1
+def _listed(source: Path, roots: list[Path], also_train: Sequence[str], left_out: Counter[str]) -> Iterator[Listed]:
+    manifest = find_manifest(source)
+    roots.append(manifest.parent if manifest else source)
+    if manifest is None:
+        yield from scan(source)
+        return
+    paths: set[Path] = set()
+    for number, one in enumerate(read_manifest(manifest), start=1):
+        if "speaker" not in one.row:
+            raise OvertoneError(f"{manifest}: expected the columns path and speaker, got {', '.join(one.row)}.")
+        if one.path in paths:
+            raise OvertoneError(f"{manifest}: expected each file once, got {one.row['path']} twice.")
+        paths.add(one.path)
+        split = "train" if one.split in also_train else one.split
+        if one.kind not in KINDS or split not in (None, *SPLITS):
+            left_out[f"left out: kind {one.kind}, split {split}"] += 1
             continue
-        if pd.isna(row["path"]) or pd.isna(row["speaker"]):
+        if one.speaker is None:
             raise OvertoneError(f"{manifest}: row {number} has no path or no speaker.")
-        yield _Entry(
-            path=manifest.parent / str(row["path"]),
-            kind=str(kind),
-            speaker=str(row["speaker"]),
-            split=str(split) if pd.notna(split) else None,
-            band_hz=_band_hz(row.get("effective_bandwidth_hz"), manifest, number),
-        )
+        _band_hz(one.row, f"{manifest}: row {number}")
+        yield Listed(one.path, one.kind, one.speaker, split, one.row)
 
 
-def _band_hz(value: Any, manifest: Path, row: int) -> float | None:  # noqa: ANN401 - a table's cell
-    if value is None or pd.isna(value):
+def _band_hz(row: Mapping[str, str], where: str) -> float | None:
+    value = row.get("effective_bandwidth_hz")
+    if not value:
         return None
-    band_hz = pd.to_numeric(value, errors="coerce")
-    if not band_hz > 0:
-        raise OvertoneError(f"{manifest}: row {row}: expected effective_bandwidth_hz above 0, got {value!r}.")
-    return float(band_hz)
-
-
-def _check(entry: _Entry) -> _Checked:
-    """Decode a file once: whether it can be used, how long it is, and what it holds."""
     try:
-        waveform, sample_rate = read_audio(entry.path)
-        header = soundfile.info(entry.path)
-        sha256 = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        band_hz = float(value)
+    except ValueError:
+        band_hz = -1.0
+    if not band_hz > 0:
+        raise OvertoneError(f"{where}: expected effective_bandwidth_hz above 0, got {value!r}.")
+    return band_hz
+
+
+def _checked(listed: Sequence[Listed], progress: Progress | None) -> list[_Checked]:
+    checked: list[_Checked] = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # Where a manifest is trusted, handing rows to threads would take longer than looking at them.
+        trusted = bool(listed) and all(one.row.keys() >= _MEASURES for one in listed)
+        for one in map(_check, listed) if trusted else pool.map(_check, listed):
+            checked.append(one)
+            if progress:
+                progress(len(checked), len(listed))
+    return checked
+
+
+def _check(listed: Listed) -> _Checked:
+    """Look at a file: whether it can be used, and what it holds."""
+    try:
+        if listed.row.keys() >= _MEASURES and listed.row["sha256"]:
+            return _believed(listed, os.stat(listed.path).st_size)
+        return _measured(listed)
     except AudioError as error:
-        return _Checked(entry, fault=str(error).removeprefix(f"{entry.path}: "))
+        return _Checked(listed, fault=str(error).removeprefix(f"{listed.path}: "))
     except OSError as error:
-        return _Checked(entry, fault=f"cannot be read ({error})")
-    seconds = waveform.size / sample_rate
-    if seconds < _SHORTEST_SECONDS:
-        return _Checked(entry, fault=f"is {1000 * seconds:.0f} ms long, shorter than {_SHORTEST_SECONDS} s")
-    if not waveform.any():
-        return _Checked(entry, fault="is silent throughout")
-    notes = []
-    if header.channels > 1:
-        notes.append("several channels, mixed down to one")
-    if header.subtype in {"PCM_U8", "PCM_S8"}:
-        notes.append("8 bits a sample, converted")
-    if sample_rate > _HIGHEST_TARGET_RATE:
-        notes.append("more than 48 kHz, resampled")
-    peak = float(abs(waveform).max())
-    return _Checked(entry, seconds, sample_rate, sha256, peak, tuple(notes))
+        return _Checked(listed, fault=f"cannot be read ({error.strerror or error})")
+    except ValueError as error:
+        return _Checked(listed, fault=f"has a row with an impossible measure ({error})")
 
 
-def _clip(checked: _Checked) -> Clip:
-    entry = checked.entry
-    return Clip(
-        path=entry.path,
-        speaker=entry.speaker,
-        split=entry.split or "train",
-        seconds=checked.seconds,
-        sample_rate=checked.sample_rate,
-        band_hz=entry.band_hz,
-        peak=checked.peak,
+def _believed(listed: Listed, size: int) -> _Checked:
+    row = listed.row
+    if size != int(row["bytes"]):
+        return _Checked(listed, fault="was changed after it was measured: run overtone data prepare again")
+    sample_rate = int(row["sample_rate"])
+    return _Checked(
+        listed,
+        seconds=float(row["seconds"]),
+        sample_rate=sample_rate,
+        band_hz=float(row["effective_bandwidth_hz"]),
+        loudness_lufs=float(row["loudness_lufs"]) if row["loudness_lufs"] else None,
+        peak=10 ** (float(row["peak_dbfs"]) / 20),
+        sha256=row["sha256"],
+        notes=_notes(int(row["channels"]), row["encoding"], sample_rate),
     )
 
 
-def _with_splits(speech: list[_Checked], source: Path) -> list[_Checked]:
+def _measured(listed: Listed) -> _Checked:
+    recording = measure_recording(listed.path, shortest_seconds(listed.kind))
+    return _Checked(
+        listed,
+        seconds=recording.seconds,
+        sample_rate=recording.sample_rate,
+        band_hz=_band_hz(listed.row, str(listed.path)) or recording.band_hz,
+        loudness_lufs=recording.loudness_lufs,
+        peak=recording.peak,
+        sha256=recording.sha256,
+        notes=_notes(recording.channels, recording.encoding, recording.sample_rate),
+    )
+
+
+def _notes(channels: int, encoding: str, sample_rate: int) -> tuple[str, ...]:
+    notes = []
+    if channels > 1:
+        notes.append("several channels, mixed down to one")
+    if encoding.endswith(("PCM_U8", "PCM_S8")):
+        notes.append("8 bits a sample, converted")
+    if sample_rate > _HIGHEST_TARGET_RATE:
+        notes.append("more than 48 kHz, resampled")
+    return tuple(notes)
+
+
+def _clips(checked: Sequence[_Checked], kind: str, source: str) -> tuple[Clip, ...]:
+    """Return the clips of a kind; a file whose split is not given has its speaker's."""
+    splits = _splits(checked, source) if kind == "speech" else _splits_of_sources(checked)
+    return tuple(
+        Clip(
+            path=one.listed.path,
+            speaker=str(one.listed.speaker),
+            split=one.listed.split or splits[str(one.listed.speaker)],
+            seconds=one.seconds,
+            sample_rate=one.sample_rate,
+            band_hz=one.band_hz,
+            loudness_lufs=one.loudness_lufs,
+            peak=one.peak,
+        )
+        for one in checked
+    )
+
+
+def _splits_of_sources(checked: Sequence[_Checked]) -> dict[str, str]:
+    given = {str(one.listed.speaker): one.listed.split for one in checked if one.listed.split}
+    return split_by_speaker({str(one.listed.speaker) for one in checked}, given)
+
+
+def _splits(speech: Sequence[_Checked], source: str) -> dict[str, str]:
     given: dict[str, set[str]] = {}
     for one in speech:
-        if one.entry.split is not None:
-            given.setdefault(one.entry.speaker, set()).add(one.entry.split)
+        if one.listed.split is not None:
+            given.setdefault(str(one.listed.speaker), set()).add(one.listed.split)
     for speaker, splits in given.items():
         if len(splits) > 1:
             raise OvertoneError(
                 f"{source}: speaker {speaker!r} is in the splits {', '.join(sorted(splits))}; scores would flatter. "
                 "Give each speaker one split."
             )
-    undecided = {one.entry.speaker for one in speech} - set(given)
-    decided = {speaker: next(iter(splits)) for speaker, splits in given.items()} | split_by_speaker(undecided)
+    decided = split_by_speaker(
+        {str(one.listed.speaker) for one in speech},
+        {speaker: next(iter(splits)) for speaker, splits in given.items()},
+    )
     missing = [name for name in SPLITS if name not in decided.values()]
     if missing:
         raise OvertoneError(
@@ -305,34 +332,13 @@ def _with_splits(speech: list[_Checked], source: Path) -> list[_Checked]:
             f"{' and '.join(missing)} ({len(decided)} speakers in all). Add speakers (one folder each), or name the "
             "splits in a manifest.csv."
         )
-    return [replace(one, entry=replace(one.entry, split=decided[one.entry.speaker])) for one in speech]
+    return decided
 
 
-def split_by_speaker(speakers: Iterable[str]) -> dict[str, str]:
-    """Distribute speakers over train, val and test, 70 : 10 : 20, in the order of a hash of their names.
-
-    Three speakers or more give every split at least one; fewer fill train first.
-    """
-    ordered = sorted(speakers, key=lambda speaker: hashlib.sha256(speaker.encode()).hexdigest())
-    count = len(ordered)
-    tests = max(1, round(_TEST_SHARE * count)) if count >= 3 else 0
-    vals = max(1, round(_VAL_SHARE * count)) if count >= 3 else 0
-    names = ["test"] * tests + ["val"] * vals + ["train"] * (count - tests - vals)
-    return dict(zip(ordered, names, strict=True))
-
-
-def _digest(checked: Sequence[_Checked], root: Path) -> str:
+def _digest(clips: Mapping[str, Iterable[Clip]], contents: Mapping[Path, str], root: Path) -> str:
     lines = sorted(
-        "\t".join(
-            (
-                Path(os.path.relpath(one.entry.path, root)).as_posix(),
-                one.sha256,
-                one.entry.kind,
-                one.entry.speaker,
-                str(one.entry.split),
-                str(one.entry.band_hz),
-            )
-        )
-        for one in checked
+        "\t".join((name, contents[clip.path], kind, clip.speaker, clip.split, str(clip.band_hz)))
+        for kind, some in clips.items()
+        for clip, name in ((clip, Path(os.path.relpath(clip.path, root)).as_posix()) for clip in some)
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -27,7 +27,7 @@ from datamodules.manifest import (
     speaker_pattern,
     split_by_speaker,
 )
-from datamodules.recording import SHORTEST_SECONDS, measure_recording
+from datamodules.recording import measure_recording, shortest_seconds
 from runtime.audio import AudioError
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
@@ -263,9 +263,8 @@ def measure_batch(batch: Sequence[Job]) -> list[Result]:
 
 def _measure_one(job: Job) -> Result:
     path = Path(job.path)
-    shortest = 0.0 if job.kind == "impulse_response" else SHORTEST_SECONDS
     try:
-        return Result(job, measure_recording(path, shortest))
+        return Result(job, measure_recording(path, shortest_seconds(job.kind)))
     except AudioError as error:
         return Result(job, None, str(error).removeprefix(f"{path}: "))
     except OSError as error:

@@ -53,6 +53,11 @@ class Recording:
     audio_digest: str
 
 
+def shortest_seconds(kind: str) -> float:
+    """Return below which duration a file of a kind is of no use: an impulse response may be short."""
+    return 0.0 if kind == "impulse_response" else SHORTEST_SECONDS
+
+
 def measure_recording(path: Path, shortest_seconds: float = SHORTEST_SECONDS) -> Recording:
     """Read a file once and measure it.
 

@@ -60,8 +60,8 @@ class BandwidthMeter:
     def band_hz(self) -> float:
         """The upper edge of the highest such band in Hz, at most half the sample rate.
 
-        Where no band comes and goes (steady noise), the end of what is within 80 dB of the loudest band; half the
-        sample rate where there is nothing at all.
+        Where no band comes and goes (steady noise), only the rules on depth hold; half the sample rate where there is
+        nothing at all.
         """
         return _band_hz(np.concatenate(self._excerpts), self._sample_rate) if self._excerpts else self._sample_rate / 2
 
@@ -110,7 +110,7 @@ def _band_hz(powers: Powers, sample_rate: int) -> float:
     loud, quiet, frames = _loud_and_quiet(powers, rounding)
     content = _content(loud, quiet, frames, rounding)
     if not len(content):
-        content = np.flatnonzero(loud >= loud.max() * 10 ** (-DEPTH_DB / 10))
+        content = np.flatnonzero(_within_reach(loud))
     bin_hz = sample_rate / len(_window(sample_rate))
     return float(min((content[-1] + 1) * BINS_PER_BAND * bin_hz, sample_rate / 2))
 
@@ -141,10 +141,13 @@ def _content(
     """Return the indices of the bands that belong to the content."""
     # Bins and frames overlap: under a Hann window, 1.5 bins and 1.4 frames count as one independent value.
     error = np.sqrt(1.5 * 1.4 / BINS_PER_BAND * sum(1 / number for number in frames))
-    added = np.maximum(loud - quiet, 0.0)
-    below = np.lib.stride_tricks.sliding_window_view(np.pad(added, (CLIFF_BANDS, 0)), CLIFF_BANDS + 1).max(axis=1)
     speech = loud > max(LEAST_RATIO, 1 + SIGMAS * error) * (quiet + ROUNDING_MARGIN * rounding)
-    speech &= added >= added.max() * 10 ** (-DEPTH_DB / 10)
-    speech &= added >= below * 10 ** (-CLIFF_DB / 10)
+    speech &= _within_reach(np.maximum(loud - quiet, 0.0))
     company = np.convolve(speech, np.ones(BANDS_PER_GROUP))[: len(speech)]
     return np.flatnonzero(speech & (company >= np.minimum(CONTENT_OF_GROUP, np.arange(len(speech)) + 1)))
+
+
+def _within_reach(power: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which bands lie neither too far below the loudest nor below a cliff."""
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(power, (CLIFF_BANDS, 0)), CLIFF_BANDS + 1).max(axis=1)
+    return (power >= power.max() * 10 ** (-DEPTH_DB / 10)) & (power >= near * 10 ** (-CLIFF_DB / 10))

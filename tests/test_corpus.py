@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from datamodules.corpus import SPLITS, load_corpus, split_by_speaker
+from datamodules.corpus import load_corpus
+from datamodules.manifest import SPLITS, split_by_speaker
 from runtime.errors import OvertoneError
 
 
@@ -53,7 +54,9 @@ def test_a_folder_names_its_speakers(folder):
     assert {clip.split for clip in corpus.clips} == set(SPLITS)
     assert [corpus.name_of(clip) for clip in corpus.clips[:2]] == ["ann/0.wav", "ann/1.wav"]
     first = corpus.clips[0]
-    assert (first.seconds, first.sample_rate, first.band_hz) == (0.5, 16000, None)
+    assert (first.seconds, first.sample_rate, first.band_hz) == (0.5, 16000, 8000)
+    assert first.loudness_lufs == pytest.approx(-0.691 + 20 * np.log10(0.1), abs=4)  # white noise, K-weighted
+    assert first.peak == pytest.approx(abs(soundfile.read(first.path)[0]).max(), abs=1e-4)
     assert corpus.noises == ()
     assert sum(corpus.minutes().values()) == pytest.approx(8 * 0.5 / 60)
 
@@ -71,8 +74,25 @@ def test_every_split_gets_speakers_and_each_speaker_one_split(count):
     sizes = {name: list(splits.values()).count(name) for name in SPLITS}
     assert sum(sizes.values()) == count
     assert min(sizes.values()) >= 1
-    assert sizes["val"] == pytest.approx(0.1 * count, abs=0.7)
-    assert sizes["test"] == pytest.approx(0.2 * count, abs=0.7)
+
+
+def test_many_speakers_are_split_70_10_20():
+    splits = list(split_by_speaker(map(str, range(10000))).values())
+    assert splits.count("train") == pytest.approx(7000, abs=150)
+    assert splits.count("val") == pytest.approx(1000, abs=100)
+
+
+def test_speakers_stay_in_their_split_when_others_come():
+    before = split_by_speaker(map(str, range(50)))
+    after = split_by_speaker(map(str, range(60)))
+    assert after.items() >= before.items()
+
+
+def test_given_splits_stay_and_the_others_fill_what_is_empty():
+    given = {"ann": "train", "bob": "train", "cem": "test"}
+    splits = split_by_speaker(["dee"], given)
+    assert splits.items() >= given.items()
+    assert splits["dee"] == "val"
 
 
 def test_splits_do_not_depend_on_the_order_of_the_names():
@@ -93,7 +113,7 @@ def test_a_manifest_wins_over_the_folder(folder):
     write_manifest(folder / "manifest.csv", rows)
     corpus = load_corpus(folder)
     assert [clip.speaker for clip in corpus.clips] == ["ANN", "ANN", "BOB", "BOB", "CEM", "CEM"]
-    assert [clip.band_hz for clip in corpus.clips[:2]] == [7000, None]
+    assert [clip.band_hz for clip in corpus.clips[:2]] == [7000, 8000]
     assert [clip.split for clip in corpus.clips[::2]] == ["train", "val", "test"]
     assert corpus.digest == load_corpus(folder / "manifest.csv").digest
 
