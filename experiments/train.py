@@ -252,7 +252,9 @@ def _serve_one_request() -> int:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    # Not sys.stdin.read(): its lock would be held for ever, and a data loader's forked process closes sys.stdin.
+    while os.read(0, 4096):
+        pass
     os._exit(1)
 
 

@@ -87,6 +87,14 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(tiny_preset
     assert not (runs / "mlflow.db").exists()
 
 
+def test_a_training_in_a_process_of_its_own_may_have_loader_processes(tiny_preset, tiny_corpus, tmp_path):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["data"]["num_workers"] = 1
+    plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    assert run_compare(tiny_preset, tiny_corpus, tmp_path / "runs", "--tracking", "none") == 0
+
+
 def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_preset, tiny_corpus, tmp_path):
     plain = yaml.safe_load(tiny_preset.read_text())
     plain["budget"] |= {"examples": 800, "epochs": 20}
