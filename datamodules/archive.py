@@ -60,7 +60,7 @@ class Limits:
     """
 
     expansion: float = 20.0
-    floor_bytes: int = 64 << 20
+    floor_bytes: int = 8 << 20
     members: int = 2_000_000
     depth: int = 32
     name_bytes: int = 255
@@ -253,7 +253,7 @@ class _StrictHeader(tarfile.TarInfo):
     def fromtarfile(cls, packed: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(packed)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error} before the archive's end") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from datamodules.archive import ArchiveError, extract
+from datamodules.archive import ArchiveError, Limits, extract
 from datamodules.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
 from datamodules.download import Expectation, download, probe_size
 from experiments.progress import Board, board, console
@@ -18,6 +18,7 @@ from runtime.errors import OvertoneError, in_words
 
 _GB, _MB = 1e9, 1e6
 _SPARE_BYTES = 200_000_000
+_MOST_EXPANSION = 5  # times the catalogue's estimate: beyond that an archive is a bomb
 
 
 def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirror: str | None) -> None:
@@ -124,7 +125,7 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
     for step in steps:
         expected = Expectation(step.file.size, step.file.checksum)
         download(step.urls, step.archive, expected, _Megabytes(progress, step.file.name))
-        _unpack(step.archive, folder / step.file.folder, progress)
+        _unpack(dataset, step.archive, folder / step.file.folder, progress)
         if not keep_archives:
             step.archive.unlink()
     archives = folder / "archives"
@@ -136,10 +137,11 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
     progress.say(f"Next: overtone data prepare {folder} --out {folder}-prepared")
 
 
-def _unpack(archive: Path, folder: Path, progress: Board) -> None:
+def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> None:
     report = _Megabytes(progress, archive.name)
+    limits = Limits(expansion=_MOST_EXPANSION * dataset.expansion)
     try:
-        extract(archive, folder, report=lambda done, total: report("unpack", done, total))
+        extract(archive, folder, limits=limits, report=lambda done, total: report("unpack", done, total))
     except ArchiveError as error:
         # Otherwise it would count as downloaded where no checksum tells that it is broken.
         archive.unlink()
