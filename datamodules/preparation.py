@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ COLUMNS = (
 )
 Progress = Callable[[int, int], None]
 _BATCHES_PER_PROCESS = 3
+_SAME_AUDIO = "is the same audio as"
 
 
 @dataclass
@@ -279,7 +281,13 @@ def _write_rejected(journal: Journal, path: Path, preparation: Preparation) -> N
         writer.writerow(("path", "reason"))
         for name, reason in journal.rejected():
             writer.writerow((name, reason))
-            preparation.rejected[reason] += 1
+            preparation.rejected[kind_of_reason(reason)] += 1
+
+
+def kind_of_reason(reason: str) -> str:
+    """Return a reason without its numbers and names, so that the same ones can be counted."""
+    same_audio = reason.startswith(_SAME_AUDIO)
+    return f"{_SAME_AUDIO} another file" if same_audio else re.sub(r"\d+(\.\d+)?", "...", reason)
 
 
 def _none_of(preparation: Preparation) -> str:

@@ -11,7 +11,8 @@ from jsonargparse import ArgumentParser, Namespace
 from runtime.errors import OvertoneError, in_words
 
 INTERRUPTED = 130
-RESUMABLE = ("compare", "train")
+RESUMABLE = ("compare", "train", "data prepare")
+KINDS = ("speech", "noise", "music", "impulse_response")
 
 
 def build_parser() -> ArgumentParser:
@@ -21,7 +22,14 @@ def build_parser() -> ArgumentParser:
     commands.add_subcommand("compare", _compare_parser(), help="train, evaluate, choose and register a champion")
     commands.add_subcommand("train", _train_parser(), help="train one model of a preset")
     commands.add_subcommand("evaluate", _evaluate_parser(), help="score folders of audio against a reference")
+    data = ArgumentParser(description="Fetch, prepare and inspect corpora.")
+    commands.add_subcommand("data", data, help="fetch, prepare and inspect corpora")
     commands.add_subcommand("ui", _ui_parser(), help="browse runs in MLflow")
+    # Inner subcommands come last: jsonargparse wants a level complete before the next one starts.
+    actions = data.add_subcommands(required=True, dest="action", title="actions")
+    actions.add_subcommand("prepare", _prepare_parser(), help="measure a folder or manifest of audio, once")
+    actions.add_subcommand("fetch", _fetch_parser(), help="download a public corpus")
+    actions.add_subcommand("inspect", _inspect_parser(), help="show what a corpus holds")
     return parser
 
 
@@ -63,6 +71,44 @@ def _evaluate_parser() -> ArgumentParser:
     parser.add_argument("--cutoff-hz", type=float, help="where the input's own content ends")
     parser.add_argument("--out", required=True, help="the table to write, .csv")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    return parser
+
+
+def _prepare_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Measure each audio file once and write manifest.csv and rejected.csv. The same command goes on "
+        "where it was interrupted, and later measures only what is new."
+    )
+    parser.add_argument("source", metavar="DIR_OR_MANIFEST", help="folder, or manifest (.csv, .parquet)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the manifest goes; audio is not copied")
+    parser.add_argument(
+        "--speaker-pattern",
+        metavar="PATTERN",
+        help="finds the speaker in a path: a regular expression with (?P<speaker>...), or a template such as "
+        "{corpus}/{speaker}/*.wav (the manifest's column, else the name of the folder)",
+    )
+    parser.add_argument("--licence", metavar="TEXT", help="of files for which the manifest says none")
+    parser.add_argument("--kind", choices=KINDS, default="speech", help="of files for which it says none (speech)")
+    parser.add_argument("--jobs", type=int, help="processes (all cores)")
+    return parser
+
+
+def _fetch_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Download a public corpus, or continue where it was interrupted.")
+    parser.add_argument("name", metavar="NAME", help="name of a corpus; 'list' shows them")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder for corpora (this one)")
+    parser.add_argument("--dry-run", action="store_true", help="show files, sizes and licence, download nothing")
+    parser.add_argument("--keep-archives", action="store_true", help="keep what was downloaded after unpacking it")
+    parser.add_argument("--mirror", metavar="NAME_OR_URL", help="where to download from first")
+    return parser
+
+
+def _inspect_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Print what a corpus holds; draw it as corpus.png and one clip as clip.png.")
+    parser.add_argument("source", metavar="DIR_OR_MANIFEST", help="folder, or manifest (.csv, .parquet)")
+    parser.add_argument("--clip", metavar="FILE", help="the clip to draw (a typical one)")
+    parser.add_argument("--condition-preset", metavar="NAME", help="draw this preset's test conditions")
+    parser.add_argument("--out", metavar="DIR", help="folder for the pictures (the manifest's)")
     return parser
 
 
@@ -124,6 +170,30 @@ def _run_evaluate(options: Namespace) -> None:
     )
 
 
+def _run_data(options: Namespace) -> None:
+    DATA_ACTIONS[options.action](options[options.action])
+
+
+def _run_prepare(options: Namespace) -> None:
+    from experiments.data_preparation import prepare_command
+
+    prepare_command(
+        Path(options.source), Path(options.out), options.speaker_pattern, options.licence, options.kind, options.jobs
+    )
+
+
+def _run_fetch(options: Namespace) -> None:
+    from experiments.data_fetch import fetch_command
+
+    fetch_command(options.name, Path(options.out), options.dry_run, options.keep_archives, options.mirror)
+
+
+def _run_inspect(options: Namespace) -> None:
+    from experiments.data_inspection import inspect_command
+
+    inspect_command(Path(options.source), _path(options.clip), options.condition_preset, _path(options.out))
+
+
 def _run_ui(options: Namespace) -> None:
     from experiments.runs import find_runs_folder
     from experiments.ui import serve_ui
@@ -135,8 +205,10 @@ COMMANDS: dict[str, Any] = {
     "compare": _run_compare,
     "train": _run_train,
     "evaluate": _run_evaluate,
+    "data": _run_data,
     "ui": _run_ui,
 }
+DATA_ACTIONS: dict[str, Any] = {"prepare": _run_prepare, "fetch": _run_fetch, "inspect": _run_inspect}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"overtone: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        resumable = options.command in RESUMABLE
+        action = options[options.command].get("action")
+        resumable = " ".join(filter(None, (options.command, action))) in RESUMABLE
         print(f"\novertone: stopped.{' The same command continues where it was.' * resumable}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
