@@ -7,35 +7,20 @@ the server is still the one whose beginning lies on disk (If-Range, RFC 9110).
 
 import hashlib
 import json
-import re
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NameResolutionError,
-    NewConnectionError,
-    ProtocolError,
-    ReadTimeoutError,
-    SSLError,
-)
 
+from datamodules.mirror_requests import GiveUp, Patience, TryAgain, read_some, send, wait_asked_for, whole_number
 from runtime.errors import OvertoneError, in_words
 from runtime.files import written_whole
 
-_CHUNK_BYTES = 1 << 18
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GZIP_SUFFIXES = (".gz", ".tgz")
 
 Report = Callable[[str, int, int | None], None]
@@ -56,45 +41,6 @@ class Expectation:
 
     size: int | None = None
     checksum: str | None = None
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a server is put up with.
-
-    Attributes:
-        tries: failures in a row, without anything worth mentioning having arrived, before the next mirror is asked.
-        first_wait: seconds before the second try; each further wait is twice as long.
-        longest_wait: seconds that a wait never exceeds; a server that asks for more (Retry-After) is given up.
-        connect_seconds: until a connection stands.
-        stall_seconds: without a single byte.
-        slow_seconds: over which at least ``slow_bytes`` have to arrive.
-        slow_bytes: see ``slow_seconds``.
-        redirects: followed for one request.
-        sleep: waits, replaced in tests.
-    """
-
-    tries: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 120.0
-    connect_seconds: float = 15.0
-    stall_seconds: float = 60.0
-    slow_seconds: float = 60.0
-    slow_bytes: int = 60_000
-    redirects: int = 8
-    sleep: Callable[[float], None] = time.sleep
-
-
-class _Retry(Exception):
-    """This try failed; a later one may not."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-class _GiveUp(Exception):
-    """This mirror will not give the file."""
 
 
 def download(
@@ -128,7 +74,7 @@ def download(
             try:
                 _Transfer(url, target, expected, report, patience or Patience()).run()
                 return
-            except _GiveUp as reason:
+            except GiveUp as reason:
                 failures.append(f"{urlsplit(url).netloc or url} {reason}")
     except OSError as error:
         raise DownloadError(in_words(error)) from None
@@ -142,10 +88,10 @@ def probe_size(urls: Sequence[str], patience: Patience | None = None) -> int | N
     """Return the bytes of a file as the first mirror that answers states them (HEAD), None where none does."""
     for url in urls:
         try:
-            with _open("HEAD", url, {}, patience or Patience()) as response:
-                if response.status == 200 and (size := _whole_number(response.headers.get("Content-Length"))):
+            with send("HEAD", url, {}, patience or Patience()) as response:
+                if response.status == 200 and (size := whole_number(response.headers.get("Content-Length"))):
                     return size
-        except (_GiveUp, _Retry):
+        except (GiveUp, TryAgain):
             continue
     return None
 
@@ -188,23 +134,23 @@ class _Transfer:
             try:
                 self._try()
                 return
-            except _Retry as reason:
+            except TryAgain as reason:
                 arrived = self._arrived()
                 worth_mentioning = min(1 << 20, (self._known_size() or 1 << 27) // 100 + 1)
                 failures = 1 if arrived >= best + worth_mentioning else failures + 1
                 best = max(best, arrived) if failures == 1 else best
                 wait = self._patience.first_wait * 2 ** (failures - 1) if reason.wait is None else reason.wait
                 if failures >= self._patience.tries:
-                    raise _GiveUp(f"{reason} ({failures} tries)") from None
+                    raise GiveUp(f"{reason} ({failures} tries)") from None
                 if wait > self._patience.longest_wait and reason.wait is not None:
-                    raise _GiveUp(f"{reason} and wants {wait:.0f} s of waiting") from None
+                    raise GiveUp(f"{reason} and wants {wait:.0f} s of waiting") from None
                 self._patience.sleep(min(wait, self._patience.longest_wait))
 
     def _arrived(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
 
     def _known_size(self) -> int | None:
-        return self._expected.size or _whole_number(self._read_origin().get("size"))
+        return self._expected.size or whole_number(self._read_origin().get("size"))
 
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -215,7 +161,7 @@ class _Transfer:
         if not headers:
             self._discard()
         if self._expected.size is None or self._arrived() < self._expected.size:
-            with _open("GET", self._url, headers, self._patience) as response:
+            with send("GET", self._url, headers, self._patience) as response:
                 self._receive(response)
         self._finish()
 
@@ -256,14 +202,14 @@ class _Transfer:
     def _receive(self, response: urllib3.BaseHTTPResponse) -> None:
         status = response.status
         if status in _BUSY:
-            raise _Retry(f"answered {status} {response.reason or ''}".rstrip(), _retry_after(response))
+            raise TryAgain(f"answered {status} {response.reason or ''}".rstrip(), wait_asked_for(response))
         if status == 416:
             arrived = self._arrived()
             if response.headers.get("Content-Range") == f"bytes */{arrived}" and self._known_size() in {None, arrived}:
                 return  # all of it was there; only its final name was missing
             self._start_again("has nothing after what is there")
         if status not in {200, 206}:
-            raise _GiveUp(f"answered {status} {response.reason or ''}".rstrip())
+            raise GiveUp(f"answered {status} {response.reason or ''}".rstrip())
         self._refuse_other_content(response)
         total = self._total_of_rest(response) if status == 206 else self._total_of_all(response)
         if status == 200:
@@ -274,29 +220,29 @@ class _Transfer:
 
     def _start_again(self, reason: str) -> NoReturn:
         self._discard()
-        raise _Retry(reason, wait=0.0)
+        raise TryAgain(reason, wait=0.0)
 
     def _refuse_other_content(self, response: urllib3.BaseHTTPResponse) -> None:
         kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
         if kind in {"text/html", "application/xhtml+xml"}:
-            raise _GiveUp("gave a web page instead of the file")
+            raise GiveUp("gave a web page instead of the file")
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         # Servers label a .tar.gz as gzip-coded and send it as it is; anything else was packed on the way.
         if coding != "identity" and not self._target.name.endswith(_GZIP_SUFFIXES):
-            raise _GiveUp(f"packed the file with {coding} on the way although asked not to")
+            raise GiveUp(f"packed the file with {coding} on the way although asked not to")
 
     def _total_of_all(self, response: urllib3.BaseHTTPResponse) -> int | None:
-        total = _whole_number(response.headers.get("Content-Length"))
+        total = whole_number(response.headers.get("Content-Length"))
         if total is not None and self._expected.size not in {None, total}:
-            raise _GiveUp(f"offers {total} bytes; expected {self._expected.size}")
+            raise GiveUp(f"offers {total} bytes; expected {self._expected.size}")
         return self._expected.size if total is None else total
 
     def _total_of_rest(self, response: urllib3.BaseHTTPResponse) -> int:
         stated = response.headers.get("Content-Range", "")
         unit, _, rest = stated.partition(" ")
         span, _, total_text = rest.partition("/")
-        total = _whole_number(total_text)
-        if unit != "bytes" or total is None or _whole_number(span.partition("-")[0]) != self._arrived():
+        total = whole_number(total_text)
+        if unit != "bytes" or total is None or whole_number(span.partition("-")[0]) != self._arrived():
             self._may_resume = False
             self._start_again(f"sent another range than asked for ({stated or 'unnamed'})")
         known = self._known_size()
@@ -308,7 +254,7 @@ class _Transfer:
         arrived = self._arrived()
         window_start, window_bytes = time.monotonic(), 0
         with self._part.open("ab") as part:
-            while chunk := _read(response, total):
+            while chunk := read_some(response, total):
                 arrived += len(chunk)
                 window_bytes += len(chunk)
                 if total is not None and arrived > total:
@@ -318,10 +264,10 @@ class _Transfer:
                     self._report("download", arrived, total)
                 if time.monotonic() - window_start > self._patience.slow_seconds:
                     if window_bytes < self._patience.slow_bytes:
-                        raise _GiveUp(f"sent only {window_bytes} bytes in {self._patience.slow_seconds:.0f} s")
+                        raise GiveUp(f"sent only {window_bytes} bytes in {self._patience.slow_seconds:.0f} s")
                     window_start, window_bytes = time.monotonic(), 0
         if total is not None and arrived < total:
-            raise _Retry(f"ended the connection after {arrived} of {total} bytes")
+            raise TryAgain(f"ended the connection after {arrived} of {total} bytes")
 
     def _finish(self) -> None:
         fault = _fault_of(self._part, self._expected, self._report)
@@ -330,91 +276,6 @@ class _Transfer:
                 self._pieced = False
                 self._start_again(fault)
             self._discard()
-            raise _GiveUp(fault)
+            raise GiveUp(fault)
         self._part.replace(self._target)
         self._origin.unlink(missing_ok=True)
-
-
-def _read(response: urllib3.BaseHTTPResponse, total: int | None) -> bytes:
-    """Return what is there, not a full chunk: a trickling server must not be given a whole chunk's time."""
-    try:
-        return response.read1(_CHUNK_BYTES, decode_content=False)
-    except ReadTimeoutError:
-        raise _Retry("went silent") from None
-    except ProtocolError as error:
-        if total is not None:
-            return b""  # the caller knows how much is missing
-        raise _Retry(_reason(error)) from None
-    except HTTPError as error:
-        raise _Retry(_reason(error)) from None
-
-
-def _open(method: str, url: str, headers: dict[str, str], patience: Patience) -> urllib3.BaseHTTPResponse:
-    """Send a request and follow redirects: to http or https only, and never from https to http."""
-    seen = [url]
-    sent = {"Accept-Encoding": "identity", "User-Agent": "overtone"} | headers
-    timeout = urllib3.Timeout(connect=patience.connect_seconds, read=patience.stall_seconds)
-    while True:
-        here = seen[-1]
-        try:
-            response = _pool_for(here).request(
-                method, here, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
-            )
-        except (NameResolutionError, SSLError, LocationValueError) as error:
-            raise _GiveUp(_reason(error)) from None
-        except HTTPError as error:
-            raise _Retry(_reason(error)) from None
-        if response.status not in _REDIRECTS:
-            return response
-        response.close()
-        seen.append(_next_address(response.headers.get("Location", ""), seen, patience))
-
-
-def _next_address(location: str, seen: Sequence[str], patience: Patience) -> str:
-    here = seen[-1]
-    try:
-        there = urljoin(here, location)
-        scheme = urlsplit(there).scheme
-    except ValueError:
-        raise _GiveUp(f"redirects to {location[:100]!r}, which is no address") from None
-    if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(here).scheme == "https"):
-        raise _GiveUp(f"redirects to {there[:100]!r}, which is no https address")
-    if there in seen:
-        raise _GiveUp("redirects in a circle")
-    if len(seen) > patience.redirects:
-        raise _GiveUp(f"redirects more than {patience.redirects} times")
-    return there
-
-
-def _pool_for(url: str) -> urllib3.PoolManager:
-    """Return a connection that honours the proxies of the environment, as curl does."""
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        return urllib3.ProxyManager(proxy)
-    return urllib3.PoolManager()
-
-
-def _reason(error: HTTPError) -> str:
-    """Return the last and plainest part of an error of urllib3, without its objects and numbers."""
-    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-        return "does not answer"
-    words = re.sub(r"\[Errno -?\d+\] ", "", str(error).rsplit(": ", 1)[-1]).strip("()").replace("\n", " ")
-    return f"failed ({words[:100] or type(error).__name__})"
-
-
-def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
-    stated = response.headers.get("Retry-After", "").strip()
-    if not stated:
-        return None
-    if stated.isascii() and stated.isdigit():
-        return float(stated)
-    try:
-        until = parsedate_to_datetime(stated)
-    except ValueError:
-        return None
-    return max(0.0, (until - datetime.now(until.tzinfo or UTC)).total_seconds()) if until.tzinfo else None
-
-
-def _whole_number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None

@@ -1,6 +1,7 @@
 """`overtone data fetch`: a corpus from its publisher's mirrors, verified, unpacked and described by a manifest."""
 
 import fcntl
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -54,11 +55,15 @@ def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirr
     try:
         with _sole_use(folder), board() as progress:
             _fetch(dataset, folder, keep_archives, mirror, progress)
+            counts = write_manifest(dataset, folder)
     except OSError as error:
         raise OvertoneError(in_words(error)) from None
     except KeyboardInterrupt:
         console.print("What has arrived is kept: the same command continues there.", highlight=False)
         raise
+    found = ", ".join(f"{count} files of {kind.replace('_', ' ')}" for kind, count in counts.items())
+    _say(f"{folder / 'manifest.csv'}: {found}.")
+    _say(f"Next: overtone data prepare {shlex.quote(str(folder))} --out {shlex.quote(f'{folder}-prepared')}")
 
 
 def _find(catalogue: Catalogue, name: str) -> Dataset:
@@ -131,10 +136,6 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
     archives = folder / "archives"
     if archives.is_dir() and not any(archives.iterdir()):
         archives.rmdir()
-    counts = write_manifest(dataset, folder)
-    found = ", ".join(f"{count} files of {kind.replace('_', ' ')}" for kind, count in counts.items())
-    progress.say(f"{folder / 'manifest.csv'}: {found}.")
-    progress.say(f"Next: overtone data prepare {folder} --out {folder}-prepared")
 
 
 def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> None:
@@ -198,7 +199,7 @@ class _Megabytes:
         speed = (done - first) / _MB / max(now - began, 0.1)
         whole = max(1, (done if total is None else total) // int(_MB))
         part = whole if done == total else min(done // int(_MB), whole - 1)
-        self._progress.update(f"{what} {self._name}", part, whole, f"MB, {speed:.1f} MB/s")
+        self._progress.update(f"{what} {self._name} (MB)", part, whole, f"{speed:.1f} MB/s")
 
 
 def _print_catalogue(datasets: Sequence[Dataset]) -> None:

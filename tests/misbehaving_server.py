@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from datamodules.download import Patience
+from datamodules.mirror_requests import Patience
 
 IMPATIENT = Patience(
     tries=4,

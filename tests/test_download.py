@@ -10,6 +10,7 @@ import pytest
 from misbehaving_server import IMPATIENT, always, everything, misbehaving_server, properly, status, trickle
 
 from datamodules import download as download_module
+from datamodules import mirror_requests
 from datamodules.download import DownloadError, Expectation, download, probe_size
 from runtime.errors import OvertoneError
 
@@ -178,11 +179,7 @@ def test_a_part_that_is_all_there_of_unknown_size_is_recognised(site, target):
     ids=["from its first byte", "of a longer file", "without a name", "in lines", "none at all"],
 )
 def test_a_wrong_range_makes_the_download_start_again(site, target, wrong):
-    def only_wrong_range(handler, body):
-        handler.headers.get("Range")
-        wrong(handler, body)
-
-    site.script = [properly(upto=70_000), only_wrong_range]
+    site.script = [properly(upto=70_000), wrong]
     fetch(site, target)
     assert target.read_bytes() == BODY
     assert site.ranges()[0] is None
@@ -255,7 +252,7 @@ def test_https_is_never_left_for_http(monkeypatch, target):
         def request(self, *arguments, **options):
             return Answer()
 
-    monkeypatch.setattr(download_module, "_pool_for", lambda url: Pool())
+    monkeypatch.setattr(mirror_requests, "_pool_for", lambda url: Pool())
     with pytest.raises(DownloadError, match="no https address"):
         download(["https://127.0.0.1/file.zip"], target, KNOWN, patience=IMPATIENT)
 
