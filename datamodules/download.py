@@ -65,7 +65,7 @@ def download(
     Raises:
         DownloadError: no mirror gave the file, or it cannot be written.
     """
-    failures = []
+    failures: dict[str, list[str]] = {}
     try:
         if target.is_file() and _fault_of(target, expected, report) is None:
             return
@@ -75,11 +75,12 @@ def download(
                 _Transfer(url, target, expected, report, patience or Patience()).run()
                 return
             except GiveUp as reason:
-                failures.append(f"{urlsplit(url).netloc or url} {reason}")
+                failures.setdefault(str(reason), []).append(urlsplit(url).netloc or url)
     except OSError as error:
         raise DownloadError(in_words(error)) from None
+    reasons = "; ".join(f"{', '.join(servers)} {reason}" for reason, servers in failures.items())
     raise DownloadError(
-        f"{target.name}: not downloaded: {'; '.join(failures)}. Try again later, or name a mirror with --mirror; "
+        f"{target.name}: not downloaded: {reasons}. Try again later, or name a mirror with --mirror; "
         "what has arrived is kept."
     )
 

@@ -117,6 +117,8 @@ def _pool_for(url: str) -> urllib3.PoolManager:
 
 def _reason(error: HTTPError) -> str:
     """Return the last and plainest part of an error of urllib3, without its objects and numbers."""
+    if isinstance(error, NameResolutionError):
+        return "cannot be found by name (no network?)"
     if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return "does not answer"
     words = re.sub(r"\[Errno -?\d+\] ", "", str(error).rsplit(": ", 1)[-1]).strip("()").replace("\n", " ")
@@ -124,7 +126,7 @@ def _reason(error: HTTPError) -> str:
 
 
 def wait_asked_for(response: urllib3.BaseHTTPResponse) -> float | None:
-    """Return the seconds that a response asks to wait (Retry-After, in seconds or as a date), None where it does not."""
+    """Return the seconds that a response asks to wait (Retry-After, a number or a date), None where it does not."""
     stated = response.headers.get("Retry-After", "").strip()
     if not stated:
         return None
