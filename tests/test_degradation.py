@@ -1,12 +1,17 @@
 """What holds for every registered step: alignment above all, length, type, its input left alone."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 from waveforms import lag, scene, speech_like, white
 
 from datamodules import codecs, filters
 from datamodules.conditions import parse_conditions
 from datamodules.degradation import STEPS, Between, OneOf
+from runtime.audio import read_audio
 
 SAMPLE_RATES = (8000, 16000, 24000, 44100, 48000)
 
@@ -114,3 +119,17 @@ def test_codecs_that_lack_a_rate_are_heard_at_another():
     assert lag(codecs.opus(waveform, scene(37000), kbps=24), waveform) == 0
     assert lag(codecs.mp3(waveform, scene(37000), kbps=32), waveform) == 0
     assert codecs.mp3(speech_like(96000, 48001), scene(96000), kbps=64).size == 48001
+
+
+@pytest.mark.skipif("OVERTONE_DATA" not in os.environ, reason="OVERTONE_DATA names no corpus of real speech")
+@pytest.mark.parametrize(
+    ("kind", "parameters"), [(kind, parameters) for kind, parameters in VARIANTS if kind not in {"echo", "room"}]
+)
+def test_real_speech_is_aligned(kind, parameters):
+    # A room moves the peak on real speech, whose own correlation is as wide as the first reflections.
+    condition = only(kind, parameters)
+    paths = sorted(Path(os.environ["OVERTONE_DATA"]).glob("speech/**/*.flac"))
+    for path in paths[:: max(1, len(paths) // 5)]:
+        sample_rate = soundfile.info(path).samplerate
+        waveform, _ = read_audio(path, frames=sample_rate + 77)
+        assert lag(condition.apply(waveform, scene(sample_rate)), waveform) == 0, path
