@@ -20,7 +20,7 @@ from experiments.preset import Preset
 from experiments.registry import build_model
 from experiments.runs import TrainingPlace
 from experiments.tracker import Run
-from experiments.training_callbacks import Clock, EpochReport, Interruption, Progress, RandomState
+from experiments.training_callbacks import Clock, Divergence, EpochReport, Interruption, Progress, RandomState
 from runtime.files import written_whole
 
 SPECTROGRAM_CLIPS = 2
@@ -104,7 +104,7 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     report = EpochReport(run, progress, clips, preset)
     last = place.folder / "checkpoints" / "last.ckpt"
     interruption = Interruption(last)
-    trainer = make_trainer(preset, last, [clock, report, RandomState(), interruption])
+    trainer = make_trainer(preset, last, [Divergence(), clock, report, RandomState(), interruption])
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)

@@ -17,6 +17,7 @@ from experiments.spectrogram_figures import figure_array, spectrogram_stack
 from experiments.systems import enhance_waveform
 from experiments.tracker import Run
 from models.base import SpeechModule
+from runtime.errors import OvertoneError
 
 Progress = Callable[[int, int, str], None]
 STEPS_PER_POINT = 10
@@ -56,6 +57,24 @@ class Interruption(lightning.Callback):
             trainer.save_checkpoint(self._checkpoint)
         if self._requested:
             raise KeyboardInterrupt
+
+
+class Divergence(lightning.Callback):
+    """Ends a training whose loss is no number any more, before a checkpoint keeps its weights."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look at the last batch's loss.
+
+        Raises:
+            OvertoneError: it is NaN or infinite.
+        """
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not torch.isfinite(loss):
+            step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+            raise OvertoneError(
+                f"The training diverged: its loss is {float(loss)} at step {step}. Lower the model's learning_rate in "
+                "the preset, or leave the model out with --models."
+            )
 
 
 class RandomState(lightning.Callback):

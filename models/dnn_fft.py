@@ -63,7 +63,7 @@ class FrameNetwork(SpectralFrame):
         """Blend the narrowband, under a gain, with the predicted amplitudes of all frequencies."""
         keep = torch.sigmoid(maps[:, 3])
         gain = torch.exp(maps[:, 0].clamp(-6, 6))
-        amplitude = torch.exp(3.0 * maps[:, 1] - 2.0)
+        amplitude = torch.exp((3.0 * maps[:, 1] - 2.0).clamp(-14, 7))  # full scale is window / 2: e^6.6 at 48 kHz
         return keep * gain * spectra + (1 - keep) * amplitude * phase
 
 

@@ -13,7 +13,8 @@ from experiments.registry import MODELS
 from experiments.runs import training_place
 from experiments.tracker import Run
 from experiments.training import train
-from models.base import read_weights
+from models.base import SpeechModule, read_weights
+from runtime.errors import OvertoneError
 
 SMALL = {
     "wavegan": {"critic_from": 0.3},
@@ -74,3 +75,13 @@ def test_a_training_that_is_told_to_terminate_keeps_what_it_has_learnt(preset, c
         trained(preset, corpus, tmp_path, "dnn_fft", stop_after=2, sign=signal.SIGTERM)
     batches, _ = trained(preset, corpus, tmp_path, "dnn_fft")
     assert batches == BATCHES - 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_diverges_ends_in_one_line_and_keeps_no_broken_weights(preset, corpus, tmp_path, monkeypatch):
+    place = training_place(tmp_path, preset, "dnn_fft", 0, corpus.digest)
+    monkeypatch.setattr(SpeechModule, "loss", lambda self, batch: self.judged_estimate(batch).sum() * float("nan"))
+    with pytest.raises(OvertoneError, match=r"diverged: its loss is nan at step 1\. Lower the model's learning_rate"):
+        trained(preset, corpus, tmp_path, "dnn_fft")
+    assert not place.finished
+    assert not list(place.folder.glob("checkpoints/*"))
