@@ -161,7 +161,7 @@ class SpectralBandReplication:
 
 @dataclass
 class OracleEnvelopeNoise:
-    """The wideband's own envelope in 12 bands of the missing band, filled with noise.
+    """The wideband's own envelope in 12 (or so many) bands of the missing band, filled with noise.
 
     What no envelope predictor can beat, and what a measure that rates it best cannot hear.
     """
@@ -169,13 +169,14 @@ class OracleEnvelopeNoise:
     name: str = "oracle_envelope_noise"
     latency_samples: int | None = None
     block_samples: int | None = None
+    bands: int = ENVELOPE_BANDS
 
     def __call__(self, utterance: Utterance) -> Waveform:
         """Return the narrowband with shaped noise above the cutoff ``(samples,)``."""
         if utterance.cutoff_hz is None:
             return utterance.narrowband
         transform = _Transform(utterance.sample_rate)
-        edges = transform.missing_band_edges(utterance.cutoff_hz)
+        edges = transform.missing_band_edges(utterance.cutoff_hz, self.bands)
         envelope = _band_log_power(transform.forward(utterance.wideband), edges)
         return _filled_with_noise(utterance, transform, edges, envelope, self.name)
 
@@ -289,9 +290,9 @@ class _Transform:
     def first_missing_bin(self, cutoff_hz: float) -> int:
         return int(np.ceil(cutoff_hz / self.bin_hz))
 
-    def missing_band_edges(self, cutoff_hz: float) -> Bins:
-        """First bins of the 12 bands from the cutoff to Nyquist and the end of the last ``(13,)``."""
-        return self._edges(min(self.first_missing_bin(cutoff_hz), self.n_fft // 2), self.n_fft // 2 + 1, ENVELOPE_BANDS)
+    def missing_band_edges(self, cutoff_hz: float, bands: int = ENVELOPE_BANDS) -> Bins:
+        """First bins of the bands from the cutoff to Nyquist and the end of the last ``(bands + 1,)``."""
+        return self._edges(min(self.first_missing_bin(cutoff_hz), self.n_fft // 2), self.n_fft // 2 + 1, bands)
 
     def low_band_edges(self, cutoff_hz: float) -> Bins:
         """First bins of the features' bands from the lowest bin to the cutoff, and the end ``(25,)``."""
