@@ -14,6 +14,8 @@ from math import log10
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
 from datamodules.journal import JOURNAL, Entry, Job, Journal, Measured, Result
 from datamodules.manifest import (
     KINDS,
@@ -199,6 +201,7 @@ def _measure(journal: Journal, jobs: int, progress: Progress | None) -> int:
 
 def _measured(batches: Iterator[list[Job]], jobs: int) -> Iterator[list[Result]]:
     if jobs == 1:
+        _keep_freed_memory()
         yield from map(measure_batch, batches)
         return
     unfinished: dict[Future[list[Result]], list[Job]] = {}
@@ -256,6 +259,15 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 def _start_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the parent says what there is to say
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where decoders write warnings of their own
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Free a large block once: glibc then keeps smaller ones instead of asking the system again for each array.
+
+    Measuring short files was twice as fast for it.
+    """
+    np.empty(2**24, dtype=np.uint8)
 
 
 def measure_batch(batch: Sequence[Job]) -> list[Result]:

@@ -112,14 +112,20 @@ class _Passage:
         """Take the next frames ``(samples, channels)``."""
         self.frames += len(block)
         self.digest.update(block.data)
-        if max(block.max(), -block.min()) >= self._full_scale:
+        highest = _highest(block)
+        if highest >= self._full_scale:
             self.clipped += int(np.count_nonzero(abs(block) >= self._full_scale))
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-        # The largest of NaN and anything is NaN: finite samples need no pass of their own.
-        self.peak = float(np.maximum(self.peak, np.maximum(mono.max(), -mono.min())))
+        several = block.shape[1] > 1
+        mono = block.mean(axis=1, dtype=np.float32) if several else block[:, 0]
+        self.peak = float(np.maximum(self.peak, _highest(mono) if several else highest))
         if self.peak <= HIGHEST_PEAK:
             self.loudness.add(mono)
             self.bandwidth.add(mono)
+
+
+def _highest(samples: NDArray[np.float32]) -> np.float32:
+    """Return the largest absolute sample; NaN where one is, so that finite samples need no pass of their own."""
+    return np.maximum(samples.max(), -samples.min())
 
 
 def _blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:

@@ -1,27 +1,37 @@
 """Where a recording's own content ends, whatever its sample rate says."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import maximum_filter1d
 
 FRAME_SECONDS = 0.032
 BINS_PER_BAND = 4  # 125 Hz
 BANDS_PER_GROUP = 8  # 1 kHz
 LOUD_SHARE, QUIET_SHARE = 0.1, 0.3
+OVERLAP_BELOW_SECONDS = 1.0  # a short word needs every frame that it can give
 FEWEST_FRAMES = 3
-LEAST_RATIO = 1.4
+LEAST_RATIO, LEAST_OWN_RATIO = 1.4, 8.0
 SIGMAS = 3.0
 DEPTH_DB = 80.0
 CLIFF_DB, CLIFF_BANDS = 40.0, 24
 ROUNDING_MARGIN = 6.0
+FORMER_RATES = (8000, 11025, 16000, 22050, 24000, 32000)  # that recordings are often resampled from
+IMAGE_BANDS = 16
+FEWEST_IMAGE_FRAMES = 10
+IMAGE_SPREAD_DB = 2.25
+_TINY = np.float32(1e-30)
 CONTENT_OF_GROUP = 5  # bands that must be content among the last eight: one alone is an accident
 
 EXCERPT_SECONDS = 4.0
 MOST_EXCERPTS = 16
+_HALVINGS = (2 * BINS_PER_BAND).bit_length() - 1
 
-Powers = NDArray[np.float32]
+Powers = NDArray[np.float32]  # (frames, bands)
+Levels = NDArray[np.float64]  # (bands,)
 
 
 class BandwidthMeter:
@@ -30,10 +40,15 @@ class BandwidthMeter:
     Powers are taken in bands of 125 Hz over frames of 32 ms. For each group of 1 kHz the loud frames are the tenth in
     which the 2 kHz *below* it are loudest, the quiet ones the 30 % in which they are softest: steady noise above the
     content, such as hiss or dither, cannot be louder in the former, since nothing of itself had a say in the choice.
-    A band belongs to the content if its mean power is higher in the loud frames by more than chance (3 standard errors
-    of noise, at least 1.5 dB, and above what rounding to 16 bits adds), if what is added lies within 80 dB of the
-    loudest band's and within 40 dB of the loudest in the 3 kHz below (a resampler's or an encoder's stop band lies
-    deeper), and if most bands of the 1 kHz below it do as well.
+    A band belongs to the content if
+
+    - its mean power is higher in the loud frames by more than chance (3 standard errors of noise, at least 1.5 dB),
+      or by 9 dB where its own group chooses the frames, as a sound may that nothing below accompanies;
+    - it is more than rounding to 16 bits adds;
+    - what is added lies within 80 dB of the loudest band's and within 40 dB of the loudest in the 3 kHz below: the
+      stop band of a resampler or an encoder lies deeper;
+    - most bands of the 1 kHz below it belong to it as well;
+    - it is no image: above half a usual sample rate, no band's power follows its mirror's below to within 2 dB.
 
     Of a long recording, excerpts spread evenly over it are used, and never more than 17 to bound time and memory:
     when there are more, every other one is dropped, and from then on only every second, fourth, ... is taken.
@@ -96,58 +111,79 @@ def _band_powers(samples: Powers, sample_rate: int) -> Powers:
     frame = len(window)
     if len(samples) < frame:
         samples = np.pad(samples, (0, frame - len(samples)))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, frame)[:: frame // 2]
-    spectrum = scipy.fft.rfft(frames * window)
-    power = spectrum.real**2 + spectrum.imag**2
-    bands = power.shape[1] // BINS_PER_BAND
-    return np.asarray(power[:, : bands * BINS_PER_BAND].reshape(len(power), bands, BINS_PER_BAND).sum(-1))
+    overlapping = len(samples) < OVERLAP_BELOW_SECONDS * sample_rate
+    hop = frame // 2 if overlapping else frame
+    frames = np.lib.stride_tricks.sliding_window_view(samples, frame)[::hop]
+    power = scipy.fft.rfft(frames * window, overwrite_x=True).view(np.float32)
+    np.square(power, out=power)
+    # Real and imaginary parts alternate. Summing halves is several times as fast as summing along a short axis.
+    power = power[:, : 2 * BINS_PER_BAND * (power.shape[1] // (2 * BINS_PER_BAND))]
+    for _ in range(_HALVINGS):
+        power = power[:, ::2] + power[:, 1::2]
+    return power
 
 
 def _band_hz(powers: Powers, sample_rate: int) -> float:
     rounding = BINS_PER_BAND * float((_window(sample_rate) ** 2).sum()) * (2.0**-15) ** 2 / 12
     if powers.max() <= rounding:
         return sample_rate / 2
-    loud, quiet, frames = _loud_and_quiet(powers, rounding)
-    content = _content(loud, quiet, frames, rounding)
+    loud, content = _content(powers, rounding)
     if not len(content):
         content = np.flatnonzero(_within_reach(loud))
-    bin_hz = sample_rate / len(_window(sample_rate))
-    return float(min((content[-1] + 1) * BINS_PER_BAND * bin_hz, sample_rate / 2))
+    band_hz = BINS_PER_BAND * sample_rate / len(_window(sample_rate))
+    end = int(content[-1]) + 1
+    folds = [round(rate / 2 / band_hz) for rate in FORMER_RATES]
+    images = _mirrored(powers, [fold for fold in folds if IMAGE_BANDS <= fold <= end - IMAGE_BANDS])
+    return float(min(min([end, *images]) * band_hz, sample_rate / 2))
 
 
-def _loud_and_quiet(
-    powers: Powers, rounding: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
-    """Return each band's mean power ``(bands,)`` in loud and in quiet frames, and how many frames these were."""
+def _mirrored(powers: Powers, folds: Sequence[int]) -> list[int]:
+    """Return those of some bands above which there is nothing but a resampler's image of what is below.
+
+    Then their power is the same multiple of their mirror's in every frame; independent sound varies by 3 dB and more.
+    """
+    count = max(FEWEST_IMAGE_FRAMES, round(LOUD_SHARE * len(powers)))
+    if len(powers) < count or not folds:
+        return []
+    around = np.empty((len(folds), count, 2 * IMAGE_BANDS), np.float32)
+    for number, fold in enumerate(folds):
+        level = powers[:, fold : fold + IMAGE_BANDS].sum(axis=1)
+        loudest = np.argpartition(level, -count)[-count:]
+        around[number] = powers[loudest, fold - IMAGE_BANDS : fold + IMAGE_BANDS]
+    pairs = 10 * np.log10(np.maximum(around[:, :, ::2] + around[:, :, 1::2], _TINY))
+    half = IMAGE_BANDS // 2
+    ratio = pairs[:, :, half:] - pairs[:, :, half - 1 :: -1]
+    # The two bands next to the fold are its mirror's own edge, smeared.
+    spread = np.median(ratio.std(axis=1)[:, 1:], axis=1)
+    return [fold for fold, one in zip(folds, spread, strict=True) if one < IMAGE_SPREAD_DB]
+
+
+def _content(powers: Powers, rounding: float) -> tuple[Levels, NDArray[np.intp]]:
+    """Return each band's level in loud frames, and the indices of the bands that belong to the content."""
     count, bands = powers.shape
     loudest = min(max(FEWEST_FRAMES, round(LOUD_SHARE * count)), max(count // 2, 1))
     quietest = min(max(FEWEST_FRAMES, round(QUIET_SHARE * count)), max(count // 2, 1))
-    starts = np.arange(0, bands, BANDS_PER_GROUP)
-    whitened = powers / (powers.mean(axis=0) + np.float32(rounding))
-    groups = np.add.reduceat(whitened, starts, axis=1)
-    loud, quiet = np.empty(bands), np.empty(bands)
-    for group, start in enumerate(starts):
-        own = slice(start, start + BANDS_PER_GROUP)
-        others = slice(max(group - 2, 0), group) if group else slice(1, 2)
-        order = np.argsort(groups[:, others].sum(axis=1))
-        loud[own] = powers[order[-loudest:], own].mean(axis=0)
-        quiet[own] = powers[order[:quietest], own].mean(axis=0)
-    return loud, quiet, (loudest, quietest)
-
-
-def _content(
-    loud: NDArray[np.float64], quiet: NDArray[np.float64], frames: tuple[int, int], rounding: float
-) -> NDArray[np.intp]:
-    """Return the indices of the bands that belong to the content."""
+    grouped = np.zeros((count, -(-bands // BANDS_PER_GROUP), BANDS_PER_GROUP), np.float32)
+    grouped.reshape(count, -1)[:, :bands] = powers
+    groups = (grouped / (grouped.mean(axis=0) + np.float32(rounding))).sum(axis=2)
+    below = np.concatenate([groups[:, 1:2] if groups.shape[1] > 1 else groups, groups[:, :-1]], axis=1)
+    below[:, 2:] += groups[:, :-2]
     # Bins and frames overlap: under a Hann window, 1.5 bins and 1.4 frames count as one independent value.
-    error = np.sqrt(1.5 * 1.4 / BINS_PER_BAND * sum(1 / number for number in frames))
-    speech = loud > max(LEAST_RATIO, 1 + SIGMAS * error) * (quiet + ROUNDING_MARGIN * rounding)
-    speech &= _within_reach(np.maximum(loud - quiet, 0.0))
-    company = np.convolve(speech, np.ones(BANDS_PER_GROUP))[: len(speech)]
-    return np.flatnonzero(speech & (company >= np.minimum(CONTENT_OF_GROUP, np.arange(len(speech)) + 1)))
+    error = np.sqrt(1.5 * 1.4 / BINS_PER_BAND * (1 / loudest + 1 / quietest))
+    loud, added, speech = np.zeros(bands), np.zeros(bands), np.zeros(bands, dtype=bool)
+    for activity, least in ((below, max(LEAST_RATIO, 1 + SIGMAS * error)), (groups, LEAST_OWN_RATIO)):
+        order = np.argsort(activity, axis=0)[:, :, None]
+        high = np.take_along_axis(grouped, order[-loudest:], axis=0).mean(axis=0, dtype=np.float64).ravel()[:bands]
+        low = np.take_along_axis(grouped, order[:quietest], axis=0).mean(axis=0, dtype=np.float64).ravel()[:bands]
+        loud = np.maximum(loud, high)
+        added = np.maximum(added, high - low)
+        speech |= high > least * (low + ROUNDING_MARGIN * rounding)
+    speech &= _within_reach(added)
+    company = np.convolve(speech, np.ones(BANDS_PER_GROUP))[:bands]
+    return loud, np.flatnonzero(speech & (company >= np.minimum(CONTENT_OF_GROUP, np.arange(bands) + 1)))
 
 
-def _within_reach(power: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _within_reach(power: Levels) -> NDArray[np.bool_]:
     """Return which bands lie neither too far below the loudest nor below a cliff."""
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(power, (CLIFF_BANDS, 0)), CLIFF_BANDS + 1).max(axis=1)
+    near = maximum_filter1d(power, CLIFF_BANDS + 1, origin=CLIFF_BANDS // 2, mode="constant")
     return (power >= power.max() * 10 ** (-DEPTH_DB / 10)) & (power >= near * 10 ** (-CLIFF_DB / 10))
