@@ -22,7 +22,7 @@ ROUNDING_MARGIN = 6.0
 FORMER_RATES = (8000, 11025, 16000, 22050, 24000, 32000)  # that recordings are often resampled from
 IMAGE_BANDS = 16
 FEWEST_IMAGE_FRAMES = 10
-IMAGE_SPREAD_DB = 2.25
+IMAGE_SPREAD_DB, IMAGE_SPREAD_SHARE = 2.5, 0.6
 _TINY = np.float32(1e-30)
 CONTENT_OF_GROUP = 5  # bands that must be content among the last eight: one alone is an accident
 
@@ -48,7 +48,8 @@ class BandwidthMeter:
     - what is added lies within 80 dB of the loudest band's and within 40 dB of the loudest in the 3 kHz below: the
       stop band of a resampler or an encoder lies deeper;
     - most bands of the 1 kHz below it belong to it as well;
-    - it is no image: above half a usual sample rate, no band's power follows its mirror's below to within 2 dB.
+    - it is no image: above half a usual sample rate, bands do not follow their mirror's power below to within 2.5 dB,
+      and not much more closely than any other band's.
 
     Of a long recording, excerpts spread evenly over it are used, and never more than 17 to bound time and memory:
     when there are more, every other one is dropped, and from then on only every second, fourth, ... is taken.
@@ -140,7 +141,7 @@ def _band_hz(powers: Powers, sample_rate: int) -> float:
 def _mirrored(powers: Powers, folds: Sequence[int]) -> list[int]:
     """Return those of some bands above which there is nothing but a resampler's image of what is below.
 
-    Then their power is the same multiple of their mirror's in every frame; independent sound varies by 3 dB and more.
+    Then their power is the same multiple of their mirror's in every frame; the ratio to another band varies.
     """
     count = max(FEWEST_IMAGE_FRAMES, round(LOUD_SHARE * len(powers)))
     if len(powers) < count or not folds:
@@ -152,10 +153,12 @@ def _mirrored(powers: Powers, folds: Sequence[int]) -> list[int]:
         around[number] = powers[loudest, fold - IMAGE_BANDS : fold + IMAGE_BANDS]
     pairs = 10 * np.log10(np.maximum(around[:, :, ::2] + around[:, :, 1::2], _TINY))
     half = IMAGE_BANDS // 2
-    ratio = pairs[:, :, half:] - pairs[:, :, half - 1 :: -1]
+    above, below = pairs[:, :, half:], pairs[:, :, :half]
     # The two bands next to the fold are its mirror's own edge, smeared.
-    spread = np.median(ratio.std(axis=1)[:, 1:], axis=1)
-    return [fold for fold, one in zip(folds, spread, strict=True) if one < IMAGE_SPREAD_DB]
+    mirrored = np.median((above - below[:, :, ::-1]).std(axis=1)[:, 1:], axis=1)
+    unmirrored = np.median((above - below).std(axis=1), axis=1)
+    alike = mirrored < np.minimum(IMAGE_SPREAD_DB, IMAGE_SPREAD_SHARE * unmirrored)
+    return [fold for fold, image in zip(folds, alike, strict=True) if image]
 
 
 def _content(powers: Powers, rounding: float) -> tuple[Levels, NDArray[np.intp]]:
