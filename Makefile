@@ -9,6 +9,7 @@ PRESET ?= demo
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 TORCH_PIN = $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -22,7 +23,7 @@ ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print 
 .PHONY: help venv demo test lint ui lock
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## /  make \1	/'
+	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
 
 venv: $(STAMP) ## build .venv
 
@@ -37,6 +38,14 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness; DATA=folder of real speech
+	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
+
+# Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
+$(PEERS): $(STAMP)
+	@$(PIP_INSTALL) --quiet --no-deps "audiomentations==0.43.1" "numpy-rms==0.7.0" "python-stretch==0.3.1"
+	@touch $@
 
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui

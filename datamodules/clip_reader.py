@@ -1,6 +1,6 @@
 """Reading clips at a model's rate: whole, in crops, or as the recordings that a degradation may use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,14 +18,20 @@ class ClipReader:
 
     Args:
         sample_rate: of everything that is returned, in Hz.
-        kept: clips that stay in memory once they were read, if all of them fit into 256 MiB.
+        kept: groups of clips that stay in memory once they were read: in this order, each group as a whole if it still
+            fits into 256 MiB.
     """
 
-    def __init__(self, sample_rate: int, kept: Sequence[Clip] = ()) -> None:
+    def __init__(self, sample_rate: int, kept: Iterable[Sequence[Clip]] = ()) -> None:
         self.sample_rate = sample_rate
-        fits = sum(clip.seconds for clip in kept) * sample_rate * 4 < _MOST_KEPT_BYTES
-        self._keep = frozenset(kept if fits else ())
+        self._keep: set[Clip] = set()
         self._kept: dict[Clip, Waveform] = {}
+        room = _MOST_KEPT_BYTES / (4 * sample_rate)
+        for group in kept:
+            seconds = sum(clip.seconds for clip in group)
+            if seconds < room:
+                self._keep.update(group)
+                room -= seconds
 
     def samples(self, clip: Clip) -> int:
         """Return how many samples a clip has at the reader's rate, within one."""

@@ -107,7 +107,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         self._choice = ClipChoice(
             train, full_band_hz=full_band_hz, full_band_share=full_band_share, speaker_balance=speaker_balance
         )
-        self._reader = ClipReader(sample_rate, kept=[*train, *corpus.noises_for("train")])
+        self._reader = ClipReader(sample_rate, kept=[corpus.noises_for("train"), train])
         self._train: TrainingPairs | None = None
         self._val: FixedPairs | None = None
         self._loader: EpochDataLoader | None = None
