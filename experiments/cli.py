@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from runtime.errors import OvertoneError, in_words
 
 INTERRUPTED = 130
-RESUMABLE = ("compare", "train", "data prepare")
+RESUMABLE = ("compare", "train", "evaluate", "data prepare")
 KINDS = ("speech", "noise", "music", "impulse_response")
 
 
@@ -22,6 +22,7 @@ def build_parser() -> ArgumentParser:
     commands.add_subcommand("compare", _compare_parser(), help="train, evaluate, choose and register a champion")
     commands.add_subcommand("train", _train_parser(), help="train one model of a preset")
     commands.add_subcommand("evaluate", _evaluate_parser(), help="score folders of audio against a reference")
+    commands.add_subcommand("listen", _listen_parser(), help="take in the votes of a listening test")
     data = ArgumentParser(description="Fetch, prepare and inspect corpora.")
     commands.add_subcommand("data", data, help="fetch, prepare and inspect corpora")
     commands.add_subcommand("ui", _ui_parser(), help="browse runs in MLflow")
@@ -64,13 +65,47 @@ def _add_runs(parser: ArgumentParser) -> None:
 
 
 def _evaluate_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Score any systems' audio files, paired with the reference by their stem.")
-    parser.add_argument("--reference", required=True, help="folder of target files")
+    parser = ArgumentParser(
+        description="Score any systems' audio files, paired with the reference by their stem. The same command goes "
+        "on where it was interrupted, and later scores only what is new."
+    )
+    parser.add_argument("--reference", required=True, metavar="DIR", help="folder of target files")
     parser.add_argument("--estimate", required=True, nargs="+", metavar="NAME=DIR", help="a system and its folder")
-    parser.add_argument("--narrowband", help="folder of input files, for the controls")
-    parser.add_argument("--cutoff-hz", type=float, help="where the input's own content ends")
-    parser.add_argument("--out", required=True, help="the table to write, .csv")
+    parser.add_argument("--narrowband", metavar="DIR", help="folder of input files, for the controls")
+    parser.add_argument("--cutoff-hz", type=float, metavar="HZ", help="where the input's own content ends")
+    parser.add_argument("--out", required=True, metavar="TABLE", help="the table to write, .csv or .parquet")
+    parser.add_argument("--measures", metavar="KEY,KEY", help="which to score (all)")
+    parser.add_argument("--align", action="store_true", help="find and remove each system's constant delay")
+    parser.add_argument(
+        "--length-tolerance",
+        type=float,
+        default=50.0,
+        metavar="MS",
+        help="by how much lengths may differ; both are cut to the shorter (50)",
+    )
+    parser.add_argument(
+        "--missing", choices=["refuse", "skip"], default="refuse", help="references without a counterpart (refuse)"
+    )
+    parser.add_argument(
+        "--speaker-pattern", metavar="PATTERN", help="finds the speaker in a reference's path, as in data prepare"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    return parser
+
+
+def _listen_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Add the votes of a listening test to its comparison's leaderboard and runs.")
+    parser.add_argument(
+        "--import",
+        dest="votes",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="votes, as the test's page exports them",
+    )
+    parser.add_argument("--comparison", metavar="DIR", help="folder of the comparison (the one that the votes name)")
+    parser.add_argument("--tracking", choices=["mlflow", "none"], default="mlflow", help="where runs are kept (mlflow)")
+    _add_runs(parser)
     return parser
 
 
@@ -158,16 +193,27 @@ def _run_train(options: Namespace) -> None:
 
 
 def _run_evaluate(options: Namespace) -> None:
-    from experiments.evaluate import evaluate
+    from experiments.evaluate import EvaluateOptions, evaluate
 
-    evaluate(
-        Path(options.reference),
-        options.estimate,
-        Path(options.out),
+    how = EvaluateOptions(
         narrowband=_path(options.narrowband),
         cutoff_hz=options.cutoff_hz,
+        measures=_names(options.measures) or None,
         workers=options.workers,
+        align=options.align,
+        length_tolerance_ms=options.length_tolerance,
+        missing=options.missing,
+        speaker_pattern=options.speaker_pattern,
     )
+    evaluate(Path(options.reference), options.estimate, Path(options.out), how)
+
+
+def _run_listen(options: Namespace) -> None:
+    from experiments.listening import import_command
+    from experiments.runs import find_runs_folder
+
+    votes = [Path(file) for file in options.votes]
+    import_command(votes, find_runs_folder(_path(options.runs)), _path(options.comparison), options.tracking)
 
 
 def _run_data(options: Namespace) -> None:
@@ -205,6 +251,7 @@ COMMANDS: dict[str, Any] = {
     "compare": _run_compare,
     "train": _run_train,
     "evaluate": _run_evaluate,
+    "listen": _run_listen,
     "data": _run_data,
     "ui": _run_ui,
 }

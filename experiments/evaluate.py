@@ -1,212 +1,169 @@
 """Scoring folders of audio: any system's output against a reference, with the controls beside it."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from evaluation.bandwidth import effective_band_hz
-from evaluation.contracts import System, Utterance
-from evaluation.harness import IDENTITY_COLUMNS, Scorer
-from evaluation.statistics import applicable, speaker_mean
-from experiments.leaderboard import HEADINGS
+from evaluation.harness import check_measures
+from experiments.alignment import find_delay
+from experiments.evaluation_folders import (
+    Counterparts,
+    Files,
+    counterparts,
+    inspect,
+    named_folders,
+    reference_files,
+    some,
+    speakers_of,
+)
+from experiments.evaluation_job import NONE, Source, Task, condition, failed_row, score_task
+from experiments.evaluation_summary import print_summary
+from experiments.evaluation_table import ScoreTable, write_table
+from experiments.preset import digest
 from experiments.progress import Board, board, console
-from experiments.scoring import write_scores
-from models.baselines import CONTROLS, build_controls
-from runtime.audio import AUDIO_SUFFIXES, Waveform, read_audio, resample
+from experiments.runs import SOURCES
+from experiments.score_journal import Entry, ScoreJournal
+from experiments.scoring_pool import ScoringPool
+from models.baselines import build_controls
 from runtime.errors import OvertoneError
 
-NOT_WRITTEN = [name for name in IDENTITY_COLUMNS if name not in ("file", "condition")]
-SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
-
-Files = dict[str, Path]
+DELAY_FILES = 8  # of each folder that are listened to for a constant delay
+MEASURING_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "visqol-python", "pesq", "pystoi")
 
 
 @dataclass(frozen=True)
-class References:
-    """The target files, and how an utterance is made of each.
+class EvaluateOptions:
+    """How folders are scored.
 
     Attributes:
-        files: paths by stem.
-        band_hz: where each file's own content ends, by stem.
-        narrowband: the inputs' paths by stem, None where there are none.
-        cutoff_hz: where the inputs' own content ends, None where nobody says.
+        narrowband: folder of input files, for the controls. Without it, the low-passed reference stands in.
+        cutoff_hz: where the input's own content ends; without it, measures of the missing band do not apply.
+        measures: keys; None for all.
+        workers: processes to score in.
+        align: whether a constant delay of each system is measured and removed.
+        length_tolerance_ms: by how much lengths may differ; both are cut to the shorter.
+        missing: whether a reference without a counterpart is a mistake, or left out for that system.
+        speaker_pattern: finds the speaker in a reference's path, see `datamodules.manifest.speaker_pattern`.
     """
 
-    files: Files
-    band_hz: Mapping[str, float]
-    narrowband: Files | None
-    cutoff_hz: float | None
+    narrowband: Path | None = None
+    cutoff_hz: float | None = None
+    measures: Sequence[str] | None = None
+    workers: int = 1
+    align: bool = False
+    length_tolerance_ms: float = 50.0
+    missing: Literal["refuse", "skip"] = "refuse"
+    speaker_pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is scored: the references, the systems' files, the controls' input.
+
+    Attributes:
+        references: paths by name.
+        speakers: by name.
+        systems: a folder each.
+        narrowband: the controls' input, None where there is none.
+        controls: names.
+        measures: keys.
+        options: how it is scored.
+    """
+
+    references: Files
+    speakers: dict[str, str]
+    systems: Sequence[Counterparts]
+    narrowband: Counterparts | None
+    controls: tuple[str, ...]
+    measures: tuple[str, ...]
+    options: EvaluateOptions
 
     @property
     def condition(self) -> str:
-        """What the inputs are: given, a low-passed reference, or none."""
-        if self.narrowband is not None:
-            return "given"
-        return "none" if self.cutoff_hz is None else f"lowpass_{self.cutoff_hz:g}"
+        """What the controls hear."""
+        return condition(self.narrowband is not None, self.options.cutoff_hz)
 
-    def utterance(self, stem: str) -> Utterance:
-        """Return a file's utterance; without inputs its narrowband is the reference, for nobody to look at."""
-        wideband, sample_rate = read_audio(self.files[stem])
-        narrowband = wideband
-        if self.narrowband is not None:
-            narrowband = read_audio(self.narrowband[stem])[0]
-        elif self.cutoff_hz is not None:
-            narrowband = low_passed(wideband, sample_rate, self.cutoff_hz)
-        return Utterance(
-            file=stem,
-            speaker=stem,
-            condition=self.condition,
-            sample_rate=sample_rate,
-            narrowband=narrowband,
-            wideband=wideband,
-            cutoff_hz=self.cutoff_hz,
-            band_hz=self.band_hz[stem],
-            clean=self.narrowband is None,
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Systems, then controls."""
+        return (*(system.name for system in self.systems), *self.controls)
+
+    def items(self, system: str) -> Iterator[str]:
+        """Yield the names of the references that a system or control is scored against."""
+        files = {folder.name: folder.files for folder in self.systems}.get(system)
+        if files is None and self.narrowband is not None:
+            files = self.narrowband.files
+        return (name for name in self.references if files is None or name in files)
+
+    def task(self, name: str) -> Task:
+        """Return everything that is scored against a reference."""
+        inputs = None if self.narrowband is None else _source(self.narrowband, name)
+        heard = self.narrowband is None or inputs is not None
+        sources = {system.name: source for system in self.systems if (source := _source(system, name)) is not None}
+        return Task(
+            name=name,
+            reference=self.references[name],
+            estimates=sources,
+            controls=self.controls if heard else (),
+            narrowband=inputs,
+            cutoff_hz=self.options.cutoff_hz,
+            measures=self.measures,
+            tolerance_seconds=self.options.length_tolerance_ms / 1000,
         )
 
 
-def evaluate(
-    reference: Path,
-    estimates: Sequence[str],
-    out: Path,
-    *,
-    narrowband: Path | None,
-    cutoff_hz: float | None,
-    workers: int,
-) -> None:
+def evaluate(reference: Path, estimates: Sequence[str], out: Path, options: EvaluateOptions) -> None:
     """Score systems' files against a reference, write the table and print its means.
+
+    Scores are kept beside the table as they come: the same command continues where it was interrupted, and later
+    scores only what is new or has changed.
 
     Args:
         reference: folder of target files.
         estimates: ``NAME=DIR`` for each system; files belong to the reference of the same stem.
-        out: the table, one row per system and file: ``system, file, condition``, a column per measure key,
-            ``failures, not_applicable``. Controls that need no training are rows too.
-        narrowband: folder of input files, for the controls. Without it, the low-passed reference stands in.
-        cutoff_hz: where the input's own content ends; without it, measures of the missing band do not apply.
-        workers: processes to score in.
+        out: the table, .csv or .parquet; one row per system and file: ``system, file, condition``, a column per
+            measure key, ``failures, not_applicable, notes``. Controls that need no training are rows too.
+        options: how.
 
     Raises:
         OvertoneError: a folder, file, name or number is not usable; nothing is written then.
     """
-    if out.suffix.lower() != ".csv" or out.is_dir():
-        raise OvertoneError(f"--out {out}: expected the name of a .csv file.")
-    if workers < 1:
-        raise OvertoneError(f"--workers: expected at least 1, got {workers}.")
-    files = audio_files(reference)
-    systems = {name: paired(folder, files, name) for name, folder in named_folders(estimates).items()}
-    inputs = None if narrowband is None else paired(narrowband, files, "--narrowband")
-    _check_writable(out.parent)
+    _check(out, options)
     with board() as progress:
-        bands = check_files(files, systems, inputs, cutoff_hz, progress)
-        references = References(files, bands, inputs, cutoff_hz)
-        controls = build_controls() if references.condition != "none" else []
-        _say_what_controls_hear(references, progress)
-        table = score(references, systems, controls, workers, progress)
-    write_scores(table.drop(columns=NOT_WRITTEN), out)
-    _print_summary(table)
+        evaluation = _open(reference, estimates, options, progress)
+        _say_what_controls_hear(evaluation, progress)
+        _check_writable(out.parent)
+        with ScoreJournal(out.parent / f".{out.name}.scores") as journal:
+            score(evaluation, journal, progress)
+            uses = journal.count_use(*_identity(evaluation))
+            speakers = evaluation.speakers if options.speaker_pattern else None
+            table = ScoreTable(journal, evaluation.condition, evaluation.measures, speakers)
+            write_table(table, {name: list(evaluation.items(name)) for name in evaluation.names}, out)
+            common = [name for name in evaluation.references if all(name in one.files for one in evaluation.systems)]
+            systems = [system.name for system in evaluation.systems]
+            print_summary(table, systems, evaluation.controls, common, len(evaluation.references))
+    if uses > 1:
+        console.print(
+            f"This reference has now scored {uses} different sets of estimates beside this table: the more choices "
+            "are made by these scores, the more the best of them flatters.",
+            highlight=False,
+        )
     console.print(f"Table: {out}", soft_wrap=True, highlight=False, markup=False)
 
 
-def audio_files(folder: Path) -> Files:
-    """Return the audio files below a folder by their stems, in order of these; hidden ones are left out.
-
-    Raises:
-        OvertoneError: it is no folder, holds no audio, or two files share a stem.
-    """
-    if not folder.is_dir():
-        raise OvertoneError(f"{folder}: no such folder.")
-    files: Files = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in AUDIO_SUFFIXES or not path.is_file():
-            continue
-        if path.stem in files:
-            raise OvertoneError(f"{path} and {files[path.stem]} share a stem, by which files are paired. Rename one.")
-        files[path.stem] = path
-    if not files:
-        raise OvertoneError(f"{folder}: expected audio ({', '.join(sorted(AUDIO_SUFFIXES))}), found none.")
-    return dict(sorted(files.items()))
-
-
-def named_folders(estimates: Sequence[str]) -> dict[str, Path]:
-    """Read ``NAME=DIR`` of each system.
-
-    Raises:
-        OvertoneError: one is malformed, comes twice, or is called like a control.
-    """
-    folders: dict[str, Path] = {}
-    for estimate in estimates:
-        name, _, folder = (part.strip() for part in estimate.partition("="))
-        if not name or not folder:
-            raise OvertoneError(f"--estimate: expected NAME=DIR, got {estimate!r}.")
-        if name in folders:
-            raise OvertoneError(f"--estimate: expected each name once, got {name!r} twice.")
-        if name in CONTROLS:
-            raise OvertoneError(f"--estimate: {name!r} is the name of a control. Choose another.")
-        folders[name] = Path(folder)
-    return folders
-
-
-def paired(folder: Path, references: Files, name: str) -> Files:
-    """Return a folder's counterparts of the references, by stem; files without a reference are left out.
-
-    Raises:
-        OvertoneError: as `audio_files`, or a counterpart is missing.
-    """
-    files = audio_files(folder)
-    missing = [stem for stem in references if stem not in files]
-    if missing:
-        raise OvertoneError(
-            f"{name}: {folder} has no file {missing[0]!r} for {references[missing[0]]} "
-            f"({len(missing)} of {len(references)} references have no counterpart)."
-        )
-    return {stem: files[stem] for stem in references}
-
-
-def check_files(
-    references: Files, systems: Mapping[str, Files], inputs: Files | None, cutoff_hz: float | None, progress: Board
-) -> dict[str, float]:
-    """Read every file once, before hours of scoring; return where each reference's own content ends, by stem.
-
-    Raises:
-        OvertoneError: a file cannot be read, has another sample rate than its reference, is an input of another
-            length than its reference, or ``cutoff_hz`` is not below a reference's Nyquist frequency.
-    """
-    bands = {}
-    for number, (stem, path) in enumerate(references.items(), start=1):
-        wideband, sample_rate = read_audio(path)
-        if cutoff_hz is not None and not 0 < cutoff_hz < sample_rate / 2:
-            raise OvertoneError(
-                f"--cutoff-hz: expected more than 0 and less than {sample_rate / 2:g}, half the sample rate of {path}, "
-                f"got {cutoff_hz:g}."
-            )
-        for files in systems.values():
-            _read_at(files[stem], path, sample_rate)
-        if inputs is not None and (length := len(_read_at(inputs[stem], path, sample_rate))) != len(wideband):
-            raise OvertoneError(
-                f"{inputs[stem]} has {length} samples, {path} has {len(wideband)}. Expected an input that is aligned "
-                "with the reference, sample by sample."
-            )
-        bands[stem] = effective_band_hz(wideband, sample_rate)
-        progress.update("check files", number, len(references))
-    return bands
-
-
-def _read_at(path: Path, reference: Path, sample_rate: int) -> Waveform:
-    waveform, own_rate = read_audio(path)
-    if own_rate != sample_rate:
-        raise OvertoneError(
-            f"{path} has {own_rate} Hz, {reference} has {sample_rate} Hz. Resample one of them: scores of different "
-            "rates cannot be compared."
-        )
-    return waveform
+def _check(out: Path, options: EvaluateOptions) -> None:
+    if out.suffix.lower() not in (".csv", ".parquet") or out.is_dir():
+        raise OvertoneError(f"--out {out}: expected the name of a .csv file or a .parquet file.")
+    if options.workers < 1:
+        raise OvertoneError(f"--workers: expected at least 1, got {options.workers}.")
+    if not options.length_tolerance_ms >= 0:
+        raise OvertoneError(f"--length-tolerance: expected 0 ms or more, got {options.length_tolerance_ms:g}.")
+    if options.measures is not None:
+        check_measures(options.measures)
 
 
 def _check_writable(folder: Path) -> None:
@@ -219,77 +176,168 @@ def _check_writable(folder: Path) -> None:
         raise OvertoneError(f"{folder}: cannot write there ({error.strerror}). Name another file with --out.") from None
 
 
-def low_passed(wideband: Waveform, sample_rate: int, cutoff_hz: float) -> Waveform:
-    """Return ``(samples,)`` without what lies above ``cutoff_hz``: resampled to twice that and back, as long."""
-    low_rate = max(round(2 * cutoff_hz), 1)
-    narrowband = resample(resample(wideband, sample_rate, low_rate), low_rate, sample_rate)[: len(wideband)]
-    return np.pad(narrowband, (0, len(wideband) - len(narrowband)))
+def _open(reference: Path, estimates: Sequence[str], options: EvaluateOptions, progress: Board) -> Evaluation:
+    """List, pair and inspect the files."""
+    named = named_folders(estimates)
+    if options.narrowband is not None:
+        named["--narrowband"] = options.narrowband
+    apart = [folder.resolve() for folder in named.values()]
+    references = reference_files(reference, apart)
+    speakers = speakers_of(references, reference, options.speaker_pattern)
+    folders = [counterparts(name, folder, reference, references, apart) for name, folder in named.items()]
+    for folder in folders:
+        _refuse_missing(folder, references, options.missing)
+    for number, folder in enumerate(folders, start=1):
+        folder.delay = find_delay(_spread(folder, references))
+        folder.removed = options.align and folder.delay is not None and folder.delay.constant
+        progress.update("compare delays", number, len(folders), folder.name)
+    lines = inspect(
+        references,
+        folders,
+        options.cutoff_hz,
+        options.length_tolerance_ms / 1000,
+        lambda done, total: progress.update("check files", done, total),
+    )
+    for line in lines:
+        progress.say(line)
+    narrowband = folders.pop() if options.narrowband is not None else None
+    heard = condition(narrowband is not None, options.cutoff_hz) != NONE
+    return Evaluation(
+        references,
+        speakers,
+        folders,
+        narrowband,
+        tuple(control.name for control in build_controls()) if heard else (),
+        tuple(check_measures(options.measures)),
+        options,
+    )
 
 
-def _say_what_controls_hear(references: References, progress: Board) -> None:
-    if references.condition == "none":
-        progress.say("No controls: they need --narrowband, or --cutoff-hz to low-pass the reference at.")
-    elif references.narrowband is None:
-        progress.say(
-            f"Controls hear the reference low-passed at {references.cutoff_hz:g} Hz, for want of --narrowband."
+def _refuse_missing(folder: Counterparts, references: Files, missing: str) -> None:
+    if not folder.files:
+        raise OvertoneError(
+            f"{folder.name}: none of the files in {folder.folder} has the stem of a reference, such as "
+            f"{next(iter(references))!r}."
         )
-    elif references.cutoff_hz is None:
+    if folder.missing and missing == "refuse":
+        first = folder.missing[0]
+        others = f" ({some(folder.missing)})" if len(folder.missing) > 1 else ""
+        raise OvertoneError(
+            f"{folder.name}: {folder.folder} has no file {first!r} for {references[first]}; {len(folder.missing)} of "
+            f"{len(references)} references have no counterpart{others}. --missing skip scores the others."
+        )
+
+
+def _spread(folder: Counterparts, references: Files) -> list[tuple[Path, Path]]:
+    """Some of a folder's files, evenly spread over it, each with its reference."""
+    names = list(folder.files)
+    count = min(len(names), DELAY_FILES)
+    chosen = (names[index * len(names) // count] for index in range(count))
+    return [(Path(folder.files[name]), Path(references[name])) for name in chosen]
+
+
+def _say_what_controls_hear(evaluation: Evaluation, progress: Board) -> None:
+    cutoff_hz = evaluation.options.cutoff_hz
+    if not evaluation.controls:
+        progress.say("No controls: they need --narrowband, or --cutoff-hz to low-pass the reference at.")
+    elif evaluation.narrowband is None:
+        progress.say(f"Controls hear the reference low-passed at {cutoff_hz:g} Hz, for want of --narrowband.")
+    elif cutoff_hz is None:
         progress.say("Without --cutoff-hz no band counts as missing: neither its measures apply nor controls fill it.")
 
 
-def score(
-    references: References,
-    systems: Mapping[str, Files],
-    controls: Sequence[System],
-    workers: int,
-    progress: Board,
-) -> pd.DataFrame:
-    """Return the score table of systems and controls."""
-    total = len(references.files) * (len(systems) + len(controls))
-    tables: list[pd.DataFrame] = []
-
-    def counter(name: str) -> Callable[[int], None]:
-        before = sum(map(len, tables))
-        return lambda count: progress.update("score", before + count, total, name)
-
-    with Scorer(workers) as scorer:
-        for name, files in systems.items():
-            tables.append(scorer.score(_file_pairs(references, files), name, progress=counter(name)))
-        for control in controls:
-            tables.append(
-                scorer.score(_control_pairs(references, control), control.name, progress=counter(control.name))
+def score(evaluation: Evaluation, journal: ScoreJournal, progress: Board) -> None:
+    """Score what the journal does not hold yet."""
+    shared = _shared_key(evaluation)
+    total = sum(1 for system in evaluation.names for _ in evaluation.items(system))
+    pending = sum(len(_systems(task)) for task in _pending(evaluation, journal, shared))
+    done = total - pending
+    if done:
+        progress.say(f"{done} of {total} rows were scored before and are kept.")
+    progress.update("score", done, total)
+    with ScoringPool(min(evaluation.options.workers, max(pending, 1))) as pool:
+        for task, found in pool.map(score_task, _pending(evaluation, journal, shared)):
+            rows = found or dict.fromkeys(
+                _systems(task), failed_row(task, "scoring it ends the process, for lack of memory as a rule")
             )
-    return pd.concat(tables, ignore_index=True)
+            keys = _keys(task, shared)
+            if found is not None:
+                journal.add(Entry(system, task.name, keys[system], row) for system, row in rows.items())
+            else:
+                journal.add(Entry(system, task.name, "", row) for system, row in rows.items())
+            done += len(rows)
+            progress.update("score", done, total, task.name)
 
 
-def _file_pairs(references: References, files: Files) -> Iterator[tuple[Utterance, Waveform]]:
-    for stem, path in files.items():
-        yield references.utterance(stem), read_audio(path)[0]
+def _systems(task: Task) -> tuple[str, ...]:
+    return (*task.estimates, *task.controls)
 
 
-def _control_pairs(references: References, control: System) -> Iterator[tuple[Utterance, Waveform]]:
-    for stem in references.files:
-        utterance = references.utterance(stem)
-        yield utterance, control(utterance)
+def _pending(evaluation: Evaluation, journal: ScoreJournal, shared: str) -> Iterator[Task]:
+    """Yield the tasks that are left, each without what is scored already."""
+    for name in evaluation.references:
+        task = evaluation.task(name)
+        keys = _keys(task, shared)
+        left = {system for system in _systems(task) if not journal.holds(system, name, keys[system])}
+        if left:
+            yield replace(
+                task,
+                estimates={system: source for system, source in task.estimates.items() if system in left},
+                controls=tuple(control for control in task.controls if control in left),
+            )
 
 
-def _print_summary(table: pd.DataFrame) -> None:
-    """Print each system's means over files, and how many rows hold a failed score."""
-    summary = Table(box=box.SIMPLE_HEAD, padding=0)
-    summary.add_column("system", overflow="fold")
-    for key in SUMMARY:
-        summary.add_column(Text(HEADINGS[key].replace(" ", "\n", 1)), justify="right")
-    for name, rows in table.groupby("system", sort=False):
-        style = "dim" if name in CONTROLS else ""
-        summary.add_row(*(Text(cell) for cell in (str(name), *(_cell(rows, key) for key in SUMMARY))), style=style)
-    console.print(summary)
-    failed = int((table["failures"] != "").sum())
-    if failed:
-        console.print(f"{failed} of {len(table)} rows have failed scores; their column failures says why.")
+def _source(folder: Counterparts, name: str) -> Source | None:
+    path = folder.files.get(name)
+    return None if path is None else Source(path, folder.delay_seconds)
 
 
-def _cell(rows: pd.DataFrame, key: str) -> str:
-    if applicable(rows, key).empty:
-        return "–"
-    mean = speaker_mean(rows, key)
-    return "failed" if np.isnan(mean) else f"{mean:.3f}"
+def _keys(task: Task, shared: str) -> dict[str, str]:
+    """Digest of all that each system's scores against a reference depend on."""
+    reference = _stamp(task.reference)
+    inputs = None if task.narrowband is None else (_stamp(task.narrowband.path), task.narrowband.delay_seconds)
+    estimates = {
+        system: digest(shared, reference, _stamp(source.path), source.delay_seconds)
+        for system, source in task.estimates.items()
+    }
+    return estimates | dict.fromkeys(task.controls, digest(shared, reference, inputs))
+
+
+def _stamp(path: str) -> list[object]:
+    """What changes when a file does."""
+    status = os.stat(path)
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
+
+
+def _shared_key(evaluation: Evaluation) -> str:
+    """Digest of what all scores depend on: settings, the sources of measures and controls, and their packages."""
+    modules = [*(SOURCES / "evaluation").glob("*.py"), SOURCES / "models" / "baselines.py"]
+    modules += [SOURCES / "runtime" / "audio.py"]
+    modules += [SOURCES / "experiments" / name for name in ("alignment.py", "evaluation_job.py")]
+    return digest(
+        evaluation.condition,
+        evaluation.options.cutoff_hz,
+        evaluation.options.length_tolerance_ms,
+        evaluation.measures,
+        [path.read_text() for path in sorted(modules)],
+        [_version(package) for package in MEASURING_PACKAGES],
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _identity(evaluation: Evaluation) -> tuple[str, str]:
+    """Digests of the references and of the estimates, to count how often the former were used."""
+    used = hashlib.sha256()
+    for path in evaluation.references.values():
+        used.update(repr(_stamp(path)).encode())
+    scored = hashlib.sha256()
+    for system in evaluation.systems:
+        for path in system.files.values():
+            scored.update(repr((system.name, _stamp(path))).encode())
+    return used.hexdigest(), scored.hexdigest()

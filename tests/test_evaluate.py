@@ -8,7 +8,7 @@ import soundfile
 from evaluation.bandwidth import effective_band_hz
 from evaluation.harness import MEASURES
 from experiments.cli import main
-from experiments.evaluate import low_passed
+from experiments.evaluation_job import low_passed
 from models.baselines import CONTROLS, build_controls
 from runtime.audio import read_audio
 

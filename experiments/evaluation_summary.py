@@ -1,0 +1,138 @@
+"""An evaluation's means with their intervals on the terminal; a control that outranks a system is flagged."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.harness import MEASURES
+from evaluation.statistics import Interval, applicable, bootstrap_interval
+from experiments.evaluation_table import ScoreTable
+from experiments.leaderboard import DECIMALS, HEADINGS
+from experiments.progress import console
+from experiments.selection import reads_target
+
+SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
+NARROW_SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "visqol")
+WIDE = 110  # characters that the wide table takes with the longest names
+# Of the measures of gain. In the others, which tell what was harmed, doing nothing is as good as can be.
+RANKED = ("extended_ber", "lsd", "lsd_hf", "lsd_hf_band", "mr_stft", "stoi", "pesq_wb", "visqol")
+MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
+FLAG = "! "
+
+Means = dict[str, dict[str, Interval]]
+
+
+def print_summary(
+    table: ScoreTable, systems: Sequence[str], controls: Sequence[str], files: Sequence[str], references: int
+) -> None:
+    """Print each system's means over the files that all systems have, with 95 % intervals.
+
+    Args:
+        table: the scores.
+        systems: names.
+        controls: names.
+        files: that every system has.
+        references: how many there are.
+    """
+    keys = [key for key in SUMMARY if key in table.measures] or list(table.measures)[: len(SUMMARY)]
+    means: Means = {}
+    failed: list[str] = []
+    rows = 0
+    for name in (*systems, *controls):
+        frame = table.frame(name, files, keys)
+        rows += len(frame)
+        failed += [f"{name} {file}" for file in frame.loc[frame["failures"] != "", "file"]]
+        means[name] = {key: interval(frame, key) for key in keys}
+    flagged = outranked(means, systems, controls)
+    console.print(_table(means, controls, flagged))
+    for line in _words(table, flagged, files, references, failed, rows):
+        console.print(line, highlight=False, markup=False)
+
+
+def interval(frame: pd.DataFrame, key: str) -> Interval:
+    """Mean over speakers of speaker means with its 95 % interval; all NaN where a score failed, or none applies.
+
+    A bootstrap that resamples speakers, then files; above 500 speakers the normal distribution of their mean.
+    """
+    rows = applicable(frame, key)
+    speakers = rows["speaker"].nunique()
+    if speakers <= MOST_SPEAKERS or rows[key].isna().any():
+        return bootstrap_interval(rows[key], rows["speaker"].tolist(), files=rows["file"].tolist())
+    means = rows.groupby("speaker")[key].mean().to_numpy()
+    mean, error = float(means.mean()), 1.96 * float(means.std(ddof=1)) / math.sqrt(speakers)
+    return Interval(mean, mean - error, mean + error, speakers, len(rows))
+
+
+def outranked(means: Means, systems: Sequence[str], controls: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Return the systems that a control scores better than, by control and measure.
+
+    Controls that read the target are references: they are expected to.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for control in controls:
+        for key in means[control]:
+            if key not in RANKED or reads_target(control):
+                continue
+            sign = 1.0 if MEASURES[key].higher_is_better else -1.0
+            worse = [name for name in systems if sign * (means[control][key].mean - means[name][key].mean) > 0]
+            if worse:
+                found[control, key] = worse
+    return found
+
+
+def _table(means: Means, controls: Sequence[str], flagged: dict[tuple[str, str], list[str]]) -> Table:
+    known = next(iter(means.values()))
+    wanted = [key for key in known if console.width >= WIDE or key in NARROW_SUMMARY or key not in SUMMARY]
+    keys = [key for key in wanted if any(cells[key].utterances for cells in means.values())]
+    summary = Table(box=box.SIMPLE_HEAD, padding=0)
+    summary.add_column("system", overflow="fold")
+    for key in keys:
+        summary.add_column(Text(HEADINGS.get(key, key).replace(" ", "\n", 1)), justify="right")
+    for name, cells in means.items():
+        shown = (_cell(cells[key], key, (name, key) in flagged) for key in keys)
+        summary.add_row(Text(name), *shown, style="dim" if name in controls else "")
+    return summary
+
+
+def _cell(score: Interval, key: str, flagged: bool) -> Text:
+    if score.utterances == 0:
+        return Text("–")
+    if np.isnan(score.mean):
+        return Text("failed")
+    decimals = DECIMALS.get(key, 3)
+    cell = Text(f"{FLAG * flagged}{score.mean:.{decimals}f}", style="yellow" if flagged else "")
+    if not np.isnan(score.low):
+        cell.append(f"\n{score.low:.{decimals}f}–{score.high:.{decimals}f}", style="dim")
+    return cell
+
+
+def _words(
+    table: ScoreTable,
+    flagged: dict[tuple[str, str], list[str]],
+    files: Sequence[str],
+    references: int,
+    failed: Sequence[str],
+    rows: int,
+) -> list[str]:
+    over = f"{len(files)} files"
+    if len(files) < references:
+        over += f" that every system has, of {references}"
+    if table.speakers is not None:
+        over += f" of {len({table.speakers[file] for file in files})} speakers, means of speaker means"
+    lines = [f"Means over {over}; below them 95 % intervals."]
+    by_control: dict[str, list[str]] = {}
+    for (control, key), systems in flagged.items():
+        by_control.setdefault(control, []).append(f"{key} ({', '.join(systems)})")
+    lines += [
+        f"{FLAG}{control} reads no target and outranks a system in {', '.join(keys)}."
+        for control, keys in by_control.items()
+    ]
+    if failed:
+        shown = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+        lines.append(f"{len(failed)} of {rows} rows have failed scores ({shown}); their column failures says why.")
+    return lines
