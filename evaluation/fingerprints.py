@@ -4,10 +4,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.spectral import MINIMUM_FRAMES, MissingBand
+from evaluation.spectral import MINIMUM_FRAMES, TINY, MissingBand
 from evaluation.stft import NotApplicable, Spectrograms, check_pair, periodic_hann
 from runtime.audio import resample
 
+QUARTILES = np.array([0.25, 0.5, 0.75])
 CONTENT_SAMPLE_RATE, CONTENT_N_FFT, CONTENT_HOP_LENGTH = 5000, 2048, 64
 CONTENT_EDGES_HZ = np.geomspace(300.0, 2000.0, 34)
 CONTENT_SILENCE = 1e-9  # power; under the rounding noise of 16 bits, so that digital silence has no random bits
@@ -30,10 +31,12 @@ def extended_bit_error_rate(
 ) -> float:
     """Bit error rate of a fingerprint of the missing band, key ``extended_ber``.
 
-    The estimate is brought to the target's level over the band below 0.9 ``cutoff_hz``. In 9 linear bands
-    from 1.02 ``cutoff_hz`` to 0.98 min(``band_hz``, Nyquist), in the frames whose missing-band energy is
-    within 40 dB of the clip's largest, a bit says whether a band's energy is above the target's own median
-    over those frames.
+    The estimate is brought to the target's level over the band below 0.9 ``cutoff_hz``. In the frames whose
+    missing-band energy is within 40 dB of the clip's largest, the log energies of 9 linear bands from 1.02
+    ``cutoff_hz`` to 0.98 min(``band_hz``, Nyquist) are one half of the fingerprint, the 8 differences of
+    neighbouring bands the other: how much is there and when, and of which colour. Each has three bits a frame, that
+    say whether it is above the target's own quartiles over those frames. Errors among the bits that ought to be set
+    and among those that ought not weigh the same, so that whatever does not change scores 0.5 exactly.
 
     Args:
         preds: the estimate ``(samples,)``.
@@ -47,15 +50,34 @@ def extended_bit_error_rate(
         0 to 1; lower is better. Silence, noise and doing nothing stay at chance, 0.5.
 
     Raises:
-        NotApplicable: under 8 such frames, under 4 bins a band, or no band is missing.
+        NotApplicable: under 8 such frames, under 4 bins a band, no band is missing, or the target's never changes.
     """
     band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, spectrograms)
     if band.active.sum() < MINIMUM_FRAMES:
         raise NotApplicable(f"{int(band.active.sum())} active frames, {MINIMUM_FRAMES} needed")
     wanted = band.band_energies(band.target_power)[:, band.active]
     given = band.band_energies(band.preds_power)[:, band.active] * band.level_alignment()
-    median = np.median(wanted, axis=1, keepdims=True)
-    return float(np.mean((given > median) != (wanted > median)))
+    levels = [np.log(np.maximum(energies, TINY)) for energies in (given, wanted)]
+    colours = [np.diff(level, axis=0) for level in levels]
+    return 0.5 * (_balanced_error(*levels) + _balanced_error(*colours))
+
+
+def _balanced_error(given: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """Share of wrong bits of values ``(rows, frames)`` above the quartiles of ``wanted``, both kinds weighing the same.
+
+    A quartile lies halfway between two of the values, so that rounding turns no bit.
+    """
+    ordered = np.sort(wanted, axis=1)
+    ranks = np.round(QUARTILES * wanted.shape[1]).astype(np.intp)
+    quartiles = 0.5 * (ordered[:, ranks - 1] + ordered[:, ranks])[:, :, None]
+    given_bits, wanted_bits = given[:, None] > quartiles, wanted[:, None] > quartiles
+    ones, zeros = wanted_bits.sum(axis=2), (~wanted_bits).sum(axis=2)
+    changing = (ones > 0) & (zeros > 0)
+    if not changing.any():
+        raise NotApplicable("the target's missing band never changes")
+    missed = (wanted_bits & ~given_bits).sum(axis=2)[changing] / ones[changing]
+    invented = (given_bits & ~wanted_bits).sum(axis=2)[changing] / zeros[changing]
+    return float(np.mean(0.5 * (missed + invented)))
 
 
 def content_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:

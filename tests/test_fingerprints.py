@@ -46,9 +46,21 @@ def slow_extended(preds: np.ndarray, target: np.ndarray) -> float:
     bands = [[p[:, (frequency >= a) & (frequency < b)].sum(axis=1) for a, b in pairwise(edges)] for p in powers]
     given, wanted = np.array(bands[0]), np.array(bands[1])
     loud = wanted.sum(axis=0) >= wanted.sum(axis=0).max() / 1e4
-    medians = [np.median(row[loud]) for row in wanted]
-    wrong = [(given[i, j] > medians[i]) != (wanted[i, j] > medians[i]) for i in range(9) for j in np.flatnonzero(loud)]
-    return float(np.mean(wrong))
+    level = np.log(given[:, loud]), np.log(wanted[:, loud])
+    colour = level[0][1:] - level[0][:-1], level[1][1:] - level[1][:-1]
+    return np.mean([slow_balanced_error(*half) for half in (level, colour)])
+
+
+def slow_balanced_error(given: np.ndarray, wanted: np.ndarray) -> float:
+    errors = []
+    for given_row, wanted_row in zip(given, wanted, strict=True):
+        for share in (0.25, 0.5, 0.75):
+            count = round(share * len(wanted_row))
+            threshold = np.mean(sorted(wanted_row)[count - 1 : count + 1])
+            missed = np.mean([value <= threshold for value in given_row[wanted_row > threshold]])
+            invented = np.mean([value > threshold for value in given_row[wanted_row <= threshold]])
+            errors += [missed, invented]
+    return float(np.mean(errors))
 
 
 def slow_content(preds: np.ndarray, target: np.ndarray) -> float:
@@ -104,6 +116,44 @@ def test_extended_stays_at_chance_for_silence_noise_and_doing_nothing():
     noise = np.random.default_rng(0).standard_normal(len(target)).astype(np.float32)
     for preds in (0 * target, narrow(target), narrow(target) + 3e-4 * noise, 0.1 * noise, speech_like(1, 12.0)):
         assert extended_bit_error_rate(preds=preds, target=target, **MISSING) == pytest.approx(0.5, abs=0.05)
+
+
+def test_extended_is_half_exactly_for_what_never_changes():
+    target, time = speech_like(0), np.arange(4 * RATE) / RATE
+    hum = sum(0.01 * np.sin(2 * np.pi * 250 * k * time) for k in range(1, 32))
+    for preds in (0 * target, hum):
+        score = extended_bit_error_rate(preds=preds, target=target, **MISSING)
+        assert score == pytest.approx(0.5, abs=1e-9 if not preds.any() else 0.02)
+
+
+def test_extended_hears_when_and_which_colour():
+    """Energy at the right moments in all bands alike is worth something, and not enough."""
+    target = speech_like(0, seconds=8.0)
+    target *= (0.02 + np.sin(2 * np.pi * 1.3 * np.arange(len(target)) / RATE) ** 4).astype(np.float32)
+    spectrum = np.fft.rfft(target)
+    frequency = np.fft.rfftfreq(len(target), 1 / RATE)
+    missing = np.fft.irfft(spectrum * (frequency > 4000), len(target))
+    power = np.convolve(missing**2, np.ones(1024) / 1024, mode="same")
+    noise = np.fft.irfft(np.fft.rfft(np.random.default_rng(0).standard_normal(len(target))) * (frequency > 4000))
+    follower = narrow(target) + np.sqrt(2 * power) * noise
+    scores = [extended_bit_error_rate(preds=p, target=target, **MISSING) for p in (narrow(target), follower, target)]
+    assert scores[0] == pytest.approx(0.5, abs=0.03)
+    assert 0.25 < scores[1] < 0.45
+    assert scores[2] == 0.0
+
+
+def test_extended_forgives_a_tilt_more_than_a_wrong_band():
+    target = speech_like(0)
+    frequency = np.maximum(np.fft.rfftfreq(len(target), 1 / RATE), 50)
+    tilted = np.fft.irfft(np.fft.rfft(target) * np.sqrt(frequency / 1000), len(target))
+    assert extended_bit_error_rate(preds=tilted, target=target, **MISSING) < 0.35
+
+
+def test_extended_needs_a_band_that_changes():
+    steady = sum(0.01 * np.sin(2 * np.pi * 31.25 * k * np.arange(RATE) / RATE) for k in range(100, 240))
+    target = np.tile(steady[:1024], 40).astype(np.float32)  # every frame is the same
+    with pytest.raises(NotApplicable, match="never changes"):
+        extended_bit_error_rate(preds=target, target=target, **MISSING)
 
 
 def test_extended_ignores_level_and_rates_identity_best():
