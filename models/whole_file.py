@@ -1,15 +1,16 @@
-"""The frame around the seed's magnitude models: whole-file spectrogram in, magnitudes out, Griffin-Lim."""
-
-from typing import Literal
+"""The frame around the seed's magnitude models: whole-file spectrogram in, magnitudes out, a phase found for them."""
 
 import torch
 from torch import Tensor, nn
 
 from models.base import Batch
 from models.losses import band_mask
-from models.torchaudio_guard import GriffinLim
+from models.reconstruction import METHODS, reconstruct
+from runtime.errors import OvertoneError
 
-Reconstruction = Literal["griffin_lim", "inverse_fft"]
+Reconstruction = str  # "griffin_lim", "inverse_fft", or another name in `models.reconstruction.METHODS`
+# What the original called Griffin-Lim was librosa's, which has momentum unless told otherwise.
+_SEED_NAMES = {"griffin_lim": "fast_griffin_lim"}
 
 
 class WholeFileSpectrogram(nn.Module):
@@ -18,9 +19,13 @@ class WholeFileSpectrogram(nn.Module):
     Args:
         magnitudes: maps ``(batch, frames, bins)`` to the same shape, amplitudes in and out.
         n_fft: window in samples; hops are a quarter.
-        reconstruction: ``griffin_lim`` (Griffin & Lim 1984), or ``inverse_fft`` of the amplitudes as they are, without
-            a phase, which is what the original's first model did.
-        iterations: of Griffin-Lim.
+        reconstruction: ``griffin_lim`` with momentum, ``inverse_fft`` of the amplitudes as they are, without a phase,
+            which is what the original's first model did, or another of `models.reconstruction.METHODS`.
+        iterations: of methods that iterate.
+        sample_rate: in Hz, for methods that need to know where the narrowband ends, which is then measured.
+
+    Raises:
+        OvertoneError: there is no such reconstruction.
     """
 
     window: Tensor
@@ -31,14 +36,16 @@ class WholeFileSpectrogram(nn.Module):
         n_fft: int,
         reconstruction: Reconstruction = "griffin_lim",
         iterations: int = 32,
+        sample_rate: int | None = None,
     ) -> None:
         super().__init__()
         self.magnitudes = magnitudes
         self.n_fft, self.hop_length = n_fft, n_fft // 4
-        self.reconstruction = reconstruction
+        self.reconstruction = _SEED_NAMES.get(reconstruction, reconstruction)
+        if self.reconstruction not in METHODS:
+            raise OvertoneError(f"Unknown reconstruction {reconstruction!r}. Known: {', '.join(METHODS)}.")
+        self.iterations, self.sample_rate = iterations, sample_rate
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        # A phase that starts at zero makes the same waveform each time; a random one would not.
-        self.griffin_lim = GriffinLim(n_fft, iterations, n_fft, self.hop_length, power=1.0, rand_init=False)
 
     def amplitudes(self, waveform: Tensor) -> Tensor:
         """Return the magnitude spectrogram ``(batch, frames, bins)`` of ``(batch, samples)``."""
@@ -48,13 +55,16 @@ class WholeFileSpectrogram(nn.Module):
 
     def forward(self, narrowband: Tensor) -> Tensor:
         """Enhance whole waveforms ``(batch, samples)``."""
-        samples = narrowband.shape[-1]
         predicted = self.magnitudes(self.amplitudes(narrowband)).transpose(1, 2).clamp_min(0)
-        if self.reconstruction == "griffin_lim":
-            waveform = self.griffin_lim(predicted)
-        else:
-            waveform = torch.istft(predicted.to(torch.complex64), self.n_fft, self.hop_length, window=self.window)
-        return nn.functional.pad(waveform, (0, max(samples - waveform.shape[-1], 0)))[..., :samples]
+        return reconstruct(
+            predicted,
+            self.reconstruction,
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            narrowband=narrowband,
+            sample_rate=self.sample_rate,
+            iterations=self.iterations,
+        )
 
     def amplitude_error(self, batch: Batch, sample_rate: int) -> Tensor:
         """Return the mean squared error of predicted amplitudes within each clip's band, a scalar."""
