@@ -22,7 +22,7 @@ DROP TABLE IF EXISTS files;
 CREATE TABLE files (name TEXT PRIMARY KEY, path TEXT, kind TEXT, speaker TEXT, split TEXT, row TEXT,
                     fault TEXT, bytes INTEGER, modified INTEGER) WITHOUT ROWID;
 """
-_MEASURED = "files JOIN measures USING (name, bytes, modified)"
+_MEASURED = "(SELECT * FROM files WHERE fault IS NULL) AS files JOIN measures USING (name, bytes, modified)"
 _USABLE = f"FROM {_MEASURED} JOIN firsts USING (audio) WHERE name = firsts.first AND measures.fault IS NULL"
 
 
@@ -151,7 +151,7 @@ class Journal:
 
     def pending(self) -> int:
         """Return how many files are not measured as they are now."""
-        (measured,) = self._database.execute(f"SELECT count(*) FROM {_MEASURED} WHERE files.fault IS NULL").fetchone()
+        (measured,) = self._database.execute(f"SELECT count(*) FROM {_MEASURED}").fetchone()
         (faultless,) = self._database.execute("SELECT count(*) FROM files WHERE fault IS NULL").fetchone()
         return int(faultless - measured)
 

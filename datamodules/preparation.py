@@ -4,7 +4,7 @@ import csv
 import os
 import re
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -55,6 +55,7 @@ COLUMNS = (
     "modified",
 )
 Progress = Callable[[int, int], None]
+SpeakerOf = Callable[[str], str | None]
 _BATCHES_PER_PROCESS = 3
 _SAME_AUDIO = "is the same audio as"
 
@@ -116,9 +117,13 @@ def prepare(
         OvertoneError: there is no such source, no file is usable, the manifest has a mistake or lists one file twice,
             one speaker is in two splits, or another preparation is at work in ``out``.
     """
-    entries = _entries(source, out, pattern, licence, kind)
+    if kind not in KINDS:
+        raise OvertoneError(f"--kind {kind}: expected one of {', '.join(KINDS)}.")
+    speaker_of = speaker_pattern(pattern) if pattern else None
+    manifest = _manifest_of(source, out)
     with Journal(out) as journal:
-        journal.enlist(entries)
+        journal.forget_passing_faults()
+        journal.enlist(_entries(source, manifest, out, speaker_of, licence, kind))
         for speaker, splits in journal.speakers_in_two_splits(SPLITS):
             raise OvertoneError(
                 f"{source}: speaker {speaker!r} is in the splits {splits.replace(',', ', ')}; scores would flatter. "
@@ -131,28 +136,33 @@ def prepare(
         if next(journal.usable(), None) is None:
             raise OvertoneError(f"{source}: expected audio, found {_none_of(preparation)}")
         _write_manifest(journal, preparation)
-        journal.forget_passing_faults()
     return preparation
 
 
-def _entries(source: Path, out: Path, pattern: str | None, licence: str, kind: str) -> Iterator[Entry]:
-    if kind not in KINDS:
-        raise OvertoneError(f"--kind {kind}: expected one of {', '.join(KINDS)}.")
-    speaker_of = speaker_pattern(pattern) if pattern else None
+def _manifest_of(source: Path, out: Path) -> Path | None:
+    """Return the manifest to read, None to look into the folder."""
     manifest = find_manifest(source)
     if manifest and manifest.resolve() == (out / MANIFEST).resolve():
         if not source.is_dir() or not (out / JOURNAL).exists():
             raise OvertoneError(f"{manifest}: would be overwritten. Name another folder with --out.")
-        manifest = None
-    root = manifest.parent if manifest else source
+        return None
+    return manifest
+
+
+def _entries(
+    source: Path, manifest: Path | None, out: Path, speaker_of: SpeakerOf | None, licence: str, kind: str
+) -> Iterator[Entry]:
     listing = read_manifest(manifest) if manifest else scan(source, READABLE_SUFFIXES | OTHER_AUDIO_SUFFIXES)
-    absolute_root, absolute_out = os.path.abspath(root), os.path.join(os.path.abspath(out), "")
+    root, absolute_out = (
+        os.path.abspath(manifest.parent if manifest else source),
+        os.path.join(os.path.abspath(out), ""),
+    )
     for listed in listing:
         path = os.path.abspath(listed.path)
-        inside = Path(os.path.relpath(path, absolute_root)).as_posix()
+        inside = Path(os.path.relpath(path, root)).as_posix()
         speaker = speaker_of(inside) if speaker_of else listed.speaker or _folder_name(inside)
         name = Path(path[len(absolute_out) :] if path.startswith(absolute_out) else path).as_posix()
-        yield _entry(listed, name, path, speaker, pattern, licence, kind)
+        yield _entry(listed, name, path, speaker, licence, kind)
 
 
 def _folder_name(inside: str) -> str:
@@ -160,9 +170,7 @@ def _folder_name(inside: str) -> str:
     return path.parent.name if len(path.parts) > 1 else path.stem
 
 
-def _entry(
-    listed: Listed, name: str, path: str, speaker: str | None, pattern: str | None, licence: str, kind: str
-) -> Entry:
+def _entry(listed: Listed, name: str, path: str, speaker: str | None, licence: str, kind: str) -> Entry:
     own_kind = listed.row.get("kind") or kind
     row = dict(listed.row) | {"licence": listed.row.get("licence") or licence}
     size, modified, fault = -1, -1, None
@@ -172,7 +180,7 @@ def _entry(
     except OSError as error:
         fault = f"cannot be read ({error.strerror})"
     if speaker is None:
-        fault = f"does not match the speaker pattern {pattern}"
+        fault = "does not match the speaker pattern"
     if Path(path).suffix.lower() in OTHER_AUDIO_SUFFIXES:
         fault = f"is {Path(path).suffix} audio, which libsndfile does not read. Convert it to FLAC or WAV."
     try:
@@ -213,8 +221,7 @@ def _measured(batches: Iterator[list[Job]], jobs: int) -> Iterator[list[Result]]
             except BrokenProcessPool:
                 suspects = [job for batch in unfinished.values() for job in batch]
                 unfinished.clear()
-        for job in suspects:
-            yield [_measured_alone(job)]
+        yield from _measured_one_by_one(suspects)
 
 
 def _in_processes(
@@ -242,13 +249,18 @@ def _finished(unfinished: dict[Future[list[Result]], list[Job]]) -> Iterator[lis
         yield results
 
 
-def _measured_alone(job: Job) -> Result:
-    """Measure a file in a process that nothing else depends on: one like it has just ended such a process."""
-    with _pool(1) as pool:
-        try:
-            return pool.submit(measure_batch, [job]).result()[0]
-        except BrokenProcessPool:
-            return Result(job, None, "ends the program that decodes it. Write it again from its source.")
+def _measured_one_by_one(suspects: Sequence[Job]) -> Iterator[list[Result]]:
+    """Measure files of which one has just ended the process that read it, so that it shows which."""
+    waiting = deque(suspects)
+    while waiting:
+        with _pool(1) as pool:
+            while waiting:
+                job = waiting.popleft()
+                try:
+                    yield pool.submit(measure_batch, [job]).result()
+                except BrokenProcessPool:
+                    yield [Result(job, None, "ends the program that decodes it. Write it again from its source.")]
+                    break
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
