@@ -1,9 +1,8 @@
 """The leaderboard: one row per system, as a table, as CSV and Markdown files, and on the terminal."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -14,61 +13,47 @@ from rich.text import Text
 
 from evaluation.statistics import PairedDifference, paired_difference
 from evaluation.statistics import speaker_mean as mean_over_speakers
+from evaluation.training_spread import training_spread
+from experiments.condition_matrix import ConditionFactors, condition_rows
+from experiments.leaderboard_columns import (
+    COST_COLUMNS,
+    DECIMALS,
+    HEADINGS,
+    MEASURE_COLUMNS,
+    TRAINING_COLUMNS,
+    Row,
+    cell,
+    rank_cell,
+    rows_of,
+)
+from experiments.leaderboard_text import flag, flagged_systems, headline, leaderboard_markdown, notes
+from experiments.outranking import outranked_by
+from experiments.paired_tests import detectable_differences, paired_tests
 from experiments.selection import (
     PRIMARY,
     Selection,
     average_seeds,
     failed_scores,
-    format_macs,
     interval,
     with_primary,
 )
 from experiments.winner_rule import UNPROCESSED
 from runtime.files import written_whole
 
-MEASURE_COLUMNS = (
-    "extended_ber",
-    "lsd",
-    "lsd_hf_band",
-    "lsd_low",
-    "content_ber",
-    "seed_ber",
-    "si_sdr",
-    "visqol",
-    "tonality",
-    "seam",
-    "hallucination",
-)
-COST_COLUMNS = ("rtf", "latency_ms", "macs", "parameters")
-TRAINING_COLUMNS = ("train_seconds", "examples")
-CONDITION_KEYS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol")
-HEADINGS = {
-    PRIMARY: "primary ↓",
-    "interval": "95\u00a0% interval",
-    "extended_ber": "ext. BER ↓",
-    "lsd": "LSD ↓",
-    "lsd_hf_band": "LSD-HF ↓",
-    "lsd_low": "LSD-low ↓",
-    "content_ber": "content BER ↓",
-    "seed_ber": "seed BER ↓",
-    "si_sdr": "SI-SDR ↑",
-    "visqol": "ViSQOL ↑",
-    "tonality": "tonality ↓",
-    "seam": "seam ↓",
-    "hallucination": "halluc. ↓",
-    "rtf": "RTF",
-    "latency_ms": "ms",
-    "macs": "MAC/s",
-    "train_seconds": "train s",
-}
-DECIMALS = {"si_sdr": 1, "visqol": 2, "seam": 1, "hallucination": 1, "tonality": 2, "rtf": 3, "latency_ms": 1}
-MOST_FAILURES = 20
+__all__ = [
+    "DECIMALS",
+    "HEADINGS",
+    "build_leaderboard",
+    "headline",
+    "leaderboard_markdown",
+    "print_leaderboard",
+    "write_leaderboard",
+]
+
 WIDE = 110  # characters that the wide table takes with the longest names
 WIDE_COLUMNS = (PRIMARY, "interval", "extended_ber", "lsd_hf_band", "lsd_low", "visqol", "rtf", "latency_ms", "macs")
 NARROW_COLUMNS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol", "latency_ms")
 STYLES = {"champion": "bold green", "tied": "green", "control": "dim", "candidate": ""}
-
-Row = dict[str, Any]
 
 
 def build_leaderboard(
@@ -86,13 +71,20 @@ def build_leaderboard(
         Columns: ``rank`` (candidates only), ``system``, ``status``, ``primary`` with ``primary_low`` and
         ``primary_high`` (95 % interval), the measures (means over conditions of means over speakers), the differences
         in ``primary`` to unprocessed, ``vs_unprocessed``, and to the runner-up, ``vs_runner_up``, with their intervals
-        (negative is better), the costs, ``train_seconds`` and ``examples``, and ``failed``, the measures with a failed
-        score, comma-separated. NaN is a measure that failed (then named there) or that does not apply.
+        (negative is better), the costs, ``train_seconds`` and ``examples``, ``failed``, the measures with a failed
+        score, comma-separated; ``outranked_by``, the controls ahead of a candidate, best first, comma-separated;
+        ``seeds``, how many trainings there are, with ``seed_sd``, the standard deviation of their primary scores, and
+        ``trainings_low, trainings_high``, the interval of the primary score that allows for other trainings; ``next``,
+        the system one row below, with ``detectable_KEY``, the smallest difference to it that can be detected in each
+        measure (`detectable_differences`). NaN is a measure that failed (then named in ``failed``), that does not
+        apply, or, in the last two groups, that a single training or speaker leaves unknown.
     """
     scores = with_primary(scores)
     failed = failed_scores(scores).groupby("system")["key"].agg(lambda keys: ",".join(sorted(set(keys))))
     rows = [
-        _scores_of(str(system), group) | _differences(scores, str(system), selection.runner_up)
+        _scores_of(str(system), group)
+        | _differences(scores, str(system), selection.runner_up)
+        | _training_columns(scores, str(system))
         for system, group in average_seeds(scores).groupby("system", sort=True)
     ]
     table = pd.DataFrame(rows)
@@ -103,7 +95,11 @@ def build_leaderboard(
     table = table.sort_values([PRIMARY, "system"], na_position="last", ignore_index=True)
     ranked = (table["status"] != "control").to_numpy()
     table.insert(0, "rank", pd.Series(ranked.cumsum(), dtype="Int64").where(ranked))
-    return table
+    better = outranked_by(dict(zip(table["system"], table[PRIMARY], strict=True)), set(table.loc[ranked, "system"]))
+    table["outranked_by"] = [",".join(better.get(system, [])) for system in table["system"]]
+    seeds = table[["seeds", "seed_sd", "trainings_low", "trainings_high"]]
+    detectable = detectable_differences(scores, list(table["system"])).drop(columns="system")
+    return pd.concat([table.drop(columns=seeds.columns), seeds, detectable], axis=1)
 
 
 def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
@@ -129,6 +125,16 @@ def _difference_columns(column: str, difference: PairedDifference | None) -> dic
     return {column: difference.mean, f"{column}_low": difference.low, f"{column}_high": difference.high}
 
 
+def _training_columns(scores: pd.DataFrame, system: str) -> Row:
+    spread = training_spread(scores, system, PRIMARY)
+    return {
+        "seeds": spread.seeds,
+        "seed_sd": spread.standard_deviation,
+        "trainings_low": spread.interval.low,
+        "trainings_high": spread.interval.high,
+    }
+
+
 def _training_means(trainings: pd.DataFrame) -> pd.DataFrame:
     if trainings.empty:
         return pd.DataFrame(columns=list(TRAINING_COLUMNS), dtype=float)
@@ -146,29 +152,6 @@ def _status(system: str, selection: Selection) -> str:
     return "candidate" if any(system == candidate.system for candidate in selection.candidates) else "control"
 
 
-def headline(leaderboard: pd.DataFrame, selection: Selection, split: str = "test") -> str:
-    """The result in a sentence or two, in Markdown."""
-    if selection.winner is None:
-        return "**No champion**: no candidate passed every guard."
-    rows = {row["system"]: row for row in _rows(leaderboard)}
-    if selection.winner not in rows:
-        return f"**`{selection.winner}` is the champion**; it was not scored on `{split}`."
-    row = rows[selection.winner]
-    nothing = f"where doing nothing scores {rows[UNPROCESSED][PRIMARY]:.3f} and " if UNPROCESSED in rows else "where "
-    text = (
-        f"**`{selection.winner}` is the champion**: primary score {row[PRIMARY]:.3f} on `{split}` "
-        f"({row['primary_low']:.3f} to {row['primary_high']:.3f}), {nothing}0 is perfect."
-    )
-    gap, low, high = (row[f"vs_runner_up{suffix}"] for suffix in ("", "_low", "_high"))
-    if math.isnan(gap):
-        return text
-    uncertain = "" if low > 0.0 or high < 0.0 else ", so that the two cannot be told apart"
-    return (
-        f"{text} It is {abs(gap):.3f} {'better' if gap < 0 else 'worse'} than the runner-up "
-        f"`{selection.runner_up}` (paired difference {low:+.3f} to {high:+.3f}, negative is better{uncertain})."
-    )
-
-
 def write_leaderboard(
     folder: Path,
     leaderboard: pd.DataFrame,
@@ -178,8 +161,10 @@ def write_leaderboard(
     preset: str,
     reproduce: Sequence[str],
     split: str = "test",
+    test_uses: int | None = None,
+    factors: Mapping[str, ConditionFactors] | None = None,
 ) -> tuple[Path, Path]:
-    """Write ``leaderboard.csv`` and ``leaderboard.md``.
+    """Write ``leaderboard.csv`` and ``leaderboard.md``, and beside them ``conditions.csv`` and ``differences.csv``.
 
     Args:
         folder: where to; made when absent.
@@ -189,134 +174,48 @@ def write_leaderboard(
         preset: the preset's name.
         reproduce: the commands that give this result.
         split: what the scores are of.
+        test_uses: how many different comparisons have scored this split; None says nothing.
+        factors: codec, noise and cutoff of each condition, by its name; None where nobody knows.
 
     Returns:
-        The paths of both.
+        The paths of the first two.
     """
     csv, markdown = folder / "leaderboard.csv", folder / "leaderboard.md"
-    with written_whole(csv) as temporary:
-        leaderboard.to_csv(temporary, index=False, float_format="%.6g")
+    scores = with_primary(scores)
+    tests = paired_tests(scores, selection)
+    conditions = condition_rows(scores, [PRIMARY, *MEASURE_COLUMNS], factors)
+    for path, table in (
+        (csv, leaderboard),
+        (folder / "conditions.csv", conditions),
+        (folder / "differences.csv", tests),
+    ):
+        with written_whole(path) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    text = leaderboard_markdown(
+        leaderboard,
+        scores,
+        selection,
+        preset=preset,
+        reproduce=reproduce,
+        split=split,
+        test_uses=test_uses,
+        factors=factors,
+        tests=tests,
+    )
     with written_whole(markdown) as temporary:
-        text = leaderboard_markdown(leaderboard, scores, selection, preset=preset, reproduce=reproduce, split=split)
         temporary.write_text(text, encoding="utf-8")
     return csv, markdown
 
 
-def leaderboard_markdown(
+def print_leaderboard(
+    console: Console,
     leaderboard: pd.DataFrame,
-    scores: pd.DataFrame,
     selection: Selection,
-    *,
-    preset: str,
-    reproduce: Sequence[str],
     split: str = "test",
-) -> str:
-    """The whole report in Markdown; arguments as in `write_leaderboard`."""
-    scores = with_primary(scores)
-    measures = [key for key in MEASURE_COLUMNS if key in leaderboard]
-    columns = [PRIMARY, "interval", *measures, *COST_COLUMNS, *TRAINING_COLUMNS]
-    speakers = scores["speaker"].nunique()
-    utterances = len(scores[["file"]].drop_duplicates())
-    parts = [
-        f"# Leaderboard of `{preset}`",
-        headline(leaderboard, selection, split),
-        f"Scores on `{split}`: {utterances} utterances of {speakers} speakers; means over speakers, then over "
-        "conditions. The primary score is 0 at best and 0.5 for doing nothing. Arrows show the better direction; – is "
-        "a measure that does not apply.",
-        _markdown_table(
-            ["rank", "system", "status", *(HEADINGS.get(key, key) for key in columns)],
-            (
-                [_rank(row), row["system"], row["status"], *(_cell(row, key) for key in columns)]
-                for row in _rows(leaderboard)
-            ),
-        ),
-        "## How the winner was chosen",
-        "Decided on `val`, by limits declared before the training.",
-        selection.explanation,
-        "## Differences in the primary score",
-        _markdown_table(
-            ["system", "to unprocessed", "to the runner-up"],
-            (
-                [row["system"], _difference(row, "vs_unprocessed"), _difference(row, "vs_runner_up")]
-                for row in _rows(leaderboard)
-            ),
-        ),
-        "Paired by utterance, with 95 % intervals; negative is better.",
-        "## By condition",
-        *_condition_tables(scores, leaderboard),
-    ]
-    if failures := _failure_lines(scores):
-        parts += ["## Failed scores", "\n".join(failures)]
-    parts += ["## How to reproduce", "```\n" + "\n".join(reproduce) + "\n```"]
-    return "\n\n".join(parts) + "\n"
-
-
-def _rows(leaderboard: pd.DataFrame) -> list[Row]:
-    return [{str(key): value for key, value in row.items()} for row in leaderboard.to_dict("records")]
-
-
-def _condition_tables(scores: pd.DataFrame, leaderboard: pd.DataFrame) -> list[str]:
-    keys = [key for key in CONDITION_KEYS if key in scores]
-    averaged = average_seeds(scores)
-    parts: list[str] = []
-    for condition, group in averaged.groupby("condition", sort=False):
-        systems = [system for system in leaderboard["system"] if system in set(group["system"])]
-        lines = []
-        for system in systems:
-            rows = group[group["system"] == system]
-            lines.append([system, *(_number(mean_over_speakers(rows, key), key) for key in keys)])
-        parts += [f"### {condition}", _markdown_table(["system", *(HEADINGS[key] for key in keys)], lines)]
-    return parts
-
-
-def _failure_lines(scores: pd.DataFrame) -> list[str]:
-    failed = failed_scores(scores)
-    lines = [
-        f"- `{row['system']}`, {row['file']}, {row['condition']}: {row['key']} ({row['reason']})"
-        for row in failed.head(MOST_FAILURES).to_dict("records")
-    ]
-    if len(failed) > MOST_FAILURES:
-        lines.append(f"- and {len(failed) - MOST_FAILURES} more")
-    return lines
-
-
-def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _rank(row: Row) -> str:
-    rank = row["rank"]
-    return "" if pd.isna(rank) else str(rank)
-
-
-def _cell(row: Row, key: str) -> str:
-    if key == "interval":
-        low, high = float(row["primary_low"]), float(row["primary_high"])
-        return "–" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
-    failed = key in str(row.get("failed", "")).split(",")
-    return "failed" if failed else _number(float(row.get(key, math.nan)), key)
-
-
-def _number(value: float, key: str) -> str:
-    if math.isnan(value):
-        return "–"
-    if key in ("macs", "parameters"):
-        return format_macs(value)
-    if key in TRAINING_COLUMNS:
-        return f"{value:.0f}"
-    return f"{value:.{DECIMALS.get(key, 3)}f}"
-
-
-def _difference(row: Row, column: str) -> str:
-    mean, low, high = (float(row[f"{column}{suffix}"]) for suffix in ("", "_low", "_high"))
-    if math.isnan(mean):
-        return "–"
-    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def print_leaderboard(console: Console, leaderboard: pd.DataFrame, selection: Selection, split: str = "test") -> None:
-    """Print the headline, the table in as many columns as fit, and what the rule said."""
+    *,
+    test_uses: int | None = None,
+) -> None:
+    """Print the headline, the table in as many columns as fit, its notes, and what the rule said."""
     console.print(Markdown(headline(leaderboard, selection, split)))
     columns = WIDE_COLUMNS if console.width >= WIDE else NARROW_COLUMNS
     table = Table(box=box.SIMPLE_HEAD, padding=0)
@@ -325,9 +224,11 @@ def print_leaderboard(console: Console, leaderboard: pd.DataFrame, selection: Se
     for key in columns:
         table.add_column(Text(HEADINGS[key].replace(" ", "\n", 1)), justify="right")
     table.add_column("status", overflow="fold")
-    for row in _rows(leaderboard):
+    flags = flagged_systems(leaderboard)
+    for row in rows_of(leaderboard):
         status = str(row["status"]).partition(":")[0]
-        cells = [_rank(row), str(row["system"]), *(_cell(row, key) for key in columns), status]
-        table.add_row(*(Text(cell) for cell in cells), style=STYLES.get(status, "yellow"))
+        cells = [rank_cell(row), flag(str(row["system"]), flags), *(cell(row, key) for key in columns), status]
+        table.add_row(*map(Text, cells), style=STYLES.get(status, "yellow"))
     console.print(table)
+    console.print(Markdown("\n".join(f"- {note}" for note in notes(leaderboard, split=split, test_uses=test_uses))))
     console.print(Markdown(selection.explanation))

@@ -1,14 +1,16 @@
 """The choice of the winner: candidates are scored on `val`, guarded, ranked, and the cheapest of the equals wins."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from evaluation.harness import MEASURES
 from evaluation.statistics import Interval, PairedDifference, applicable, bootstrap_interval, paired_difference
 from evaluation.statistics import speaker_mean as mean_over_speakers
+from experiments.outranking import outranked_by, reads_target, without_target
 from experiments.winner_rule import UNPROCESSED, Reason, WinnerRule, failure_reasons, guard_reasons
+from models.baselines import CONTROLS
 from runtime.errors import OvertoneError
 
 PRIMARY = "primary"
@@ -45,6 +47,7 @@ class Selection:
         tied: the candidates that the winner was chosen among for its cost; just the winner when it stood alone.
         flagged_controls: controls with a better primary score than the winner (or the best candidate, without one).
         explanation: Markdown, in words.
+        outranked_by: the controls with a better primary score than a candidate, best first, by candidate.
     """
 
     winner: str | None
@@ -53,6 +56,7 @@ class Selection:
     tied: list[str]
     flagged_controls: list[str]
     explanation: str
+    outranked_by: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def runner_up(self) -> str | None:
@@ -60,11 +64,6 @@ class Selection:
         ordered = sorted(self.candidates, key=lambda candidate: bool(candidate.reasons))
         others = [candidate.system for candidate in ordered if candidate.system != self.winner]
         return others[0] if self.winner is not None and others else None
-
-
-def reads_target(control: str) -> bool:
-    """Whether a control is a reference that looks at the target, so that outranking a candidate is no surprise."""
-    return control == "target_gain" or control.startswith("oracle_")
 
 
 def add_primary(scores: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +167,8 @@ def choose(scores: pd.DataFrame, costs: pd.DataFrame, rule: WinnerRule) -> Selec
     """Apply the rule.
 
     Args:
-        scores: score table on `val`; rows of candidates have a ``seed``, those of controls have none.
+        scores: score table on `val`; rows of candidates have a ``seed``, those of controls have none, and would stay
+            controls if they had: none can be champion.
         costs: indexed by system: ``latency_ms`` (NaN for a whole-file system), ``rtf`` and ``macs``.
         rule: the preset's limits.
 
@@ -179,7 +179,8 @@ def choose(scores: pd.DataFrame, costs: pd.DataFrame, rule: WinnerRule) -> Selec
     averaged = {str(system): rows for system, rows in average_seeds(scores).groupby("system")}
     if UNPROCESSED not in averaged:
         raise OvertoneError(f"The control {UNPROCESSED!r} has no scores, but guards compare with it. Score it too.")
-    names = sorted(scores.loc[scores["seed"].notna(), "system"].astype(str).unique())
+    trained = sorted(scores.loc[scores["seed"].notna(), "system"].astype(str).unique())
+    names = [name for name in trained if name not in CONTROLS]
     if unmeasured := [name for name in names if name not in costs.index]:
         raise OvertoneError(f"No cost was measured for {', '.join(unmeasured)}. Measure latency, RTF and MACs first.")
     failed = failed_scores(scores)
@@ -198,13 +199,15 @@ def choose(scores: pd.DataFrame, costs: pd.DataFrame, rule: WinnerRule) -> Selec
     bar = primary[winner or names[0]].mean if names else math.nan
     controls = sorted((name for name in averaged if name not in names), key=lambda name: primary[name].mean)
     flagged = [name for name in controls if primary[name].mean < bar]
+    better = outranked_by({name: primary[name].mean for name in (*names, *controls)}, names)
     return Selection(
         winner=winner,
         candidates=candidates,
         disqualified={name: reasons[name] for name in names if reasons[name]},
         tied=[candidate.system for candidate in tied],
         flagged_controls=flagged,
-        explanation=_explain(winner, candidates, tied, {name: primary[name].mean for name in flagged}, rule),
+        explanation=_explain(winner, candidates, tied, {name: primary[name].mean for name in flagged}, better, rule),
+        outranked_by=better,
     )
 
 
@@ -262,6 +265,7 @@ def _explain(
     candidates: list[Candidate],
     tied: list[Candidate],
     flagged: dict[str, float],
+    outranked: dict[str, list[str]],
     rule: WinnerRule,
 ) -> str:
     """Say in Markdown what was decided and why."""
@@ -275,6 +279,10 @@ def _explain(
         parts.append("Disqualified:\n\n" + "\n".join(lines))
     if flagged:
         parts.append("Controls with a better primary score:\n\n" + "\n".join(_explain_controls(flagged)))
+    behind = {name: without_target(controls) for name, controls in outranked.items() if name != winner}
+    if any(behind.values()):
+        lines = (f"- `{name}`: {', '.join(f'`{one}`' for one in ones)}." for name, ones in behind.items() if ones)
+        parts.append("Candidates behind a control that reads no target:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 

@@ -5,7 +5,7 @@ They are declared before anything is trained, so that nobody chooses the rule af
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 
@@ -35,6 +35,7 @@ class WinnerRule:
         latency_ms: largest algorithmic latency in ms.
         rtf: largest real-time factor on one core.
         equivalence_gap: a smaller gap in the primary score is no difference.
+        each_condition: whether the limits on scores hold under every condition, instead of for their average.
     """
 
     content_ber_margin: float = 0.01
@@ -46,6 +47,7 @@ class WinnerRule:
     latency_ms: float = 40.0
     rtf: float = 0.5
     equivalence_gap: float = 0.005
+    each_condition: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -87,6 +89,16 @@ def guard_reasons(rows: pd.DataFrame, control: pd.DataFrame, cost: pd.Series, ru
         cost: ``latency_ms`` (NaN for a whole-file system) and ``rtf``.
         rule: the preset's limits.
     """
+    if rule.each_condition:
+        for condition, group in rows.groupby("condition", sort=False):
+            for reason in _score_reasons(group, control[control["condition"] == condition], rule):
+                yield replace(reason, sentence=f"{reason.sentence}, under {condition}")
+    else:
+        yield from _score_reasons(rows, control, rule)
+    yield from _cost_reasons(cost, rule)
+
+
+def _score_reasons(rows: pd.DataFrame, control: pd.DataFrame, rule: WinnerRule) -> Iterator[Reason]:
     yield from _against_unprocessed(rows, control, "content_ber", rule.content_ber_margin)
     clean = rows["clean"].astype(bool)
     yield from _against_limit(rows[clean], "lsd_low", rule.lsd_low_clean, " on clean conditions")
@@ -96,7 +108,6 @@ def guard_reasons(rows: pd.DataFrame, control: pd.DataFrame, cost: pd.Series, ru
         yield from _visqol(rows, control)
     yield from _against_limit(rows, "tonality", rule.tonality, " dB of flatness")
     yield from _against_limit(rows, "excess_above_band", rule.excess_above_band_db, " dB")
-    yield from _cost_reasons(cost, rule)
 
 
 def _mean(rows: pd.DataFrame, key: str) -> float | None:
