@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import soundfile
 
 from datamodules.corpus import load_corpus
 from datamodules.manifest import SPLITS, split_by_speaker
+from datamodules.preparation import prepare
 from runtime.errors import OvertoneError
 
 
@@ -235,6 +237,114 @@ def test_the_digest_follows_contents_not_places_or_times(folder, tmp_path):
     assert changed != digest
     (moved / "ann" / "0.wav").rename(moved / "ann" / "zero.wav")
     assert load_corpus(moved).digest not in {digest, changed}
+
+
+# Prepared manifests, further kinds and splits
+
+
+def prepared(folder, **options):
+    prepare(folder, folder.parent, **options)
+    return folder.parent
+
+
+def test_a_prepared_manifest_is_trusted_and_says_the_same(folder, monkeypatch):
+    for clip in folder.rglob("*.wav"):
+        soundfile.write(clip, soundfile.read(clip)[0] * np.linspace(0.1, 1, 8000), 16000)
+    write(folder / "ann" / "stereo.wav", channels=2)
+    before = load_corpus(folder)
+    place = prepared(folder)
+    monkeypatch.setattr("datamodules.corpus.measure_recording", None)
+    after = load_corpus(place)
+    assert after.notes == before.notes == {"several channels, mixed down to one": 1}
+    for old, new in zip(before.clips, after.clips, strict=True):
+        assert (new.path, new.speaker, new.split, new.band_hz) == (old.path, old.speaker, old.split, old.band_hz)
+        assert new.seconds == pytest.approx(old.seconds, abs=1e-3)
+        assert new.loudness_lufs == pytest.approx(old.loudness_lufs, abs=0.01)
+        assert new.peak == pytest.approx(old.peak, rel=1e-3)
+
+
+def test_missing_and_changed_files_of_a_prepared_manifest_are_skipped(folder):
+    place = prepared(folder)
+    (folder / "ann" / "0.wav").unlink()
+    write(folder / "bob" / "0.wav", seconds=0.7)
+    corpus = load_corpus(place)
+    assert len(corpus.clips) == 6
+    reasons = {path.parent.name: reason for path, reason in corpus.skipped}
+    assert reasons["ann"] == "cannot be read (No such file or directory)"
+    assert "run overtone data prepare again" in reasons["bob"]
+
+
+def test_an_impossible_measure_is_a_reason_to_skip(folder):
+    place = prepared(folder)
+    text = (place / "manifest.csv").read_text()
+    (place / "manifest.csv").write_text(text.replace(",0.5,", ",half,", 1))
+    ((_, reason),) = load_corpus(place).skipped
+    assert "impossible measure" in reason
+
+
+def test_a_hundred_thousand_prepared_rows_load_in_seconds(folder):
+    place = prepared(folder)
+    header, *lines = (place / "manifest.csv").read_text().splitlines()
+    names = [f"audio{number}.wav" for number in range(100_000)]
+    for name in names[:1000]:
+        os.link(folder / "ann" / "0.wav", place / name)
+    cells = lines[0].split(",")
+    size = str((folder / "ann" / "0.wav").stat().st_size)
+    assert size in cells
+    rows = [",".join([f"./{number}/../{name}" if number else name, *cells[1:]]) for number, name in enumerate(names)]
+    (place / "manifest.csv").write_text("\n".join([header, *lines, *rows]) + "\n")
+    started = time.process_time()
+    corpus = load_corpus(place)
+    assert time.process_time() - started < 15
+    assert len(corpus.clips) + len(corpus.skipped) == 100_008
+
+
+def test_further_splits_join_train_on_demand(folder):
+    rows = manifest_rows(folder)
+    for row in rows[-2:]:
+        row["split"] = "train_extra"
+    manifest = write_manifest(folder / "manifest.csv", rows)
+    assert {clip.speaker for clip in load_corpus(manifest).split("train")} == {"ANN"}
+    corpus = load_corpus(manifest, also_train=("train_extra",))
+    assert {clip.speaker for clip in corpus.split("train")} == {"ANN", "DEE"}
+    assert corpus.digest != load_corpus(manifest).digest
+
+
+def test_music_and_impulse_responses_are_kinds_of_their_own(folder):
+    rows = [row | {"kind": "speech"} for row in manifest_rows(folder)]
+    for kind, seconds, split in [("music", 1, "train"), ("music", 1, "test"), ("impulse_response", 0.05, "train")]:
+        path = write(folder / f"{kind}{split}.wav", seconds=seconds, seed=len(rows))
+        rows.append({"path": path.name, "speaker": f"{kind}{split}", "kind": kind, "split": split})
+    corpus = load_corpus(write_manifest(folder / "manifest.csv", rows))
+    assert [clip.speaker for clip in corpus.music_for("test")] == ["musictest"]
+    assert corpus.music_for("val") == corpus.music_for("train") != ()
+    assert [clip.seconds for clip in corpus.impulse_responses_for("train")] == [0.05]
+    assert corpus.impulse_responses_for("test") == ()
+
+
+def test_noises_without_a_split_are_split_by_a_hash_of_their_source(folder):
+    rows = [row | {"kind": "speech"} for row in manifest_rows(folder)]
+    for number in range(12):
+        write(folder / f"hum{number}.wav", seed=100 + number)
+        rows.append({"path": f"hum{number}.wav", "speaker": f"source {number}", "kind": "noise"})
+    corpus = load_corpus(write_manifest(folder / "manifest.csv", rows))
+    assert all(corpus.noises_for(split) for split in SPLITS)
+    assert {noise.split for noise in corpus.noises} == set(SPLITS)
+
+
+def test_several_sources_are_joined(folder, tmp_path):
+    noise = write(tmp_path / "noises" / "hum.wav").parent
+    write_manifest(noise / "manifest.csv", [{"path": "hum.wav", "speaker": "hum", "kind": "noise", "split": "train"}])
+    corpus = load_corpus([folder, noise])
+    assert (len(corpus.clips), len(corpus.noises)) == (8, 1)
+    assert corpus.root == tmp_path
+    assert corpus.name_of(corpus.noises[0]) == "noises/hum.wav"
+
+
+def test_progress_is_told(folder):
+    told = []
+    load_corpus(folder, progress=lambda done, total: told.append((done, total)))
+    assert told == [(number, 8) for number in range(1, 9)]
 
 
 def test_real_data():
