@@ -220,6 +220,8 @@ def _train_in_process(
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Keep what Lightning and torch tell developers out of a user's terminal."""
+    import pytorch_lightning  # noqa: F401 - before its logger is muted: it sets the level when it is imported
+
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
