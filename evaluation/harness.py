@@ -14,7 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from evaluation import fingerprints, perceptual, spectral, waveform
+from evaluation import (
+    chromaprint,
+    fingerprints,
+    log_spectral_conventions,
+    multi_resolution,
+    perceptual,
+    spectral,
+    waveform,
+)
 from evaluation.contracts import Utterance
 from evaluation.stft import NotApplicable, Spectrograms
 from runtime.audio import Waveform
@@ -37,12 +45,14 @@ class Measure:
         description: what it tells, in a line, with its unit.
         function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
             ``cutoff_hz``, ``band_hz``, ``block_samples`` and ``spectrograms`` that its signature names.
+        default: whether every table has it; the others are computed when they are asked for.
     """
 
     key: str
     higher_is_better: bool
     description: str
     function: Callable[..., float]
+    default: bool = True
     arguments: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +131,36 @@ MEASURES: dict[str, Measure] = {
         Measure("si_sdr", True, "scale-invariant signal-to-distortion ratio, dB", waveform.scale_invariant_sdr),
         Measure("snr", True, "signal-to-noise ratio, dB", waveform.snr),
         Measure("visqol", True, "ViSQOL mean opinion score, 1 to 5", perceptual.visqol),
+        Measure("stoi", True, "short-time objective intelligibility, at most 1; sees up to 5 kHz", perceptual.stoi),
+        Measure("pesq_wb", True, "wideband PESQ mean opinion score, 1 to 4.64; sees up to 8 kHz", perceptual.pesq_wb),
+        Measure(
+            "lsd_ssr_eval",
+            False,
+            "log-spectral distance as ssr_eval computes it, 1 is 10 dB",
+            log_spectral_conventions.log_spectral_distance_ssr_eval,
+            default=False,
+        ),
+        Measure(
+            "lsd_kuleshov",
+            False,
+            "log-spectral distance as Kuleshov's code computes it, 1 is 4.3 dB, at most 10",
+            log_spectral_conventions.log_spectral_distance_kuleshov,
+            default=False,
+        ),
+        Measure(
+            "chromaprint_ber",
+            False,
+            "bits that differ in Chromaprint's fingerprint; needs libchromaprint, sees up to 3.5 kHz",
+            chromaprint.chromaprint_bit_error_rate,
+            default=False,
+        ),
+        Measure(
+            "mr_stft",
+            False,
+            "spectral convergence and log magnitude distance over three resolutions",
+            multi_resolution.multi_resolution_stft_distance,
+            default=False,
+        ),
     )
 }
 
@@ -136,7 +176,7 @@ def score_pair(
     Args:
         utterance: what the system was given, and the target.
         estimate: ``(samples,)``, as long as the target.
-        measures: keys of `MEASURES`; None for all.
+        measures: keys of `MEASURES`; None for the default ones.
         block_samples: the system's block length in samples; None where it has no block borders.
 
     Returns:
@@ -156,12 +196,14 @@ def score_pair(
 
 
 def check_measures(measures: Sequence[str] | None) -> list[str]:
-    """Return the keys in order, all of them for None.
+    """Return the keys in order, those of the default measures for None.
 
     Raises:
         OvertoneError: a key is unknown.
     """
-    keys = list(MEASURES) if measures is None else list(measures)
+    if measures is None:
+        return [key for key, measure in MEASURES.items() if measure.default]
+    keys = list(measures)
     unknown = [key for key in keys if key not in MEASURES]
     if unknown:
         raise OvertoneError(f"Unknown measure {', '.join(unknown)}. Known: {', '.join(MEASURES)}.")
@@ -298,7 +340,7 @@ def score_pairs(
         pairs: utterances with their estimates; consumed as they are scored, so that memory does not grow
             with their number.
         system: name for the column ``system``.
-        measures: keys of `MEASURES`; None for all.
+        measures: keys of `MEASURES`; None for the default ones.
         block_samples: the system's block length in samples; None where it has no block borders.
         workers: processes to score in, as for `Scorer`.
         progress: called with the number of pairs scored so far.

@@ -1,8 +1,9 @@
-"""ViSQOL, through the package visqol-python."""
+"""Models of listeners: ViSQOL, STOI and PESQ, each the number of its package."""
 
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,9 @@ from runtime.audio import resample
 
 SPEECH_SAMPLE_RATE, AUDIO_SAMPLE_RATE = 16_000, 48_000
 MINIMUM_SECONDS = 1.0  # a patch and the search around it; shorter ones end in an error inside the package
+STOI_TOO_SHORT = 1e-5  # what pystoi returns, with a warning, instead of an error
+PESQ_SAMPLE_RATE = 16_000
+PESQ_SHORTEST, PESQ_LONGEST = 0.25, 19.0  # seconds
 
 
 @cache
@@ -23,10 +27,15 @@ def _interface(mode: str) -> Any:  # noqa: ANN401 (the package's class is only k
     """One loaded ViSQOL per process and mode; its import compiles code, so it waits for the first score."""
     from visqol import VisqolApi
 
+    from evaluation.gammatone import SideBySideSpectrogramBuilder
+
     logging.getLogger("visqol").setLevel(logging.ERROR)
     interface = VisqolApi()
     with _silent_stderr():
         interface.create(mode=mode)
+    manager: Any = interface._manager
+    bank = manager.spect_builder.filter_bank
+    manager.spect_builder = SideBySideSpectrogramBuilder(bank.num_bands, bank.min_freq, speech_mode=mode == "speech")
     return interface
 
 
@@ -76,3 +85,82 @@ def visqol(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
         except IndexError:  # its list of the target's patches with voice activity is empty
             raise NotApplicable("ViSQOL finds no voice activity in the target") from None
     return float(result.moslqo)
+
+
+def stoi(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
+    """Short-time objective intelligibility, key ``stoi`` (Taal 2011, equation 6), as pystoi computes it.
+
+    At 10 kHz, to which pystoi resamples: it hears nothing above 5 kHz, so that it tells whether the words survived,
+    not whether the missing band came back. Frames 40 dB below the target's loudest do not count.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+
+    Returns:
+        At most 1, about 0 where nothing is related; higher is better.
+
+    Raises:
+        NotApplicable: the target is silent or has under 0.4 s of sound.
+    """
+    from pystoi import stoi as pystoi  # costs a second that only those who score should pay
+
+    estimate, reference = check_pair(preds, target)
+    if not reference.any():
+        raise NotApplicable("the target is silent")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            score = float(pystoi(reference, estimate, sample_rate, extended=False))
+    except (IndexError, ValueError) as error:
+        if len(reference) >= 0.4 * sample_rate:
+            raise
+        raise NotApplicable("the target is shorter than 0.4 s") from error
+    if score == STOI_TOO_SHORT:
+        raise NotApplicable("the target has under 0.4 s of sound")
+    return score
+
+
+def pesq_wb(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
+    """Wideband perceptual evaluation of speech quality, key ``pesq_wb`` (ITU-T P.862.2), as the package pesq does it.
+
+    At 16 kHz, to which soxr resamples: it hears nothing above 8 kHz. The package's memory holds 50 utterances, which
+    20 s can contain, and it corrupts itself with more: longer pairs are scored in equal parts of at most 19 s, those
+    without an utterance in the target are left out, and the mean is taken. P.862 was made for 8 to 12 s.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+
+    Returns:
+        Mean opinion score, 1.04 to 4.64; higher is better.
+
+    Raises:
+        NotApplicable: the target is silent or shorter than 0.25 s.
+        ValueError: the estimate is silent.
+        pesq.NoUtterancesError: the package finds no utterance in the target.
+    """
+    from pesq import NoUtterancesError, pesq
+
+    estimate, reference = check_pair(preds, target)
+    if not reference.any() or len(reference) <= PESQ_SHORTEST * sample_rate:
+        raise NotApplicable(f"the target is silent or shorter than {PESQ_SHORTEST} s")
+    waveforms = [
+        resample(waveform.astype(np.float32), sample_rate, PESQ_SAMPLE_RATE) for waveform in (reference, estimate)
+    ]
+    count = int(np.ceil(len(waveforms[0]) / (PESQ_LONGEST * PESQ_SAMPLE_RATE)))
+    scores, silent = [], None
+    for target_part, preds_part in zip(*(np.array_split(waveform, count) for waveform in waveforms), strict=True):
+        if not target_part.any():
+            continue
+        if not preds_part.any():
+            raise ValueError("the estimate is silent")
+        try:
+            scores.append(float(pesq(PESQ_SAMPLE_RATE, target_part, preds_part, "wb")))
+        except NoUtterancesError as error:
+            silent = error
+    if not scores:
+        raise NoUtterancesError("PESQ detects no utterance") from silent
+    return float(np.mean(scores))

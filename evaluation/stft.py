@@ -1,5 +1,7 @@
 """Short-time power spectra, computed once per waveform and shared by the measures."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
@@ -44,18 +46,33 @@ def power_spectrogram(waveform: ArrayLike, n_fft: int, hop_length: int, *, centr
     Returns:
         ``(bins, frames)`` with ``n_fft // 2 + 1`` bins.
     """
+    return np.concatenate(list(power_blocks(waveform, n_fft, hop_length, centred=centred))).T
+
+
+def power_blocks(
+    waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, window_length: int | None = None
+) -> Iterator[Power]:
+    """Powers as `power_spectrogram` computes them, a few frames at a time: ``(frames, bins)`` each.
+
+    Args:
+        waveform: ``(samples,)``.
+        n_fft: frame length in samples.
+        hop_length: samples from one frame to the next.
+        centred: as in `power_spectrogram`.
+        window_length: length of the window, which lies in the middle of the frame; None for the whole frame.
+    """
     samples = np.asarray(waveform, dtype=np.float64)
     if centred:
         samples = np.pad(samples, n_fft // 2, mode="reflect")
     elif len(samples) < n_fft:
         samples = np.pad(samples, (0, n_fft - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop_length]
-    window = periodic_hann(n_fft)
-    power = np.empty((len(frames), n_fft // 2 + 1), dtype=np.float32)
+    length = n_fft if window_length is None else window_length
+    before = (n_fft - length) // 2
+    window = np.pad(periodic_hann(length), (before, n_fft - length - before))
     for start in range(0, len(frames), FRAMES_PER_BLOCK):
         spectrum = scipy.fft.rfft(frames[start : start + FRAMES_PER_BLOCK] * window, axis=1)
-        power[start : start + FRAMES_PER_BLOCK] = spectrum.real**2 + spectrum.imag**2
-    return power.T
+        yield (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
 
 
 class Spectrograms:
