@@ -69,15 +69,16 @@ def build_leaderboard(
 
     Returns:
         Columns: ``rank`` (candidates only), ``system``, ``status``, ``primary`` with ``primary_low`` and
-        ``primary_high`` (95 % interval), the measures (means over conditions of means over speakers), the differences
-        in ``primary`` to unprocessed, ``vs_unprocessed``, and to the runner-up, ``vs_runner_up``, with their intervals
-        (negative is better), the costs, ``train_seconds`` and ``examples``, ``failed``, the measures with a failed
-        score, comma-separated; ``outranked_by``, the controls ahead of a candidate, best first, comma-separated;
-        ``seeds``, how many trainings there are, with ``seed_sd``, the standard deviation of their primary scores, and
-        ``trainings_low, trainings_high``, the interval of the primary score that allows for other trainings; ``next``,
-        the system one row below, with ``detectable_KEY``, the smallest difference to it that can be detected in each
-        measure (`detectable_differences`). NaN is a measure that failed (then named in ``failed``), that does not
-        apply, or, in the last two groups, that a single training or speaker leaves unknown.
+        ``primary_high`` (95 % interval), from how many ``speakers`` and ``utterances``, the measures (means over
+        conditions of means over speakers), the differences in ``primary`` to unprocessed, ``vs_unprocessed``, and to
+        the runner-up, ``vs_runner_up``, with their intervals (negative is better), the costs, ``train_seconds`` and
+        ``examples``, ``failed``, the measures with a failed score, comma-separated; ``outranked_by``, the controls
+        ahead of a candidate, best first, comma-separated; ``seeds``, how many trainings there are, with ``seed_sd``,
+        the standard deviation of their primary scores, and ``trainings_low, trainings_high``, the interval of the
+        primary score that allows for other trainings; ``next``, the system one row below, with ``detectable_KEY``, the
+        smallest difference to it that can be detected in each measure (`detectable_differences`). NaN is a measure
+        that failed (then named in ``failed``), that does not apply, or, in the last two groups, that a single training
+        or speaker leaves unknown.
     """
     scores = with_primary(scores)
     failed = failed_scores(scores).groupby("system")["key"].agg(lambda keys: ",".join(sorted(set(keys))))
@@ -106,6 +107,7 @@ def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
     primary = interval(averaged, PRIMARY)
     row: Row = {"system": system, PRIMARY: primary.mean}
     row |= {"primary_low": primary.low, "primary_high": primary.high}
+    row |= {"speakers": primary.speakers, "utterances": primary.utterances}
     return row | {key: mean_over_speakers(averaged, key) for key in MEASURE_COLUMNS if key in averaged}
 
 

@@ -52,8 +52,8 @@ def significance_section(tests: pd.DataFrame, leaderboard: pd.DataFrame, selecti
                 _interval_cell(row, "trainings_low", "trainings_high"),
                 probability(row["p_value"]),
                 probability(row["p_holm"]),
-                f"{row['rank_biserial']:+.2f}",
-                f"{row['d_z']:+.1f}",
+                _signed(row["rank_biserial"], 2),
+                _signed(row["d_z"], 1),
                 number(row["detectable"], PRIMARY),
             ]
             for row in versus
@@ -82,10 +82,18 @@ def _family_words(tests: pd.DataFrame, family: str) -> str:
 
 
 def _test_cell(row: Mapping[str, float]) -> str:
-    return f"{row['difference']:+.3f} (p {probability(row['p_holm'])}, r {row['rank_biserial']:+.2f})"
+    if math.isnan(row["difference"]):
+        return "failed"
+    return f"{row['difference']:+.3f} (p {probability(row['p_holm'])}, r {_signed(row['rank_biserial'], 2)})"
+
+
+def _signed(value: float, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{decimals}f}"
 
 
 def _interval_cell(row: Mapping[str, float], low: str, high: str) -> str:
+    if math.isnan(row[low]):
+        return "–"
     plain = {"difference": row["difference"], "difference_low": row[low], "difference_high": row[high]}
     return difference_cell(plain, "difference")
 

@@ -58,9 +58,8 @@ def _alarm(row: Row) -> str:
     controls = without_target(filter(None, str(row.get("outranked_by", "")).split(",")))
     if not controls:
         return ""
-    names = ", ".join(f"`{name}`" for name in controls)
     better = "a control, scores better" if len(controls) == 1 else "which are controls, score better"
-    return f" {FLAG} **{names}, {better}**: look for the reason before trusting it."
+    return f" {FLAG} **{_quoted(controls)}, {better}**: look for the reason before trusting it."
 
 
 def leaderboard_markdown(
@@ -86,10 +85,13 @@ def leaderboard_markdown(
         "conditions. The primary score is 0 at best and 0.5 for doing nothing. Arrows show the better direction; – is "
         f"a measure that does not apply; {FLAG} is a control that reads no target and is ahead of a candidate.",
         _systems_table(leaderboard),
-        "\n".join(f"- {note}" for note in notes(leaderboard, split=split, test_uses=test_uses, speakers=speakers)),
+        "\n".join(f"- {note}" for note in notes(leaderboard, split=split, test_uses=test_uses)),
         "## How the winner was chosen",
         "Decided on `val`, by limits declared before the training.",
         selection.explanation,
+        "## How to reproduce",
+        "```\n" + "\n".join(reproduce) + "\n```",
+        *_failure_section(scores),
         "## Differences in the primary score",
         markdown_table(
             ["system", "to unprocessed", "to the runner-up"],
@@ -105,9 +107,6 @@ def leaderboard_markdown(
         "## By condition",
         *condition_section(scores, list(leaderboard["system"]), factors),
     ]
-    if failures := _failure_lines(scores):
-        parts += ["## Failed scores", "\n".join(failures)]
-    parts += ["## How to reproduce", "```\n" + "\n".join(reproduce) + "\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -144,9 +143,7 @@ def flag(system: str, flags: Mapping[str, Sequence[str]]) -> str:
     return f"{system} {FLAG}" if system in flags else system
 
 
-def notes(
-    leaderboard: pd.DataFrame, *, split: str = "test", test_uses: int | None = None, speakers: int | None = None
-) -> list[str]:
+def notes(leaderboard: pd.DataFrame, *, split: str = "test", test_uses: int | None = None) -> list[str]:
     """What a reader must know beside the table, in sentences of Markdown.
 
     Controls that outrank candidates, controls that are missing, the smallest difference that can be detected, and how
@@ -156,19 +153,19 @@ def notes(
         leaderboard: as `build_leaderboard` gives it.
         split: what the scores are of.
         test_uses: how many different comparisons have scored this split; None says nothing.
-        speakers: how many there are; None says nothing.
     """
+    ahead: dict[str, list[str]] = {}
+    for control, candidates in flagged_systems(leaderboard).items():
+        ahead.setdefault(_quoted(candidates), []).append(control)
     found = [
-        f"{FLAG} `{control}` is a control that reads no target, and ahead of "
-        + ", ".join(f"`{name}`" for name in candidates)
-        + "."
-        for control, candidates in flagged_systems(leaderboard).items()
+        f"{FLAG} Ahead of {candidates}, though without reading the target: {_quoted(controls)}."
+        for candidates, controls in ahead.items()
     ]
     if missing := missing_controls(leaderboard["system"]):
-        found.append(f"{FLAG} Missing controls: {', '.join(f'`{name}`' for name in missing)}.")
+        found.append(f"{FLAG} Missing controls: {_quoted(missing)}.")
     if detectable := _detectable_sentence(leaderboard):
         found.append(detectable)
-    if speakers == 1:
+    if leaderboard["speakers"].max() == 1:
         found.append(
             "There is one speaker: intervals are about that speaker alone, and neither tests nor detectable "
             "differences can be computed. Add speakers."
@@ -176,6 +173,10 @@ def notes(
     if test_uses is not None:
         found.append(_uses_sentence(split, test_uses))
     return found
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _detectable_sentence(leaderboard: pd.DataFrame) -> str:
@@ -200,7 +201,8 @@ def _uses_sentence(split: str, uses: int) -> str:
     chance = 1.0 - (1.0 - SIGNIFICANCE) ** uses
     return (
         f"`{split}` has been used {uses} times, each by a different comparison. Whoever keeps the best of {uses} looks "
-        f"keeps luck too: were they independent, one of them would be significant by chance with {chance:.0%}."
+        f"keeps luck too: were they independent, one of them would look significant by luck alone with {chance:.0%} "
+        "probability."
     ).replace("%", " %")
 
 
@@ -264,12 +266,14 @@ def _detectable_section(leaderboard: pd.DataFrame) -> list[str]:
     ]
 
 
-def _failure_lines(scores: pd.DataFrame) -> list[str]:
+def _failure_section(scores: pd.DataFrame) -> list[str]:
     failed = failed_scores(scores)
+    if failed.empty:
+        return []
     lines = [
         f"- `{row['system']}`, {row['file']}, {row['condition']}: {row['key']} ({row['reason']})"
         for row in failed.head(MOST_FAILURES).to_dict("records")
     ]
     if len(failed) > MOST_FAILURES:
         lines.append(f"- and {len(failed) - MOST_FAILURES} more")
-    return lines
+    return ["## Failed scores", "\n".join(lines)]

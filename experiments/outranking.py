@@ -40,7 +40,7 @@ def without_target(controls: Iterable[str]) -> list[str]:
 
 
 def flagged(better: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Turn `outranked_by` round: by control, that reads no target, the candidates that it outranks."""
+    """Turn `outranked_by` round: by control that reads no target, the candidates that it outranks."""
     names = dict.fromkeys(name for controls in better.values() for name in without_target(controls))
     return {name: [candidate for candidate, controls in better.items() if name in controls] for name in names}
 

@@ -141,12 +141,12 @@ def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selec
         "is the champion",
         "whole-file, cannot stream",
         "oracle_envelope_noise",
-        "### telephone_noise",
-        "### mp3_32k",
+        "| system | telephone | telephone_noise | mp3_32k |",
         "make demo\novertone ui",
     ):
         assert expected in text
-    assert sorted(path.name for path in csv.parent.iterdir()) == ["leaderboard.csv", "leaderboard.md"]
+    names = ["conditions.csv", "differences.csv", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in csv.parent.iterdir()) == names
 
 
 def test_markdown_tables_have_as_many_cells_as_headings(leaderboard, scores, selection):
