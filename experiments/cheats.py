@@ -52,7 +52,7 @@ class Trial:
         return self.system.name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Changed:
     """A change of the narrowband or, where ``of_target``, of the wideband."""
 
@@ -67,7 +67,7 @@ class Changed:
         return np.asarray(self.change(waveform, utterance), dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PartlyRestored:
     """The wideband's missing band mixed with noise of its envelope, ``share`` of the energy being the truth."""
 
@@ -208,7 +208,7 @@ def _above_cutoff(waveform: NDArray[np.floating], utterance: Utterance) -> Array
 def _spectrum(waveform: NDArray[np.floating], utterance: Utterance) -> tuple[NDArray[np.complex128], Array]:
     """Spectrum of the whole waveform and its frequencies in Hz ``(bins,)``."""
     spectrum = np.fft.rfft(waveform.astype(np.float64))
-    return spectrum, np.fft.rfftfreq(len(waveform), 1 / utterance.sample_rate)
+    return spectrum, np.fft.rfftfreq(len(waveform), 1 / utterance.sample_rate).astype(np.float64)
 
 
 def _generator(utterance: Utterance, name: str) -> np.random.Generator:

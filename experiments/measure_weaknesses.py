@@ -1,0 +1,25 @@
+"""What each measure cannot hear, in a sentence: the reason why no table has only one."""
+
+WEAKNESSES = {
+    "extended_ber": "hears envelopes, not what fills them: the target's envelope on noise scores like half the truth",
+    "lsd": "log power below the target's own noise floor counts as much as speech, so faint noise is rewarded",
+    "lsd_lf": "mostly sees the transition band of the resampler; a perfect pass-through is not 0",
+    "lsd_hf": "as `lsd`; above the target's own band an encoder's low-pass is the target",
+    "lsd_hf_band": "as `lsd` up to the end of the target's own band: steady noise of the right colour is rewarded",
+    "lsd_low": "sees only harm below the cutoff: doing nothing is near the best that can be had",
+    "content_ber": "sees 300 to 2000 Hz only, where the unprocessed input is all but perfect: a guard, not a score",
+    "chromaprint_ber": "sees up to 3.5 kHz, folded into 12 pitch classes, eight times a second: a guard at most",
+    "seed_ber": "neighbouring linear bins of noise and of leakage differ by chance, so half of its bits are dice",
+    "tonality": "compares one average: the right share of noise at the wrong moments passes, and silence can",
+    "excess_above_band": "sees only what is too much: silence is best",
+    "hallucination": "sees only what is too much: silence is best",
+    "seam": "applies only to systems with block borders, of which this table has none",
+    "si_sdr": "wants the missing band's phase: whatever fills it and is not the truth costs, doing nothing is best",
+    "snr": "as `si_sdr`, and a change of level ruins it",
+    "visqol": "hears neither phase nor what fills an envelope finely enough; its speech mode ends at 8 kHz",
+    "stoi": "ends at 5 kHz and saturates: nothing above the telephone band moves it much",
+    "pesq_wb": "ends at 8 kHz and was made for telephone codecs: a band that is filled wrongly may cost more than none",
+    "mr_stft": "as `si_sdr` in magnitudes: its convergence term is ruled by the loud low band",
+    "lsd_ssr_eval": "as `lsd`, with another floor",
+    "lsd_kuleshov": "as `lsd`, with natural logarithms and another floor",
+}
