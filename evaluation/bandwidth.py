@@ -106,6 +106,12 @@ def _window(sample_rate: int) -> Powers:
     return np.hanning(frame + 1)[:-1].astype(np.float32)
 
 
+@lru_cache(maxsize=8)
+def _rounding(sample_rate: int) -> float:
+    """Return the power that rounding to 16 bits adds to a band."""
+    return BINS_PER_BAND * float((_window(sample_rate) ** 2).sum()) * (2.0**-15) ** 2 / 12
+
+
 def _band_powers(samples: Powers, sample_rate: int) -> Powers:
     """Return the powers ``(frames, bands)`` of an excerpt; one shorter than a frame is filled up with zeros."""
     window = _window(sample_rate)
@@ -125,7 +131,7 @@ def _band_powers(samples: Powers, sample_rate: int) -> Powers:
 
 
 def _band_hz(powers: Powers, sample_rate: int) -> float:
-    rounding = BINS_PER_BAND * float((_window(sample_rate) ** 2).sum()) * (2.0**-15) ** 2 / 12
+    rounding = _rounding(sample_rate)
     if powers.max() <= rounding:
         return sample_rate / 2
     loud, content = _content(powers, rounding)
@@ -146,17 +152,15 @@ def _mirrored(powers: Powers, folds: Sequence[int]) -> list[int]:
     count = max(FEWEST_IMAGE_FRAMES, round(LOUD_SHARE * len(powers)))
     if len(powers) < count or not folds:
         return []
-    around = np.empty((len(folds), count, 2 * IMAGE_BANDS), np.float32)
-    for number, fold in enumerate(folds):
-        level = powers[:, fold : fold + IMAGE_BANDS].sum(axis=1)
-        loudest = np.argpartition(level, -count)[-count:]
-        around[number] = powers[loudest, fold - IMAGE_BANDS : fold + IMAGE_BANDS]
+    around = powers[:, np.array(folds)[:, None] + np.arange(-IMAGE_BANDS, IMAGE_BANDS)]
+    loudest = np.argpartition(around[:, :, IMAGE_BANDS:].sum(axis=2), -count, axis=0)[-count:, :, None]
+    around = np.take_along_axis(around, loudest, axis=0)
     pairs = 10 * np.log10(np.maximum(around[:, :, ::2] + around[:, :, 1::2], _TINY))
     half = IMAGE_BANDS // 2
     above, below = pairs[:, :, half:], pairs[:, :, :half]
     # The two bands next to the fold are its mirror's own edge, smeared.
-    mirrored = np.median((above - below[:, :, ::-1]).std(axis=1)[:, 1:], axis=1)
-    unmirrored = np.median((above - below).std(axis=1), axis=1)
+    mirrored = np.sort((above - below[:, :, ::-1]).std(axis=0)[:, 1:])[:, half // 2 - 1]
+    unmirrored = np.sort((above - below).std(axis=0))[:, half // 2]
     alike = mirrored < np.minimum(IMAGE_SPREAD_DB, IMAGE_SPREAD_SHARE * unmirrored)
     return [fold for fold, image in zip(folds, alike, strict=True) if image]
 
@@ -168,14 +172,14 @@ def _content(powers: Powers, rounding: float) -> tuple[Levels, NDArray[np.intp]]
     quietest = min(max(FEWEST_FRAMES, round(QUIET_SHARE * count)), max(count // 2, 1))
     grouped = np.zeros((count, -(-bands // BANDS_PER_GROUP), BANDS_PER_GROUP), np.float32)
     grouped.reshape(count, -1)[:, :bands] = powers
-    groups = (grouped / (grouped.mean(axis=0) + np.float32(rounding))).sum(axis=2)
+    groups = np.einsum("tgb,gb->tg", grouped, 1 / (grouped.mean(axis=0) + np.float32(rounding)))
     below = np.concatenate([groups[:, 1:2] if groups.shape[1] > 1 else groups, groups[:, :-1]], axis=1)
     below[:, 2:] += groups[:, :-2]
     # Bins and frames overlap: under a Hann window, 1.5 bins and 1.4 frames count as one independent value.
     error = np.sqrt(1.5 * 1.4 / BINS_PER_BAND * (1 / loudest + 1 / quietest))
     loud, added, speech = np.zeros(bands), np.zeros(bands), np.zeros(bands, dtype=bool)
     for activity, least in ((below, max(LEAST_RATIO, 1 + SIGMAS * error)), (groups, LEAST_OWN_RATIO)):
-        order = np.argsort(activity, axis=0)[:, :, None]
+        order = np.argpartition(activity, (quietest - 1, count - loudest), axis=0)[:, :, None]
         high = np.take_along_axis(grouped, order[-loudest:], axis=0).mean(axis=0, dtype=np.float64).ravel()[:bands]
         low = np.take_along_axis(grouped, order[:quietest], axis=0).mean(axis=0, dtype=np.float64).ravel()[:bands]
         loud = np.maximum(loud, high)
