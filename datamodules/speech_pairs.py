@@ -190,6 +190,10 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             for condition in self.test_conditions:
                 yield self._utterance(clips, wideband, condition, surroundings)
 
+    def utterance_count(self, split: str) -> int:
+        """Return how many `utterances` yields of a split, without making one."""
+        return len(self.test_conditions) * sum(1 for _ in self._chosen_groups(split, self._per_speaker[split]))
+
     def _chosen_groups(self, split: str, per_speaker: int | None) -> Iterator[list[Clip]]:
         by_speaker: dict[str, list[Clip]] = {}
         for clip in self.corpus.split(split):

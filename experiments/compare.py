@@ -1,7 +1,7 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,13 +11,13 @@ import torch
 
 from datamodules.corpus import Corpus
 from evaluation.contracts import System
-from evaluation.harness import Scorer
 from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
 from experiments.preset import Preset, digest, load_preset
 from experiments.progress import Board, board, console
 from experiments.publication import Publisher
 from experiments.runs import TrainingPlace, count_test_use, find_runs_folder, sole_use, training_place
-from experiments.scoring import ScoredSplit, scored, split_key, write_scores
+from experiments.scoring import ScoredSplit, ScoringTask, Utterances, scored, split_key, write_scores
+from experiments.scoring_pool import ScoringPool
 from experiments.selection import Selection, add_primary, champion_seed, choose
 from experiments.systems import TrainedSystem, cost_of
 from experiments.tracker import RegisteredVersion, Tracker
@@ -76,7 +76,8 @@ class Comparison:
 
     def split(self, name: str) -> ScoredSplit:
         """Return the utterances of ``val`` or ``test`` with the key of their scores."""
-        return ScoredSplit(name, list(self.data.utterances(name)), self._keys[name])
+        utterances = Utterances(partial(self.data.utterances, name), self.data.utterance_count(name))
+        return ScoredSplit(name, utterances, self._keys[name])
 
     def train(self, template: TrainRequest, jobs: int) -> None:
         """Train what is not yet trained, ``jobs`` side by side."""
@@ -89,20 +90,21 @@ class Comparison:
         if not all(place.finished for place in self.places):
             raise OvertoneError("The sources changed while models were trained. Start the same command again.")
 
-    def scores(self, scorer: Scorer, split: ScoredSplit) -> pd.DataFrame:
+    def scores(self, pool: ScoringPool, split: ScoredSplit) -> pd.DataFrame:
         """Return the score table of all models, with their seeds, and all controls on a split."""
-        tables = []
-        for number, (name, system, seed, load, folder) in enumerate(self._systems(), start=1):
-            self.progress.update(f"score {split.name}", number - 1, len(self.places) + len(CONTROLS), name)
-            tables.append(scored(scorer, system, load, split, folder).assign(seed=seed))
-        self.progress.update(f"score {split.name}", number, number)
-        return add_primary(pd.concat(tables, ignore_index=True))
 
-    def _systems(self) -> Iterator[tuple[str, str, float, Callable[[], System], Path]]:
-        for place in self.places:
-            yield place.name, place.model, float(place.seed), partial(TrainedSystem.load, place), place.folder
-        for name in CONTROLS:
-            yield name, name, float("nan"), partial(self._control, name), self.runs / "controls" / name
+        def progress(done: int, total: int, file: str) -> None:
+            self.progress.update(f"score {split.name}", done, total, file)
+
+        return add_primary(pd.concat(scored(pool, self._tasks(), split, progress), ignore_index=True))
+
+    def _tasks(self) -> list[ScoringTask]:
+        models = [
+            ScoringTask(place.model, partial(TrainedSystem.load, place), place.folder, float(place.seed))
+            for place in self.places
+        ]
+        controls = self.runs / "controls"
+        return models + [ScoringTask(name, partial(self._control, name), controls / name) for name in CONTROLS]
 
     def _control(self, name: str) -> System:
         return self._controls[name]
@@ -177,13 +179,13 @@ def compare(preset_name: str, options: CompareOptions) -> None:
 def decide(comparison: Comparison) -> Outcome:
     """Choose on val by the declared rule, then score test, once."""
     torch.set_num_threads(1)  # the other cores are busy scoring
-    with Scorer(workers=os.cpu_count() or 1) as scorer:
-        val = comparison.scores(scorer, comparison.split("val"))
+    with ScoringPool(os.cpu_count() or 1) as pool:
+        val = comparison.scores(pool, comparison.split("val"))
         costs = comparison.costs()
         selection = choose(val, costs, comparison.preset.winner)
         test_split = comparison.split("test")
         uses = count_test_use(comparison.runs, comparison.corpus.digest, comparison.key)
-        test = comparison.scores(scorer, test_split)
+        test = comparison.scores(pool, test_split)
     leaderboard = build_leaderboard(test, costs, selection, comparison.trainings())
     return Outcome(val, test, test_split, uses, selection, leaderboard)
 

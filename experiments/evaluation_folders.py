@@ -27,7 +27,7 @@ class Counterparts:
         folder: where they lie.
         files: paths by the reference's name.
         missing: names of references without one.
-        extra: files without a reference.
+        extra: files without a reference, by path below the folder without suffix.
         delay: by how much they are later than their references; None where none was found.
         removed: whether that delay is taken off.
     """
@@ -117,7 +117,7 @@ def counterparts(
         else:
             found.missing.append(item)
     used = set(found.files.values())
-    found.extra = sorted(path for paths in by_path.values() for path in paths if path not in used)
+    found.extra = sorted(path for path, files in by_path.items() if not used.issuperset(files))
     return found
 
 

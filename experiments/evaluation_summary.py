@@ -12,9 +12,9 @@ from rich.text import Text
 from evaluation.harness import MEASURES
 from evaluation.statistics import Interval, applicable, bootstrap_interval
 from experiments.evaluation_table import ScoreTable
-from experiments.leaderboard import DECIMALS, HEADINGS
+from experiments.leaderboard_columns import DECIMALS, HEADINGS
+from experiments.outranking import FLAG, flagged, outranked_by
 from experiments.progress import console
-from experiments.selection import reads_target
 
 SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
 NARROW_SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "visqol")
@@ -22,9 +22,9 @@ WIDE = 110  # characters that the wide table takes with the longest names
 # Of the measures of gain. In the others, which tell what was harmed, doing nothing is as good as can be.
 RANKED = ("extended_ber", "lsd", "lsd_hf", "lsd_hf_band", "mr_stft", "stoi", "pesq_wb", "visqol")
 MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
-FLAG = "! "
 
 Means = dict[str, dict[str, Interval]]
+Flags = dict[tuple[str, str], list[str]]
 
 
 def print_summary(
@@ -48,9 +48,9 @@ def print_summary(
         rows += len(frame)
         failed += [f"{name} {file}" for file in frame.loc[frame["failures"] != "", "file"]]
         means[name] = {key: interval(frame, key) for key in keys}
-    flagged = outranked(means, systems, controls)
-    console.print(_table(means, controls, flagged))
-    for line in _words(table, flagged, files, references, failed, rows):
+    flagging = flags(means, systems)
+    console.print(_table(means, controls, flagging))
+    for line in _words(table, flagging, files, references, failed, rows):
         console.print(line, highlight=False, markup=False)
 
 
@@ -68,24 +68,23 @@ def interval(frame: pd.DataFrame, key: str) -> Interval:
     return Interval(mean, mean - error, mean + error, speakers, len(rows))
 
 
-def outranked(means: Means, systems: Sequence[str], controls: Sequence[str]) -> dict[tuple[str, str], list[str]]:
-    """Return the systems that a control scores better than, by control and measure.
+def flags(means: Means, systems: Sequence[str]) -> Flags:
+    """Return the systems that a control which reads no target scores better than, by control and measure."""
+    keys = [key for key in next(iter(means.values())) if key in RANKED]
+    by_key = {
+        key: flagged(
+            outranked_by(
+                {name: scores[key].mean for name, scores in means.items()},
+                systems,
+                higher_is_better=MEASURES[key].higher_is_better,
+            )
+        )
+        for key in keys
+    }
+    return {(control, key): names for key in keys for control, names in by_key[key].items()}
 
-    Controls that read the target are references: they are expected to.
-    """
-    found: dict[tuple[str, str], list[str]] = {}
-    for control in controls:
-        for key in means[control]:
-            if key not in RANKED or reads_target(control):
-                continue
-            sign = 1.0 if MEASURES[key].higher_is_better else -1.0
-            worse = [name for name in systems if sign * (means[control][key].mean - means[name][key].mean) > 0]
-            if worse:
-                found[control, key] = worse
-    return found
 
-
-def _table(means: Means, controls: Sequence[str], flagged: dict[tuple[str, str], list[str]]) -> Table:
+def _table(means: Means, controls: Sequence[str], flagging: Flags) -> Table:
     known = next(iter(means.values()))
     wanted = [key for key in known if console.width >= WIDE or key in NARROW_SUMMARY or key not in SUMMARY]
     keys = [key for key in wanted if any(cells[key].utterances for cells in means.values())]
@@ -94,7 +93,7 @@ def _table(means: Means, controls: Sequence[str], flagged: dict[tuple[str, str],
     for key in keys:
         summary.add_column(Text(HEADINGS.get(key, key).replace(" ", "\n", 1)), justify="right")
     for name, cells in means.items():
-        shown = (_cell(cells[key], key, (name, key) in flagged) for key in keys)
+        shown = (_cell(cells[key], key, (name, key) in flagging) for key in keys)
         summary.add_row(Text(name), *shown, style="dim" if name in controls else "")
     return summary
 
@@ -105,7 +104,8 @@ def _cell(score: Interval, key: str, flagged: bool) -> Text:
     if np.isnan(score.mean):
         return Text("failed")
     decimals = DECIMALS.get(key, 3)
-    cell = Text(f"{FLAG * flagged}{score.mean:.{decimals}f}", style="yellow" if flagged else "")
+    mark = f"{FLAG} " if flagged else ""
+    cell = Text(f"{mark}{score.mean:.{decimals}f}", style="yellow" if flagged else "")
     if not np.isnan(score.low):
         cell.append(f"\n{score.low:.{decimals}f}–{score.high:.{decimals}f}", style="dim")
     return cell
@@ -113,7 +113,7 @@ def _cell(score: Interval, key: str, flagged: bool) -> Text:
 
 def _words(
     table: ScoreTable,
-    flagged: dict[tuple[str, str], list[str]],
+    flagging: Flags,
     files: Sequence[str],
     references: int,
     failed: Sequence[str],
@@ -126,10 +126,10 @@ def _words(
         over += f" of {len({table.speakers[file] for file in files})} speakers, means of speaker means"
     lines = [f"Means over {over}; below them 95 % intervals."]
     by_control: dict[str, list[str]] = {}
-    for (control, key), systems in flagged.items():
+    for (control, key), systems in flagging.items():
         by_control.setdefault(control, []).append(f"{key} ({', '.join(systems)})")
     lines += [
-        f"{FLAG}{control} reads no target and outranks a system in {', '.join(keys)}."
+        f"{FLAG} {control} reads no target and outranks a system in {', '.join(keys)}."
         for control, keys in by_control.items()
     ]
     if failed:

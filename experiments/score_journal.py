@@ -59,7 +59,16 @@ class ScoreJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes use the file."""
         self._database.close()
+
+    def remove(self) -> None:
+        """Remove the file, with all its scores."""
+        self.close()
+        self._path.unlink()
 
     def holds(self, system: str, item: str, key: str) -> bool:
         """Return whether there are scores under this key."""
