@@ -16,7 +16,7 @@ CONDITION_KEYS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol")
 CODECS = ("bits", "mp3", "opus", "vorbis", "mulaw", "alaw", "gsm")
 NOISES = ("noise", "talkers", "music", "transmission")
 BANDS = ("lowpass", "bandpass", "resample")
-UNITS = {"kbps": "kbit/s", "snr_db": "dB", "db": "dB", "rt60_seconds": "s", "bits": "bits", "rate": "Hz"}
+UNITS = {"kbps": "kbit/s", "snr_db": "dB", "db": "dB", "rt60_seconds": "s", "bits": "", "rate": "Hz"}
 NONE = "none"
 
 
@@ -79,7 +79,7 @@ def _step_in_words(step: ConditionStep) -> str:
     if isinstance(value, str):
         return step.kind
     if name in UNITS:
-        return f"{step.kind} {value:g} {UNITS[name]}".replace("bits 8 bits", "8 bits")
+        return f"{step.kind} {value:g} {UNITS[name]}".rstrip()
     return f"{step.kind} {name} {value:g}"
 
 
