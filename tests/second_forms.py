@@ -1,5 +1,7 @@
 """The measures once more, from their definitions, frame by frame: what the quick ones are checked against."""
 
+from itertools import pairwise
+
 import librosa
 import numpy as np
 
@@ -52,7 +54,7 @@ def frames(waveform, rate):
 
 def band_masks(frequencies, rate, cutoff_hz, band_hz):
     limits = np.linspace(1.02 * cutoff_hz, 0.98 * min(band_hz, rate / 2), 10)
-    return [(frequencies >= low) & (frequencies < high) for low, high in zip(limits[:-1], limits[1:], strict=True)]
+    return [(frequencies >= low) & (frequencies < high) for low, high in pairwise(limits)]
 
 
 def tonality(preds, target, rate, cutoff_hz, band_hz):
