@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datamodules.corpus import Corpus
 from evaluation.harness import MEASURES, Scorer, check_measures
 from experiments.cheats import GROUPS, Trial
-from experiments.cheats_table import IDEAL, TASKS, UNPROCESSED, Task, Verdict, judge, score_trials
+from experiments.cheats_table import IDEAL, UNPROCESSED, Task, Verdict, judge, score_trials, tasks_for
 from experiments.measure_weaknesses import WEAKNESSES
 from experiments.progress import Board, board
 from experiments.runs import find_runs_folder
@@ -24,17 +24,18 @@ from runtime.files import written_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPEAKERS = 8
+SPEAKERS = 6
 COLUMNS_PER_TABLE = 9
 EXTRA_MEASURES = ("chromaprint_ber",)
 LEGEND = """\
 Read a column downwards. Rows under *nothing gained* know nothing of the missing band that counts: **▲** marks one that
-nevertheless scores better than the unprocessed input, **▲▲** one that also scores better than a row known to be better.
+nevertheless scores better than the unprocessed input, **▲▲** one that also scores better than a row known to be better
+(and not itself marked ▼).
 Rows under *better and better* are each better than the one before: **▽** marks one that scores worse than the step
 before it, **▼** one that scores worse than the unprocessed input. Rows under *target, changed* are the truth after what
-a listener hardly minds: **▼** marks one that scores worse than the unprocessed input. A difference counts when the
-95 % interval of its mean over speakers excludes 0 and it is at least 2 % of the way from the unprocessed input to the target. ↓ lower is
-better, ↑ higher; – does not apply.
+a listener hardly minds: **▼** marks one that scores worse than the unprocessed input. A difference counts when the 95 %
+interval of its mean over speakers excludes 0 and it is at least 2 % of the way from the unprocessed input to the
+target. ↓ lower is better, ↑ higher; – does not apply.
 """
 Results = list[tuple[Task, list[Trial], Verdict, int]]
 
@@ -73,7 +74,7 @@ def make_page(options: argparse.Namespace) -> None:
     tables = []
     with board() as progress, Scorer(options.workers) as scorer:
         corpus = _corpus(options, progress)
-        for task in TASKS:
+        for task in tasks_for(corpus):
             trials, table = score_trials(corpus, task, options.speakers, keys, scorer, progress)
             results.append((task, trials, judge(trials, table), table["speaker"].nunique()))
             tables.append(table)
@@ -132,8 +133,7 @@ def findings(results: Results) -> str:
         f"**Nothing here cheats** {_listed(uncheated)}: no row that gains nothing scores better than the unprocessed "
         f"input, in either task. **No mark at all** has {_listed(consistent)}.\n\n"
         "**No control can become champion**: the rule chooses among trained candidates only, and a control with a "
-        "better score is flagged beside the winner (`tests/test_cheats.py`). A candidate that does what a cheat here "
-        "does has to pass the guards too: each row that fools the primary measure or ViSQOL is to be caught by another."
+        "better score is flagged beside the winner (`tests/test_cheats.py` holds it to that)."
     )
 
 

@@ -19,6 +19,7 @@ from runtime.errors import OvertoneError
 
 UNPROCESSED, IDEAL = "unprocessed", "target_gain"
 EXCERPT_SECONDS = 4.0
+LEAST_BAND = 1.25
 LEAST_SHARE, LEAST = 0.02, 1e-6
 FOOLED, FOOLED_MORE, BLIND, STEP_MISSED, FAILED = "▲", "▲▲", "▼", "▽", "failed"
 
@@ -38,6 +39,22 @@ class Task:
 
 
 TASKS = (Task("telephone", 16_000, 8_000), Task("fullband", 48_000, 16_000))
+
+
+def tasks_for(corpus: Corpus) -> list[Task]:
+    """Return the tasks in which training speech of this corpus reaches well above the cutoff.
+
+    Raises:
+        OvertoneError: there is none.
+    """
+    highest_hz = max(clip.band_hz or clip.sample_rate / 2 for clip in corpus.split("train"))
+    tasks = [task for task in TASKS if highest_hz > LEAST_BAND * task.narrowband_rate / 2]
+    if not tasks:
+        raise OvertoneError(
+            f"{corpus.root}: expected speech with a band well above {TASKS[0].narrowband_rate / 2:g} Hz, its widest "
+            f"ends at {highest_hz:.0f} Hz. Use another corpus."
+        )
+    return tasks
 
 
 def utterances_of(corpus: Corpus, task: Task, split: str, speakers: int | None) -> list[Utterance]:
@@ -89,8 +106,8 @@ class Verdict:
     Attributes:
         means: indexed by system, a column a measure; NaN where it does not apply.
         marks: of the same shape, text. `FOOLED`: gains nothing, yet scores better than the unprocessed input;
-            `FOOLED_MORE`: and better than a step that is known to be better. `BLIND`: known to be better, yet scores
-            worse than the unprocessed input. `STEP_MISSED`: scores worse than the step before. `FAILED`: a score failed.
+            `FOOLED_MORE`: and better than a step that the measure knows. `BLIND`: known to be better, yet scores
+            worse than the unprocessed input. `STEP_MISSED`: scores worse than the step before. `FAILED`: a score did.
     """
 
     means: pd.DataFrame
@@ -139,12 +156,12 @@ def judge(trials: Sequence[Trial], table: pd.DataFrame) -> Verdict:
     means = pd.DataFrame(index=pd.Index(names, name="system"), columns=keys, dtype=float)
     marks = pd.DataFrame("", index=means.index, columns=keys)
     for key in keys:
-        scores = applicable(table, key).pivot(index="file", columns="system", values=key).reindex(columns=names)
+        rows = applicable(table, key)
+        scores = rows.pivot(index="file", columns="system", values=key).reindex(columns=names)
         means[key] = scores.mean()
-        failed = applicable(table, key).groupby("system")[key].agg(lambda values: values.isna().any())
         marks[key] = _marks(trials, scores if MEASURES[key].higher_is_better else -scores)
-        broken = failed.reindex(names, fill_value=False).to_numpy(bool)
-        means.loc[broken, key], marks.loc[broken, key] = np.nan, FAILED
+        failed = sorted(set(rows.loc[rows[key].isna(), "system"].astype(str)))
+        means.loc[failed, key], marks.loc[failed, key] = np.nan, FAILED
     return Verdict(means, marks)
 
 
@@ -160,11 +177,12 @@ def _marks(trials: Sequence[Trial], scores: pd.DataFrame) -> list[str]:
         return bool(difference.mean() > max(half, LEAST_SHARE * span, LEAST))
 
     steps = [trial.name for trial in trials if trial.group == BETTER_AND_BETTER]
+    heard = [step for step in steps if not above(UNPROCESSED, step)]
     marks = []
     for trial in trials:
         mark = ""
         if trial.group == NOTHING_GAINED and above(trial.name, UNPROCESSED):
-            mark = FOOLED_MORE if any(above(trial.name, step) for step in steps) else FOOLED
+            mark = FOOLED_MORE if any(above(trial.name, step) for step in heard) else FOOLED
         elif trial.group in (BETTER_AND_BETTER, TARGET_CHANGED) and above(UNPROCESSED, trial.name):
             mark = BLIND
         elif trial.name in steps[1:] and above(steps[steps.index(trial.name) - 1], trial.name):
