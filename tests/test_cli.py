@@ -134,9 +134,9 @@ def test_a_setting_that_an_architecture_does_not_have_is_refused(
     ("condition", "expected"),
     [
         ({"steps": [{"telephon": {}}]}, "unknown step 'telephon'"),
-        ({"steps": [{"resample": {"rat": 8000}}]}, "takes the parameters rate"),
+        ({"steps": [{"resample": {"rat": 8000}}]}, "step 'resample' takes rate"),
         ({"steps": [{"resample": {"rate": "low"}}]}, "rate expects a number"),
-        ({"steps": [{"resample": {"rate": [4000, 8000]}}]}, "expected numbers, got a range"),
+        ({"steps": [{"resample": {"rate": [4000, 8000]}}]}, "expected fixed values, got a range"),
     ],
 )
 def test_a_preset_with_a_bad_condition_is_refused(
@@ -327,3 +327,72 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, "compare", full)
     assert main(["compare", "demo"]) == 1
     assert capsys.readouterr().err.startswith("overtone: somewhere/model.pt: No space left on device.")
+
+
+# Corpora
+
+
+def test_a_corpus_is_prepared_and_loaded(tmp_path, capsys):
+    from datamodules.corpus import load_corpus
+
+    for number, speaker in enumerate("abc"):  # the sound depends on the length of the name
+        speech(tmp_path / "audio" / speaker / f"{'x' * (number + 1)}.wav")
+    assert main(["data", "prepare", str(tmp_path / "audio"), "--out", str(tmp_path / "out"), "--licence", "MIT"]) == 0
+    assert "3 usable files" in capsys.readouterr().out
+    assert len(load_corpus(tmp_path / "out").clips) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("nowhere", "--out", "out"), "nowhere: no such folder or manifest"),
+        (("empty", "--out", "out"), "found none"),
+        (("audio", "--out", "file.txt"), "expected a folder, got a file"),
+        (("audio", "--out", "out", "--jobs", "0"), "--jobs must be at least 1"),
+        (("audio", "--out", "out", "--speaker-pattern", "("), "not a regular expression"),
+        (("audio", "--out", "out", "--speaker-pattern", "x"), "expected a group (?P<speaker>...)"),
+    ],
+)
+def test_mistakes_in_preparing_are_one_line(tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("x")
+    speech(tmp_path / "audio" / "ann" / "0.wav")
+    assert main(["data", "prepare", *options]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_interrupted_preparation_says_that_it_goes_on(tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.data_preparation.prepare", interrupted)
+    assert main(["data", "prepare", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
+    assert "The same command continues where it was" in capsys.readouterr().err
+
+
+def test_fetch_is_called_with_what_was_asked_for(monkeypatch):
+    calls = []
+    monkeypatch.setattr("experiments.data_fetch.fetch_command", lambda *arguments: calls.append(arguments))
+    assert main(["data", "fetch", "vctk", "--out", "corpora", "--dry-run", "--mirror", "us"]) == 0
+    assert calls == [("vctk", Path("corpora"), True, False, "us")]
+
+
+def test_further_splits_reach_train_and_compare(monkeypatch):
+    calls = []
+    monkeypatch.setattr("experiments.train.train_command", lambda *_, extra: calls.append(extra))
+    monkeypatch.setattr("experiments.compare.compare", lambda _, options: calls.append(options.extra))
+    assert main(["train", "wavegan", "demo", "--extra", "train_extra, wild"]) == 0
+    assert main(["compare", "demo", "--extra", "train_extra"]) == 0
+    assert main(["compare", "demo"]) == 0
+    assert calls == [("train_extra", "wild"), ("train_extra",), ()]
+
+
+@pytest.mark.parametrize("action", ["prepare", "fetch", "inspect"])
+def test_data_commands_explain_themselves(action, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["data", action, "--help"])
+    assert ended.value.code == 0
+    assert "--out" in capsys.readouterr().out
