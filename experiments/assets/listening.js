@@ -162,9 +162,10 @@ class Player {
   }
 }
 
-// The reference's outline, on which a part is chosen that is heard again and again.
+// The reference's outline, on which a part is chosen that is heard again and again. It is never another sound's: what
+// can be seen could be told apart by eye.
 class Loop {
-  constructor(player) {
+  constructor(player, reference) {
     this.player = player;
     this.canvas = element('canvas', { 'aria-hidden': 'true', title: 'Drag to loop a part' });
     const range = (name, label) => element('input', {
@@ -179,7 +180,7 @@ class Loop {
       element('div', { class: 'bounds' }, element('label', {}, 'Loop from ', this.begin),
         element('label', {}, ' to ', this.finish), this.text, whole));
     this.canvas.addEventListener('pointerdown', event => this.drag(event));
-    this.peaks = this.outline(player.buffers[0]);
+    this.peaks = this.outline(player.buffers[reference]);
     this.choose(0, player.duration);
   }
 
@@ -427,7 +428,7 @@ class Test {
 
   async compare(number, total) {
     const { item, a, b, x } = this.abx[number], { sounds, title, file, condition } = this.plan.trials[item];
-    if (!await this.loaded([sounds[a], sounds[b], sounds[x === 'a' ? a : b]])) return;
+    if (!await this.loaded([sounds[a], sounds[b], sounds[x === 'a' ? a : b], sounds[this.plan.reference]])) return;
     this.trial = { begun: performance.now(), heard: new Set(), plays: [0, 0] };
     const choices = { answer: null, preference: null };
     const done = element('button', { type: 'button', class: 'main next', disabled: true, onclick: () => {
@@ -483,7 +484,7 @@ class Test {
   afterShow() {
     this.buttons = this.pending;
     this.pending = [];
-    this.loop = new Loop(this.player);
+    this.loop = new Loop(this.player, this.state.method === 'abx' ? 3 : 0);
     this.loopSlot.replaceWith(this.loop.node);
     this.loop.draw();
     this.refresh();
