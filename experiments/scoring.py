@@ -18,7 +18,7 @@ from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
-TEXT_COLUMNS = ("failures", "not_applicable")
+TEXT_COLUMNS = ("system", "file", "speaker", "condition", *STATE_COLUMNS)
 
 
 class Utterances:
@@ -152,6 +152,7 @@ class _Pass:
         self._journals = {number: ScoreJournal(_journal_path(path)) for number, (_, path) in tasks.items()}
         self._systems: dict[int, System] = {}
         self._items: list[str] = []
+        self._done = 0
 
     def __enter__(self) -> "_Pass":
         return self
@@ -161,7 +162,7 @@ class _Pass:
             journal.close()
 
     def run(self, pool: ScoringPool, progress: Callable[[int, int, str], None] | None) -> None:
-        done, total = 0, len(self._split.utterances) * len(self._tasks)
+        total = len(self._split.utterances) * len(self._tasks)
         for job, rows in pool.map(score_job, self._jobs()):
             if rows is None:
                 raise OvertoneError(
@@ -170,9 +171,9 @@ class _Pass:
                 )
             for number, row in rows.items():
                 self._journals[number].add([Entry("", item_of(job.utterance), self._split.key, row)])
-            done += len(rows)
+            self._done += len(rows)
             if progress is not None:
-                progress(done, total, job.utterance.file)
+                progress(self._done, total, job.utterance.file)
         for number, (task, path) in self._tasks.items():
             self._write(number, task, path)
 
@@ -183,6 +184,7 @@ class _Pass:
             left = [
                 number for number, journal in self._journals.items() if not journal.holds("", item, self._split.key)
             ]
+            self._done += len(self._journals) - len(left)
             if left:
                 yield ScoringJob(utterance, {number: self._estimate(number, utterance) for number in left})
 
@@ -228,8 +230,8 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read a score table as :func:`write_scores` wrote it."""
-    table = pd.read_csv(path, keep_default_na=True, float_precision="round_trip")
-    for column in TEXT_COLUMNS:
-        table[column] = table[column].fillna("")
-    return table
+    """Read a score table as :func:`write_scores` wrote it: names that look like numbers stay names."""
+    columns = pd.read_csv(path, nrows=0).columns
+    text = dict.fromkeys((name for name in TEXT_COLUMNS if name in columns), str)
+    missing = {name: [""] for name in columns if name not in text}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, float_precision="round_trip")

@@ -1,0 +1,29 @@
+"""Processes that tests start: waiting for them, and finding what they have left behind."""
+
+import os
+import time
+
+
+def wait_for(condition, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        direct = [int(child) for child in file.read().split()]
+    threads = [int(task) for task in os.listdir(f"/proc/{pid}/task")]
+    for thread in threads:
+        with open(f"/proc/{pid}/task/{thread}/children") as file:
+            direct += [int(child) for child in file.read().split()]
+    return sorted(set(direct))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
