@@ -101,11 +101,12 @@ def listening_section(
     _check(trials, comparison_key, preset, abx)
     data = _data(trials, seed, abx, low_pass_anchor) | {"preset": preset, "comparison": comparison_key}
     data["test"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+    script = asset("listening_player.js") + asset("listening.js")
     return (
         f'<section class="listening-test"><style>{asset("listening.css")}</style>'
         '<div class="stage"><noscript>The listening test needs JavaScript.</noscript></div>'
         f'<script type="application/json">{json.dumps(data).replace("<", chr(92) + "u003c")}</script>'
-        f"<script>{asset('listening.js')}</script></section>"
+        f"<script>(() => {{ 'use strict';\n{script}}})();</script></section>"
     )
 
 
@@ -131,9 +132,7 @@ def _check(trials: Sequence[ListeningTrial], comparison_key: str, preset: str, a
         )
 
 
-def _data(
-    trials: Sequence[ListeningTrial], seed: int, abx: AbxPair | None, low_pass_anchor: bool
-) -> dict[str, Any]:
+def _data(trials: Sequence[ListeningTrial], seed: int, abx: AbxPair | None, low_pass_anchor: bool) -> dict[str, Any]:
     """What the script reads: sounds in no order, and the scrambled plan of which is what."""
     generator = np.random.default_rng(seed)
     sounds = [

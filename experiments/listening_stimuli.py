@@ -53,7 +53,9 @@ def check_trial(trial: ListeningTrial) -> None:
         OvertoneError: no anchor, a reserved name, lengths that differ, or samples that are no sound.
     """
     if UNPROCESSED not in trial.stimuli:
-        raise OvertoneError(f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name.")
+        raise OvertoneError(
+            f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name."
+        )
     for name in (REFERENCE, LOW_PASS_ANCHOR):
         if name in trial.stimuli:
             raise OvertoneError(f"{trial.label}: {name!r} is added by the test itself. Rename that system.")
