@@ -20,15 +20,17 @@ def utterance_matrices(table: pd.DataFrame, columns: pd.Series) -> list[Array]:
     Returns:
         Each speaker's values ``(utterances, columns)``, columns sorted, NaN where an utterance lacks one.
     """
-    utterance = table.groupby(["speaker", "file"], sort=True).ngroup().to_numpy()
+    speaker, speakers = pd.factorize(table["speaker"], sort=True)
+    file, files = pd.factorize(table["file"], sort=True)
     column, names = pd.factorize(columns, sort=True)
-    sums = np.zeros((utterance.max() + 1, len(names)))
+    known, utterance = np.unique(speaker * len(files) + file, return_inverse=True)
+    sums = np.zeros((len(known), len(names)))
     counts = np.zeros_like(sums)
     np.add.at(sums, (utterance, column), table["value"].to_numpy())
     np.add.at(counts, (utterance, column), 1.0)
     means = np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
     # Utterances are numbered speaker by speaker.
-    sizes = table.groupby("speaker", sort=True)["file"].nunique().to_numpy()
+    sizes = np.bincount(known // len(files), minlength=len(speakers))
     return np.split(means, np.cumsum(sizes)[:-1])
 
 
@@ -48,6 +50,14 @@ def resampled_means(per_speaker: list[Array], resamples: int, generator: np.rand
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample may lack a condition
         return np.asarray(np.nanmean(tables[drawn, column], axis=1))
+
+
+def mean_of(per_speaker: list[Array]) -> float:
+    """Mean over columns of the mean over speakers of their means over utterances."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a speaker may lack a column
+        of_speakers = np.stack([np.nanmean(matrix, axis=0) for matrix in per_speaker])
+    return float(np.nanmean(of_speakers, axis=0).mean())
 
 
 def mean_over_columns(means: Array) -> Array:

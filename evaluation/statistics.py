@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from evaluation.bootstrap import mean_over_columns, percentiles, resampled_means, utterance_matrices
+from evaluation.bootstrap import mean_of, mean_over_columns, percentiles, resampled_means, utterance_matrices
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -108,7 +108,7 @@ def bootstrap_interval(
         utterances = len(table.groupby(["speaker", "file"]))
         return Interval(float("nan"), float("nan"), float("nan"), table["speaker"].nunique(), utterances)
     per_speaker = utterance_matrices(table, table["condition"])
-    mean, utterances = speaker_mean(table, "value"), sum(len(matrix) for matrix in per_speaker)
+    mean, utterances = mean_of(per_speaker), sum(len(matrix) for matrix in per_speaker)
     if utterances < 2:
         return Interval(mean, float("nan"), float("nan"), len(per_speaker), utterances)
     means = mean_over_columns(resampled_means(per_speaker, resamples, np.random.default_rng(seed)))
@@ -161,7 +161,11 @@ def paired_difference(
     Raises:
         KeyError: a system has no row.
     """
-    pairs = utterance_pairs(scores, system, other, key, conditions)
+    return difference_of(utterance_pairs(scores, system, other, key, conditions), resamples=resamples, seed=seed)
+
+
+def difference_of(pairs: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> PairedDifference:
+    """The mean of `utterance_pairs` with its interval."""
     interval = bootstrap_interval(
         pairs["difference"],
         pairs["speaker"].tolist(),
@@ -186,7 +190,11 @@ def speaker_differences(
     Raises:
         KeyError: a system has no row.
     """
-    pairs = utterance_pairs(scores, system, other, key, conditions)
+    return speaker_differences_of(utterance_pairs(scores, system, other, key, conditions))
+
+
+def speaker_differences_of(pairs: pd.DataFrame) -> pd.Series:
+    """The means of `utterance_pairs` by speaker ``(speakers,)``."""
     by_condition = pairs.groupby(["speaker", "condition"], sort=True, observed=True)["difference"]
     return by_condition.mean(skipna=False).groupby(level="speaker").mean(skipna=False)
 

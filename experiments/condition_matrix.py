@@ -8,8 +8,9 @@ import pandas as pd
 
 from datamodules.conditions import Condition, ConditionStep
 from evaluation.harness import MEASURES
+from evaluation.statistics import applicable, bootstrap_interval
 from experiments.outranking import outranked_by
-from experiments.selection import PRIMARY, average_seeds, interval, with_primary
+from experiments.selection import PRIMARY, average_seeds, with_primary
 from models.baselines import CONTROLS
 
 CONDITION_KEYS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol")
@@ -122,7 +123,12 @@ def condition_matrix(scores: pd.DataFrame, key: str) -> pd.DataFrame:
         is the matrix of means, ``matrix["half_width"]`` that of half the widths of their 95 % intervals,
         ``matrix["outranked_by"]`` names the better controls.
     """
-    return _matrix(condition_rows(scores, [key]), "condition")
+    return matrix_of(condition_rows(scores, [key]), key)
+
+
+def matrix_of(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The matrix of one measure, as `condition_matrix` gives it, of `condition_rows` that are there already."""
+    return _matrix(rows[rows["key"] == key], "condition")
 
 
 def factor_matrix(scores: pd.DataFrame, key: str, factors: Mapping[str, ConditionFactors]) -> pd.DataFrame:
@@ -161,20 +167,29 @@ def _matrix(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _rows(scores: pd.DataFrame, keys: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     averaged = average_seeds(scores)
+    systems = [str(system) for system in averaged["system"].drop_duplicates()]
+    of_key = {key: applicable(averaged, key) for key in keys}
     rows = []
     for group, conditions in groups.items():
-        of_group = averaged[averaged["condition"].isin(list(conditions))]
-        for system, of_system in of_group.groupby("system", sort=False):
-            for key in keys:
-                found = interval(of_system, key)
-                rows.append(
-                    {"system": str(system), "group": group, "key": key}
-                    | {"mean": found.mean, "low": found.low, "high": found.high}
-                    | {"half_width": (found.high - found.low) / 2.0}
-                    | {"speakers": found.speakers, "utterances": found.utterances}
-                )
+        of_group = {key: found[found["condition"].isin(list(conditions))] for key, found in of_key.items()}
+        of_system = {key: dict(list(found.groupby("system"))) for key, found in of_group.items()}
+        rows += [
+            {"system": system, "group": group, "key": key, **_cell(of_system[key].get(system, averaged.iloc[:0]), key)}
+            for system in systems
+            for key in keys
+        ]
     columns = ["system", "group", "key", "mean", "low", "high", "half_width", "speakers", "utterances"]
     return _flagged(pd.DataFrame(rows, columns=columns))
+
+
+def _cell(rows: pd.DataFrame, key: str) -> dict[str, float]:
+    found = bootstrap_interval(
+        rows[key],
+        rows["speaker"].tolist(),
+        conditions=rows["condition"].tolist(),
+        files=rows["file"].tolist(),
+    )
+    return vars(found) | {"half_width": (found.high - found.low) / 2.0}
 
 
 def _flagged(rows: pd.DataFrame) -> pd.DataFrame:

@@ -203,6 +203,7 @@ def write_leaderboard(
         test_uses=test_uses,
         factors=factors,
         tests=tests,
+        conditions=conditions,
     )
     with written_whole(markdown) as temporary:
         temporary.write_text(text, encoding="utf-8")

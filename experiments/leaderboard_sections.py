@@ -8,9 +8,9 @@ import pandas as pd
 from experiments.condition_matrix import (
     CONDITION_KEYS,
     ConditionFactors,
-    condition_matrix,
     factor_matrix,
     is_failed,
+    matrix_of,
 )
 from experiments.leaderboard_columns import HEADINGS, difference_cell, markdown_table, number, probability, rows_of
 from experiments.outranking import FLAG, without_target
@@ -99,12 +99,16 @@ def _interval_cell(row: Mapping[str, float], low: str, high: str) -> str:
 
 
 def condition_section(
-    scores: pd.DataFrame, systems: Sequence[str], factors: Mapping[str, ConditionFactors] | None
+    scores: pd.DataFrame,
+    conditions: pd.DataFrame,
+    systems: Sequence[str],
+    factors: Mapping[str, ConditionFactors] | None,
 ) -> list[str]:
     """Systems by conditions for each of `CONDITION_KEYS`, then the primary score by codec, noise and cutoff.
 
     Args:
         scores: a score table with the column ``primary``.
+        conditions: its `condition_rows`.
         systems: in the order of the leaderboard.
         factors: of each condition, by its name; None leaves the last out.
     """
@@ -117,7 +121,7 @@ def condition_section(
         levels = ([name, *factors[name].levels.values()] for name in names)
         parts.append(markdown_table(["condition", *ConditionFactors().levels], levels))
     for key in (key for key in CONDITION_KEYS if key in scores):
-        parts += [f"### {HEADINGS[key]}", _matrix_table(condition_matrix(scores, key), systems, key)]
+        parts += [f"### {HEADINGS[key]}", _matrix_table(matrix_of(conditions, key), systems, key)]
     if factors:
         matrix = factor_matrix(scores, PRIMARY, factors)
         if not matrix.empty:

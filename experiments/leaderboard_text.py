@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from evaluation.hypothesis_tests import POWER, SIGNIFICANCE
-from experiments.condition_matrix import ConditionFactors
+from experiments.condition_matrix import ConditionFactors, condition_rows
 from experiments.leaderboard_columns import (
     COST_COLUMNS,
     HEADINGS,
@@ -73,8 +73,13 @@ def leaderboard_markdown(
     test_uses: int | None = None,
     factors: Mapping[str, ConditionFactors] | None = None,
     tests: pd.DataFrame | None = None,
+    conditions: pd.DataFrame | None = None,
 ) -> str:
-    """The whole report in Markdown; arguments as in `write_leaderboard`, ``tests`` as `paired_tests` gives them."""
+    """The whole report in Markdown.
+
+    Arguments are those of `write_leaderboard`; ``tests`` and ``conditions`` are `paired_tests` and `condition_rows`
+    where they are there already.
+    """
     scores = with_primary(scores)
     speakers = scores["speaker"].nunique()
     utterances = len(scores[["file"]].drop_duplicates())
@@ -105,7 +110,12 @@ def leaderboard_markdown(
         *_training_section(leaderboard),
         *_detectable_section(leaderboard),
         "## By condition",
-        *condition_section(scores, list(leaderboard["system"]), factors),
+        *condition_section(
+            scores,
+            condition_rows(scores) if conditions is None else conditions,
+            list(leaderboard["system"]),
+            factors,
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

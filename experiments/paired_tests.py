@@ -13,9 +13,9 @@ from evaluation.hypothesis_tests import (
     signed_rank_test,
     smallest_detectable_difference,
 )
-from evaluation.statistics import paired_difference, speaker_differences
+from evaluation.statistics import difference_of, speaker_differences_of, utterance_pairs
 from evaluation.training_spread import paired_difference_over_trainings
-from experiments.selection import PRIMARY, Selection, with_primary
+from experiments.selection import PRIMARY, Selection, average_seeds, with_primary
 
 DETECTABLE_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "content_ber", "si_sdr", "visqol")
 FAMILY = "every candidate against every control, and {reference} against every other candidate"
@@ -75,14 +75,16 @@ def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY)
     family = family_of([str(name) for name in scores["system"].unique()], selection)
     columns = ["system", "other", "difference", "low", "high", "trainings_low", "trainings_high", "p_value", "p_holm"]
     columns += ["rank_biserial", "d_z", "detectable", "speakers", "utterances"]
-    table = pd.DataFrame([_compared(scores, *pair, key) for pair in family.pairs], columns=columns)
+    of_system = {str(name): rows for name, rows in scores.groupby("system")}
+    rows = [_compared(pd.concat([of_system[one], of_system[two]]), one, two, key) for one, two in family.pairs]
+    table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p_value"].to_numpy(float))
     return table
 
 
 def _compared(scores: pd.DataFrame, system: str, other: str, key: str) -> dict[str, float | str]:
-    difference = paired_difference(scores, system, other, key)
-    of_speakers = speaker_differences(scores, system, other, key)
+    pairs = utterance_pairs(scores, system, other, key)
+    difference, of_speakers = difference_of(pairs), speaker_differences_of(pairs)
     row: dict[str, float | str] = {"system": system, "other": other, "difference": difference.mean}
     row |= {"low": difference.low, "high": difference.high}
     row |= dict(zip(("trainings_low", "trainings_high"), _over_trainings(scores, system, other, key), strict=True))
@@ -121,17 +123,15 @@ def detectable_differences(scores: pd.DataFrame, systems: Sequence[str]) -> pd.D
         ``detectable_KEY`` for each of `DETECTABLE_KEYS` that the table has, in the measure's units: two-sided, paired,
         speakers as clusters, 80 % power at 5 %. NaN where it cannot be computed.
     """
-    scores = with_primary(scores)
-    keys = [key for key in DETECTABLE_KEYS if key in scores]
+    averaged = average_seeds(with_primary(scores))
+    keys = [key for key in DETECTABLE_KEYS if key in averaged]
+    of_system = {str(name): rows for name, rows in averaged.groupby("system")}
     rows = []
     for system, following in zip(systems, [*systems[1:], ""], strict=True):
         row: dict[str, float | str] = {"system": system, "next": following}
-        for key in keys:
-            found = (
-                smallest_detectable_difference(speaker_differences(scores, system, following, key))
-                if following
-                else math.nan
-            )
-            row[f"detectable_{key}"] = found
+        neighbours = pd.concat([of_system[name] for name in (system, following) if name])
+        for key in keys if following else []:
+            differences = speaker_differences_of(utterance_pairs(neighbours, system, following, key))
+            row[f"detectable_{key}"] = smallest_detectable_difference(differences)
         rows.append(row)
     return pd.DataFrame(rows, columns=["system", "next", *(f"detectable_{key}" for key in keys)])

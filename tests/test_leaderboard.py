@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from score_tables import DOING_NOTHING, GOOD, cost_table, score_table
 
+from experiments.condition_matrix import ConditionFactors
 from experiments.leaderboard import (
     build_leaderboard,
     headline,
@@ -13,6 +14,7 @@ from experiments.leaderboard import (
     print_leaderboard,
     write_leaderboard,
 )
+from experiments.leaderboard_text import notes
 from experiments.selection import WinnerRule, add_primary, choose
 
 CANDIDATES = {
@@ -207,3 +209,88 @@ def test_markup_in_a_name_is_printed_as_it_is(costs):
     selection = choose(table, costs, WinnerRule())
     board = build_leaderboard(table, costs, selection, pd.DataFrame())
     assert "[red]model" in printed(board, selection, 120)
+
+
+# Flags and notes
+
+
+def test_a_control_that_outranks_a_candidate_is_flagged_in_every_output(tmp_path, leaderboard, scores, selection):
+    rows = leaderboard.set_index("system")["outranked_by"]
+    assert rows["spectrogram_autoencoder"] == rows["wavegan"] == "oracle_envelope_noise"
+    behind = scores.copy()
+    behind.loc[(behind["system"] == "ridge_envelope") & behind["cutoff_hz"].notna(), "extended_ber"] = 0.28
+    board = build_leaderboard(behind, pd.DataFrame(), selection, TRAININGS)
+    csv, markdown = write_leaderboard(tmp_path, board, behind, selection, preset="demo", reproduce=REPRODUCE)
+    assert "ridge_envelope" in pd.read_csv(csv).set_index("system")["outranked_by"]["wavegan"].split(",")
+    text = markdown.read_text(encoding="utf-8")
+    assert "| ridge_envelope ⚑ |" in text and "Ahead of `wavegan`" in text
+    cells = next(line for line in text[text.index("### primary") :].splitlines() if line.startswith("| wavegan |"))
+    assert cells.count("⚑") == 2  # both conditions in which a band is missing
+    conditions = pd.read_csv(tmp_path / "conditions.csv").set_index(["system", "condition", "key"])["outranked_by"]
+    assert "ridge_envelope" in conditions["wavegan", "telephone", "extended_ber"]
+    shown = printed(board, selection, 120)
+    assert "ridge_envelope ⚑" in shown and "though without reading the target" in shown
+
+
+def test_the_headline_alarms_when_a_control_beats_the_champion(scores, selection):
+    beaten = scores.copy()
+    beaten.loc[(beaten["system"] == "ridge_envelope") & beaten["cutoff_hz"].notna(), "extended_ber"] = 0.1
+    board = build_leaderboard(beaten, pd.DataFrame(), selection, TRAININGS)
+    assert "`ridge_envelope`, a control, scores better" in headline(board, selection)
+    assert "scores better" not in headline(build_leaderboard(scores, pd.DataFrame(), selection, TRAININGS), selection)
+
+
+def test_a_missing_control_is_said(leaderboard, scores, selection):
+    missing = next(note for note in notes(leaderboard) if "Missing controls" in note)
+    assert "`cubic_spline`" in missing and "`ridge_envelope`" not in missing
+    without = scores[~scores["system"].isin(["ridge_envelope", "oracle_envelope_noise"])]
+    board = build_leaderboard(without, pd.DataFrame(), selection, TRAININGS)
+    shown = printed(board, selection, 120)
+    assert "Missing controls" in shown and "ridge_envelope" in shown and "oracle_envelope_noise" in shown
+
+
+@pytest.mark.parametrize(("uses", "words"), [(None, ""), (1, "has been used once"), (3, "14 % probability")])
+def test_uses_of_the_test_split_are_said(leaderboard, uses, words):
+    shown = " ".join(notes(leaderboard, test_uses=uses))
+    assert words in shown
+    assert ("has been used" in shown) == (uses is not None)
+
+
+def test_what_can_be_detected_is_said(leaderboard, scores, selection):
+    assert leaderboard["next"].tolist() == [*leaderboard["system"].iloc[1:], ""]
+    shown = printed(leaderboard, selection, 120)
+    assert "Smallest difference between neighbours" in shown and "80 % power" in shown
+    text = leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    assert "## What this test set can detect" in text and "family of 15" in text
+    assert "4 speakers cannot give a p value under 0.12" in text
+
+
+def test_seeds_are_spread_out(leaderboard, scores, costs, selection):
+    rows = leaderboard.set_index("system")
+    assert rows["seeds"].to_dict() == {**dict.fromkeys(CANDIDATES, 2), **dict.fromkeys(CONTROLS, 0), "unprocessed": 0}
+    assert (rows.loc[list(CANDIDATES), "seed_sd"] > 0.0).all()
+    once = scores[~(scores["seed"] == 1)]
+    board = build_leaderboard(once, costs, selection, TRAININGS)
+    text = leaderboard_markdown(board, once, selection, preset="demo", reproduce=REPRODUCE)
+    assert "Every model was trained once" in text
+
+
+def test_one_speaker_is_enough_to_be_told_what_is_missing(scores, costs):
+    alone = scores[scores["speaker"] == "anna"]
+    selection = choose(alone, costs, WinnerRule())
+    board = build_leaderboard(alone, costs, selection, TRAININGS)
+    text = leaderboard_markdown(board, alone, selection, preset="demo", reproduce=REPRODUCE)
+    assert "There is one speaker" in text and "With one speaker there is no test" in text
+    assert "nan" not in text
+    assert "There is one speaker" in printed(board, selection, 120)
+
+
+def test_factors_are_tables_of_their_own(leaderboard, scores, selection):
+    factors = {
+        "telephone": ConditionFactors(cutoff_hz=4000.0),
+        "telephone_noise": ConditionFactors(noise="noise 20 dB", cutoff_hz=4000.0),
+        "mp3_32k": ConditionFactors(codec="mp3 32 kbit/s"),
+    }
+    text = leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE, factors=factors)
+    assert "| telephone_noise | none | noise 20 dB | 4 kHz | none |" in text
+    assert "by codec, noise and cutoff" in text

@@ -14,6 +14,7 @@ from experiments.selection import (
     choose,
     failed_scores,
 )
+from models.baselines import CONTROLS
 from runtime.errors import OvertoneError
 
 BETTER = GOOD | {"extended_ber": 0.2, "lsd": 0.8}
@@ -308,3 +309,41 @@ def test_missing_costs_and_controls_are_said():
     scores = scores[(scores["system"] == "model") & scores["cutoff_hz"].notna()]
     with pytest.raises(OvertoneError, match="unprocessed"):
         choose(scores, cost_table(model=1e6), RULE)
+
+
+# Controls and guards
+
+
+def test_no_control_can_become_champion():
+    perfect = dict.fromkeys(DOING_NOTHING, 0.0) | {"si_sdr": 60.0, "visqol": 5.0}
+    scores = score_table({"model": GOOD}, dict.fromkeys(CONTROLS, perfect) | {"unprocessed": DOING_NOTHING})
+    for seeded in (scores, scores.assign(seed=0.0)):  # not even with a seed
+        selection = choose(seeded, cost_table(model=9e9, **dict.fromkeys(CONTROLS, 1.0)), RULE)
+        assert selection.winner == "model"
+        assert [candidate.system for candidate in selection.candidates] == ["model"]
+        assert set(selection.flagged_controls) == set(CONTROLS) - {"unprocessed"}
+        hopeless = choose(seeded, cost_table(model=9e9), dataclasses.replace(RULE, rtf=0.01))
+        assert hopeless.winner is None
+
+
+def test_every_candidate_behind_a_control_is_named():
+    candidates = {"first": BETTER, "last": GOOD | {"extended_ber": 0.48}}
+    selection = choose(score_table(candidates, {"ridge_envelope": GOOD}), cost_table(first=1e6, last=1e6), RULE)
+    assert selection.outranked_by == {"first": [], "last": ["ridge_envelope"]}
+    assert selection.flagged_controls == []
+    assert "- `last`: `ridge_envelope`." in selection.explanation
+
+
+@pytest.mark.parametrize("each_condition", [False, True])
+def test_guards_hold_on_average_or_under_each_condition_as_declared(each_condition):
+    rule = dataclasses.replace(RULE, each_condition=each_condition)
+    scores = score_table({"model": GOOD})
+    model = scores["system"] == "model"
+    scores.loc[model & (scores["condition"] == "telephone_noise"), "content_ber"] = 0.07  # mean 0.0567, limit 0.06
+    selection = choose(scores, cost_table(model=1e6), rule)
+    if each_condition:
+        assert [str(reason) for reason in selection.disqualified["model"]] == [
+            "content_ber is 0.0700, above 0.0600 (unprocessed + 0.01), under telephone_noise"
+        ]
+    else:
+        assert selection.winner == "model"

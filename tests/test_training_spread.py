@@ -51,14 +51,14 @@ def test_the_variance_of_drawn_trainings_is_that_of_their_mean():
 
 def test_an_interval_over_trainings_covers_the_architectures_mean():
     generator, covered, narrow = np.random.default_rng(1), 0, 0
-    for _ in range(120):
+    for _ in range(60):
         scores = scores_of(generator.normal(0.0, 1.0, size=6), speakers=8, noise=1.0, generator=generator)
-        interval = training_spread(scores, "m", "lsd", resamples=300).interval
+        interval = training_spread(scores, "m", "lsd", resamples=200).interval
         covered += interval.low <= 0.0 <= interval.high
         averaged = scores.groupby(["speaker", "file", "condition"])["lsd"].mean().reset_index()
-        plain = bootstrap_interval(averaged["lsd"], averaged["speaker"].tolist(), resamples=300)
+        plain = bootstrap_interval(averaged["lsd"], averaged["speaker"].tolist(), resamples=200)
         narrow += plain.low <= 0.0 <= plain.high
-    assert 0.88 <= covered / 120 <= 1.0
+    assert 0.88 <= covered / 60 <= 1.0
     assert narrow < covered
 
 
