@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ STEPS = (
 )
 LOCAL_FRAMES = 15  # each side: about a second
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 class Logs:
@@ -53,7 +54,7 @@ class Logs:
         self.active = band.active
         self.whole = [np.log(np.maximum(energy, TINY)) for energy in energies]
         self.given, self.wanted = (log[:, band.active] for log in self.whole)
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "preds": preds,
             "target": target,
             "sample_rate": sample_rate,
@@ -215,8 +216,8 @@ def published(folder: Path) -> None:
             for _, task in table[table["system"] != "sinc"].groupby("task")
             for one, other in combinations(task.to_dict("records"), 2)
         ]
-        means = table.groupby(["rate", "system"])[name].mean()
-        shown = ", ".join(f"{system} {value:.3f}" for (rate, system), value in means.items() if rate == 48000)
+        means = table[table["rate"] == 48_000].groupby("system")[name].mean()
+        shown = ", ".join(f"{system} {value:.3f}" for system, value in means.items())
         cells.append([str(number), name, f"{sum(agree)} of {len(agree)}", shown])
     print_table(["", "definition", "pairs ordered as lsd_hf_band", "means at 48 kHz"], cells)
 

@@ -206,13 +206,11 @@ def test_the_command_makes_page_table_and_picture(tiny_corpus, tmp_path):
     out = tmp_path / "page.md"
     arguments = ["--data", str(tiny_corpus), "--speakers", "2", "--workers", "1", "--measures", "lsd,extended_ber"]
     assert main([*arguments, "--out", str(out)]) == 0
-    first = out.read_text()
-    assert "extended_ber" in first and str(tmp_path) not in first
+    text = out.read_text()
+    assert "extended_ber" in text and str(tmp_path) not in text
     table = pd.read_csv(out.with_suffix(".csv"))
     assert set(table["task"]) == {TASKS[0].name}  # nothing in this corpus reaches above 8 kHz
     assert out.with_suffix(".png").stat().st_size > 10_000
-    assert main([*arguments, "--out", str(out)]) == 0
-    assert out.read_text() == first
 
 
 @pytest.mark.parametrize(
