@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from rich.markdown import Markdown
 
 from experiments.leaderboard_columns import rows_of
-from experiments.listening_results import SCREENED, Results, interval_words
+from experiments.listening_results import SCREENED, Results
 from experiments.listening_votes import Votes, check_votes, read_votes
 from experiments.preset import digest
 from experiments.progress import board, console
@@ -22,6 +23,7 @@ from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
 LEADERBOARD, SCORES = "leaderboard.csv", "scores-test.csv"
+Tracking = Literal["mlflow", "none"]
 COLUMNS = ("mushra", "mushra_low", "mushra_high", "listeners")
 HEADING = "## Listening test"
 HEARD_RUNS = "listening-runs.json"
@@ -50,7 +52,7 @@ def record_heard_runs(folder: Path, heard: Mapping[str, HeardRun]) -> None:
 
 
 def import_command(
-    files: Sequence[Path], runs: Path, comparison: Path | None, tracking: Literal["mlflow", "none"]
+    files: Sequence[Path], runs: Path, comparison: Path | None, tracking: Tracking
 ) -> None:
     """Take votes into the comparisons that they name; either all files are good, or nothing is changed.
 
@@ -127,13 +129,13 @@ def _text_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: Literal["mlflow", "none"]) -> None:
+def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: Tracking) -> None:
     for votes in sessions:
         _write(folder / "votes" / f"{votes.session}.json", votes.text)
     results = Results.of([read_votes(path) for path in sorted((folder / "votes").glob("*.json"))])
     changed = _write_results(folder, results)
     if tracking != "none":
-        changed |= _log(folder, results, runs, open_tracker(tracking, runs))
+        changed |= _log(folder, results, runs, tracking)
     _report(folder, results, changed)
 
 
@@ -170,7 +172,7 @@ def _with_section(text: str, body: str) -> str:
     return f"{before.rstrip()}\n\n{section}{found}{after}".rstrip() + "\n"
 
 
-def _log(folder: Path, results: Results, runs: Path, tracker: Tracker) -> bool:
+def _log(folder: Path, results: Results, runs: Path, tracking: Tracking) -> bool:
     """Bring what was heard to the runs it came from, unless they have it; return whether anything was logged."""
     record = folder / HEARD_RUNS
     if not record.is_file():
@@ -185,6 +187,7 @@ def _log(folder: Path, results: Results, runs: Path, tracker: Tracker) -> bool:
     marker = folder / LOGGED
     if marker.is_file() and marker.read_text(encoding="utf-8") == json.dumps(state):
         return False
+    tracker = open_tracker(tracking, runs)
     with board() as progress:
         for number, (system, run) in enumerate(heard.items()):
             progress.update("log votes", number, len(heard), run.name)
@@ -222,9 +225,7 @@ def _report(folder: Path, results: Results, changed: bool) -> None:
         console.print(f"Session {session}: replaced by a later one of the same listener.", highlight=False)
     for listener in results.excluded:
         console.print(f"Listener {listener}: left out, {SCREENED}.", highlight=False, soft_wrap=True)
-    for row in rows_of(results.systems):
-        interval = interval_words(row, "mushra_low", "mushra_high")
-        console.print(f"{row['system']}: {row['mushra']:.1f} ({interval})", highlight=False, markup=False)
+    console.print(Markdown(results.markdown()))
     state = "Written to" if changed else "Nothing new; unchanged:"
     console.print(f"{state} {folder}", highlight=False, markup=False, soft_wrap=True)
 

@@ -47,8 +47,10 @@ def two_way_interval(
 
     The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1): each resample
     draws listeners with replacement and, independently, items; a rating counts as often as its listener times its
-    item was drawn. It errs towards wide intervals. Percentiles are expanded for the smaller of the two numbers, as in
-    `evaluation.statistics.bootstrap_interval`. With one listener, the interval is about other items alone.
+    item was drawn. It errs towards wide intervals. Percentiles are expanded for few listeners and items, as
+    `evaluation.statistics.bootstrap_interval` does for few speakers: by Satterthwaite's number of clusters, which is
+    that of the listeners where these differ most, and that of the items where those do. With one listener, the interval
+    is about other items alone.
 
     Args:
         values: ``(ratings,)``.
@@ -70,16 +72,27 @@ def two_way_interval(
     sums, counts = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, (rows, columns), numbers)
     np.add.at(counts, (rows, columns), 1.0)
-    mean, several = float(numbers.mean()), [size for size in shape if size > 1]
-    if not several:
+    mean = float(numbers.mean())
+    if max(shape) == 1:
         return Interval(mean, math.nan, math.nan, *shape)
     generator = np.random.default_rng(seed)
     drawn = [generator.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float) for size in shape]
     weights = np.einsum("rl,li,ri->r", drawn[0], counts, drawn[1], optimize=True)
     totals = np.einsum("rl,li,ri->r", drawn[0], sums, drawn[1], optimize=True)
     means = np.divide(totals, weights, out=np.full(resamples, np.nan), where=weights > 0)
-    low, high = percentiles(means, min(several), confidence)
+    low, high = percentiles(means, _clusters(sums, counts), confidence)
     return Interval(mean, low, high, *shape)
+
+
+def _clusters(sums: Array, counts: Array) -> int:
+    """Satterthwaite's degrees of freedom of the mean's variance, and one, from listeners' and items' own means."""
+    variances, freedom = [], []
+    for axis, size in ((1, len(sums)), (0, sums.shape[1])):
+        if size > 1:
+            variances.append(float((sums.sum(axis) / counts.sum(axis)).var(ddof=1)) / size)
+            freedom.append(size - 1)
+    spread = sum(variance**2 / degrees for variance, degrees in zip(variances, freedom, strict=True))
+    return 1 + (int(sum(variances) ** 2 / spread + 1e-9) if spread > 0 else max(freedom))
 
 
 def rated_systems(ratings: pd.DataFrame) -> pd.DataFrame:

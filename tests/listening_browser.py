@@ -1,0 +1,118 @@
+"""Headless Chromium, driven through its debugging pipe: no package, no port, no network."""
+
+import itertools
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+
+EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--autoplay-policy=no-user-gesture-required",
+    "--remote-debugging-pipe",
+]
+PATIENCE = 30.0
+
+
+class Browser:
+    """One page; used as a context manager."""
+
+    def __init__(self, width=1280, height=900):
+        self._numbers = itertools.count(1)
+        self._profile = tempfile.mkdtemp()
+        to_read, self._to = os.pipe()
+        self._from, from_write = os.pipe()
+        command = [EXECUTABLE, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"]
+        shell = f'exec "$@" 3<&{to_read} 4>&{from_write} {to_read}<&- {from_write}>&-'
+        self._process = subprocess.Popen(
+            ["bash", "-c", shell, "browser", *command],
+            pass_fds=(to_read, from_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(to_read)
+        os.close(from_write)
+        self._buffer = b""
+        self._session = None
+        self._scripts = set()
+        self.errors = []
+        pages = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        self._call("Page.enable")
+        self._call("Runtime.enable")
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        os.close(self._to)
+        os.close(self._from)
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    def open(self, address, before=""):
+        """Load a page; the script runs before its own, now and whenever a page is opened later."""
+        if before and before not in self._scripts:
+            self._call("Page.addScriptToEvaluateOnNewDocument", source=before)
+            self._scripts.add(before)
+        self._call("Page.navigate", url="about:blank")
+        self._call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete' && !!document.querySelector('h2')")
+
+    def run(self, script):
+        """Evaluate a script, or a promise, and return its value."""
+        answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise AssertionError(answer["exceptionDetails"].get("exception", {}).get("description", answer))
+        return answer["result"].get("value")
+
+    def wait(self, condition):
+        """Wait until a script is true."""
+        end = time.monotonic() + PATIENCE
+        while not self.run(condition):
+            assert time.monotonic() < end, f"never true: {condition}"
+            time.sleep(0.02)
+
+    def key(self, key):
+        """Press a key."""
+        codes = {" ": ("Space", 32), "ArrowRight": ("ArrowRight", 39), "Enter": ("Enter", 13)}
+        code, number = codes.get(key, (f"Key{key.upper()}", ord(key.upper()[0])))
+        text = key if len(key) == 1 else ""
+        for kind in ("keyDown", "keyUp"):
+            event = {"key": key, "code": code, "windowsVirtualKeyCode": number}
+            self._call("Input.dispatchKeyEvent", type=kind, **event, **({"text": text} if kind == "keyDown" else {}))
+
+    def _call(self, method, **parameters):
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" in self._buffer:
+                one, self._buffer = self._buffer.split(b"\0", 1)
+                answer = json.loads(one)
+                if answer.get("method") == "Runtime.exceptionThrown":
+                    self.errors.append(answer["params"]["exceptionDetails"])
+                if answer.get("id") == number:
+                    assert "error" not in answer, answer
+                    return answer["result"]
+            ready, _, _ = select.select([self._from], [], [], PATIENCE)
+            data = os.read(self._from, 1 << 20) if ready else b""
+            assert data, "the browser does not answer"
+            self._buffer += data
