@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import librosa
@@ -34,8 +35,7 @@ from models.reconstruction import METHODS, reconstruct
 from models.whole_file import WholeFileSpectrogram
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)
-SHORT_GRID = (0, 8, 32)
-MOST_LOOK_AHEAD_ITERATIONS = 16  # each counts four times
+LOOK_AHEAD_GRID = (0, 1, 2, 4, 8, 16)  # each counts four times
 WINDOW_SECONDS = 0.032
 NARROWBAND_RATE = {16000: 8000, 48000: 16000}
 BLOCK_SAMPLES = 2048
@@ -134,10 +134,8 @@ def predicted_case(utterance: Utterance, module: SpeechModule, n_fft: int) -> Ca
 
 
 def scored(case: Case, method: str, iterations: int) -> dict[str, object]:
-    """Return one row: what came out, and what it cost."""
-    started = time.process_time()
+    """Return one row: how near the result comes."""
     waveform = case.reconstructed(method, iterations)
-    seconds = time.process_time() - started
     utterance = case.utterance
     row = score_pair(utterance, waveform, MEASURES)
     return {
@@ -149,19 +147,18 @@ def scored(case: Case, method: str, iterations: int) -> dict[str, object]:
         "inconsistency": case.inconsistency_db(waveform),
         "inconsistency_hf": case.inconsistency_db(waveform, utterance.cutoff_hz or 0.0),
         **{measure: row[measure] for measure in MEASURES},
-        "rtf": seconds * utterance.sample_rate / len(waveform),
     }
 
 
 def plan_of(case: Case) -> Iterator[tuple[str, int]]:
-    """Yield methods and iterations: many on the target's magnitudes, few on others."""
-    grid = GRID if case.name == "target" else SHORT_GRID
+    """Yield methods and iterations: many on the target's magnitudes, none and the method's own number on others."""
     for name, method in METHODS.items():
         if method.iterations is None:
             yield name, 0
-            continue
-        most = MOST_LOOK_AHEAD_ITERATIONS if name.startswith("rtisi") else grid[-1]
-        yield from ((name, count) for count in grid if count <= most)
+        elif case.name != "target":
+            yield from ((name, count) for count in (0, method.iterations))
+        else:
+            yield from ((name, count) for count in (LOOK_AHEAD_GRID if method.streams else GRID))
 
 
 def study(utterances: list[Utterance], trained: list[SpeechModule], progress: Board) -> pd.DataFrame:
@@ -264,29 +261,51 @@ def choppiness(utterances: list[Utterance], generator: BlockGenerator, progress:
     return pd.DataFrame(rows)
 
 
-def beside_librosa(utterances: list[Utterance], iterations: int = 32) -> pd.DataFrame:
-    """Return core seconds a second of audio for fast Griffin-Lim here and in librosa, and how far results differ."""
-    rows = []
-    for case in (next(cases_of(one, [])) for one in utterances):
-        magnitudes = case.magnitudes[0].numpy()
-        samples = len(case.utterance.wideband)
-        started = time.process_time()
-        ours = case.reconstructed("fast_griffin_lim", iterations)
-        between = time.process_time()
-        theirs = librosa.griffinlim(
-            magnitudes, n_iter=iterations, hop_length=case.n_fft // 4, init=None, pad_mode="reflect", length=samples
-        )
-        ended = time.process_time()
-        rate = case.utterance.sample_rate
-        rows.append(
-            {
-                "sample_rate": rate,
-                "overtone": (between - started) * rate / samples,
-                "librosa": (ended - between) * rate / samples,
-                "difference": case.inconsistency_db(ours) - case.inconsistency_db(theirs),
-            }
-        )
+def core_seconds(function: Callable[[], object], utterance: Utterance) -> float:
+    """Return the least of three: core seconds a second of audio, after a call that may load or compile things."""
+    function()
+    seconds = []
+    for _ in range(3):
+        started = time.thread_time()
+        function()
+        seconds.append(time.thread_time() - started)
+    return min(seconds) * utterance.sample_rate / len(utterance.wideband)
+
+
+def costs(utterance: Utterance) -> pd.DataFrame:
+    """Return what each method costs at each number of iterations."""
+    case = next(cases_of(utterance, []))
+    rows = [
+        {
+            "sample_rate": utterance.sample_rate,
+            "method": method,
+            "iterations": iterations,
+            "rtf": core_seconds(partial(case.reconstructed, method, iterations), utterance),
+        }
+        for method, iterations in plan_of(case)
+    ]
     return pd.DataFrame(rows)
+
+
+def beside_librosa(utterance: Utterance, iterations: int = 32) -> dict[str, float]:
+    """Return the cost of fast Griffin-Lim here and in librosa, and how far the results differ."""
+    case = next(cases_of(utterance, []))
+    ours = partial(case.reconstructed, "fast_griffin_lim", iterations)
+    theirs = partial(
+        librosa.griffinlim,
+        case.magnitudes[0].numpy(),
+        n_iter=iterations,
+        hop_length=case.n_fft // 4,
+        init=None,
+        pad_mode="reflect",
+        length=len(utterance.wideband),
+    )
+    return {
+        "sample_rate": utterance.sample_rate,
+        "overtone": core_seconds(ours, utterance),
+        "librosa": core_seconds(theirs, utterance),
+        "difference": case.inconsistency_db(ours()) - case.inconsistency_db(theirs()),
+    }
 
 
 def main() -> None:
@@ -294,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="corpus of real speech")
     parser.add_argument("--speakers", type=int, default=6, help="of the test split (6)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each (3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each (2)")
     parser.add_argument("--steps", type=int, default=200, help="training of the original's deployed model (200)")
     parser.add_argument("--trained", type=Path, nargs="*", default=[], help="checkpoints whose magnitudes are inverted")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the report (docs)")
@@ -303,15 +322,18 @@ def main() -> None:
     torch.set_num_threads(1)
     trained = [load_model(read_weights(path)) for path in options.trained]
     corpus = load_corpus(options.data)
-    methods, borders, peers = [], [], []
+    methods: list[pd.DataFrame] = []
+    borders: list[pd.DataFrame] = []
+    peers: list[dict[str, float]] = []
     with quiet_libraries(), board() as progress:
         for sample_rate in NARROWBAND_RATE:
             module = datamodule_of(corpus, sample_rate)
             utterances = utterances_of(module, options.speakers, options.seconds)
-            peers.append(beside_librosa(utterances))
+            peers += [beside_librosa(one) for one in utterances]
+            cost = costs(utterances[0])
             borders.append(choppiness(utterances, trained_generator(module, options.steps, progress), progress))
-            methods.append(study(utterances, trained, progress))
-    write_report(options.out, pd.concat(methods), pd.concat(borders), pd.concat(peers))
+            methods.append(study(utterances, trained, progress).merge(cost, how="left"))
+    write_report(options.out, pd.concat(methods), pd.concat(borders), pd.DataFrame(peers))
 
 
 if __name__ == "__main__":
