@@ -36,15 +36,18 @@ class Trial:
 
     Attributes:
         group: `NOTHING_GAINED`: knows nothing of the missing band that counts, so must not score better than the
-            unprocessed input. `BETTER_AND_BETTER`: each is better than the one before. `TARGET_CHANGED`: the truth
-            after what a listener hardly minds, so should score better than anything that was enhanced.
+            unprocessed input. `BETTER_AND_BETTER`: has more of the missing band than ``better_than``.
+            `TARGET_CHANGED`: the truth after what a listener hardly minds, so must not score worse than the
+            unprocessed input.
         description: what it is, in a few words.
         system: what makes it.
+        better_than: the row of which everybody knows that this one is better; None where nobody does.
     """
 
     group: str
     description: str
     system: System
+    better_than: str | None = None
 
     @property
     def name(self) -> str:
@@ -95,19 +98,22 @@ def build_trials(fit_utterances: Iterable[Utterance]) -> list[Trial]:
     """
     controls = {control.name: control for control in build_controls(fit_utterances)}
 
-    def control(group: str, name: str, description: str) -> Trial:
-        return Trial(group, description, controls[name])
+    def control(group: str, name: str, description: str, better_than: str | None = None) -> Trial:
+        return Trial(group, description, controls[name], better_than)
 
     def cheat(name: str, description: str, change: Change) -> Trial:
         return Trial(NOTHING_GAINED, description, Changed(name, change))
 
-    def envelope(bands: int) -> Trial:
-        system = OracleEnvelopeNoise(f"envelope_{bands}_bands", bands=bands)
-        return Trial(BETTER_AND_BETTER, f"the same in {bands} bands", system)
+    def step(system: System, description: str, better_than: str) -> Trial:
+        return Trial(BETTER_AND_BETTER, description, system, better_than)
 
-    def restored(name: str, share: float) -> Trial:
-        description = f"{share:.0%} of the missing band's energy is the target's, the rest such noise"
-        return Trial(BETTER_AND_BETTER, description, PartlyRestored(name, share))
+    def envelope(bands: int, better_than: str) -> Trial:
+        system = OracleEnvelopeNoise(f"envelope_{bands}_bands", bands=bands)
+        return step(system, f"the same in {bands} bands", better_than)
+
+    def restored(name: str, share: float, better_than: str) -> Trial:
+        description = f"{share:.0%} of the missing band's energy is the target's, the rest noise of its 12 bands"
+        return step(PartlyRestored(name, share), description, better_than)
 
     def target(name: str, description: str, change: Change) -> Trial:
         return Trial(TARGET_CHANGED, description, Changed(name, change, of_target=True))
@@ -120,17 +126,19 @@ def build_trials(fit_utterances: Iterable[Utterance]) -> list[Trial]:
         cheat("twice_as_loud", "the input at +6 dB", _gain(2.0)),
         cheat("tilted_up", "the input, +3 dB per octave", _tilt(3.0)),
         cheat("tilted_down", "the input, -3 dB per octave", _tilt(-3.0)),
-        control(NOTHING_GAINED, "cubic_spline", "the input, interpolated by a cubic spline"),
         cheat("average_noise", "steady noise of the target's own average spectrum above the cutoff", _average_noise),
         cheat("misplaced_band", "the target's missing band, half the clip late", _misplaced_band),
-        control(BETTER_AND_BETTER, "spectral_band_replication", "the band below copied up"),
-        control(BETTER_AND_BETTER, "ridge_envelope", "the predicted envelope on noise"),
-        control(BETTER_AND_BETTER, "oracle_envelope_noise", "the target's envelope in 12 bands on noise"),
-        envelope(24),
-        envelope(48),
-        restored("half_restored", 0.5),
-        restored("mostly_restored", 0.9),
-        restored("nearly_restored", 0.99),
+        control(BETTER_AND_BETTER, "cubic_spline", "interpolated by a cubic spline: faint images of the band below"),
+        control(BETTER_AND_BETTER, "spectral_band_replication", "the band below copied up", "unprocessed"),
+        control(BETTER_AND_BETTER, "ridge_envelope", "the predicted envelope on noise", "unprocessed"),
+        control(
+            BETTER_AND_BETTER, "oracle_envelope_noise", "the target's envelope in 12 bands on noise", "ridge_envelope"
+        ),
+        envelope(24, "oracle_envelope_noise"),
+        envelope(48, "envelope_24_bands"),
+        restored("half_restored", 0.5, "oracle_envelope_noise"),
+        restored("mostly_restored", 0.9, "half_restored"),
+        restored("nearly_restored", 0.99, "mostly_restored"),
         control(TARGET_CHANGED, "target_gain", "x 0.99"),
         target("target_6_db_up", "x 2", _gain(2.0)),
         target("target_6_db_down", "x 0.5", _gain(0.5)),

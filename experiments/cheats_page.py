@@ -31,11 +31,13 @@ LEGEND = """\
 Read a column downwards. Rows under *nothing gained* know nothing of the missing band that counts: **▲** marks one that
 nevertheless scores better than the unprocessed input, **▲▲** one that also scores better than a row known to be better
 (and not itself marked ▼).
-Rows under *better and better* are each better than the one before: **▽** marks one that scores worse than the step
-before it, **▼** one that scores worse than the unprocessed input. Rows under *target, changed* are the truth after what
-a listener hardly minds: **▼** marks one that scores worse than the unprocessed input. A difference counts when the 95 %
-interval of its mean over speakers excludes 0 and it is at least 2 % of the way from the unprocessed input to the
-target. ↓ lower is better, ↑ higher; – does not apply.
+Rows under *better and better* have more and more of the missing band: **▽** marks one that scores worse than the row
+that it is known to be better than (the last table says which), **▼** one that scores worse than the unprocessed input;
+nobody knows where `cubic_spline` belongs, so it has no mark. Rows under *target, changed* are the truth after what a
+listener hardly minds: **▼** marks one that scores worse than the unprocessed input. Guards, which do not tell the
+unprocessed input from the target, have no ▼ and ▽. A difference counts when the 95 % interval of its mean over speakers
+excludes 0 and it is at least 0.01 and 2 % of the way from the unprocessed input to the target. ↓ lower is better,
+↑ higher; – does not apply; *failed*: the measure gives no score for it, which disqualifies a candidate.
 """
 Results = list[tuple[Task, list[Trial], Verdict, int]]
 
@@ -130,8 +132,9 @@ def findings(results: Results) -> str:
     uncheated = in_all([verdict.uncheated() for _, _, verdict, _ in results])
     consistent = in_all([verdict.consistent() for _, _, verdict, _ in results])
     return (
-        f"**Nothing here cheats** {_listed(uncheated)}: no row that gains nothing scores better than the unprocessed "
-        f"input, in either task. **No mark at all** has {_listed(consistent)}.\n\n"
+        f"**No cheat here fools** {_listed(uncheated)}: no row that gains nothing scores better than the unprocessed "
+        f"input, in any task. **No mark at all** has {_listed(consistent)}: no cheat fools it, and no step of known "
+        "order is missed.\n\n"
         "**No control can become champion**: the rule chooses among trained candidates only, and a control with a "
         "better score is flagged beside the winner (`tests/test_cheats.py` holds it to that)."
     )
@@ -168,8 +171,8 @@ def weaknesses(results: Results) -> str:
 
 def row_descriptions(results: Results) -> str:
     """Return a table of what each row is."""
-    lines = ["| row | group | what it is |", "|---|---|---|"]
-    lines += [f"| {trial.name} | {trial.group} | {trial.description} |" for trial in results[0][1]]
+    lines = ["| row | group | what it is | better than |", "|---|---|---|---|"]
+    lines += [f"| {t.name} | {t.group} | {t.description} | {t.better_than or '–'} |" for t in results[0][1]]
     return "\n".join(lines)
 
 

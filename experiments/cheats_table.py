@@ -13,14 +13,14 @@ from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES, Scorer, check_measures
 from evaluation.statistics import applicable
-from experiments.cheats import BETTER_AND_BETTER, NOTHING_GAINED, TARGET_CHANGED, Trial, build_trials
+from experiments.cheats import NOTHING_GAINED, TARGET_CHANGED, Trial, build_trials
 from experiments.progress import Board
 from runtime.errors import OvertoneError
 
 UNPROCESSED, IDEAL = "unprocessed", "target_gain"
 EXCERPT_SECONDS = 4.0
 LEAST_BAND = 1.25
-LEAST_SHARE, LEAST = 0.02, 1e-6
+LEAST_SHARE, LEAST = 0.02, 0.01
 FOOLED, FOOLED_MORE, BLIND, STEP_MISSED, FAILED = "▲", "▲▲", "▼", "▽", "failed"
 
 
@@ -95,7 +95,8 @@ def score_trials(
     progress.update(task.title, len(trials), len(trials))
     table = pd.concat(tables, ignore_index=True)
     if failed := int((table["failures"] != "").sum()):
-        progress.say(f"{failed} of {len(table)} rows have failed scores; the CSV says why.")
+        first = table[table["failures"] != ""].iloc[0]
+        progress.say(f"{failed} of {len(table)} scores failed; the first, {first['system']}: {first['failures']}")
     return trials, table
 
 
@@ -107,7 +108,8 @@ class Verdict:
         means: indexed by system, a column a measure; NaN where it does not apply.
         marks: of the same shape, text. `FOOLED`: gains nothing, yet scores better than the unprocessed input;
             `FOOLED_MORE`: and better than a step that the measure knows. `BLIND`: known to be better, yet scores
-            worse than the unprocessed input. `STEP_MISSED`: scores worse than the step before. `FAILED`: a score did.
+            worse than the unprocessed input. `STEP_MISSED`: scores worse than the row that it is better than. A guard,
+            which does not tell the unprocessed input from the target, has neither of these. `FAILED`: a score did.
     """
 
     means: pd.DataFrame
@@ -127,7 +129,7 @@ class Verdict:
         return str(self.marks[key].loc[system])
 
     def uncheated(self) -> list[str]:
-        """Measures that no row fools into a better score than the unprocessed input's, and that can tell it."""
+        """Measures that tell the unprocessed input from the target, and that no cheat fools."""
         fooled = self.marks.isin([FOOLED, FOOLED_MORE]).any()
         return [key for key in self.keys if not fooled[key] and self._applies(key)]
 
@@ -137,14 +139,14 @@ class Verdict:
 
     def _applies(self, key: str) -> bool:
         gain = self.value(IDEAL, key) - self.value(UNPROCESSED, key)
-        return gain > 0 if MEASURES[key].higher_is_better else gain < 0
+        return (gain if MEASURES[key].higher_is_better else -gain) > LEAST
 
 
 def judge(trials: Sequence[Trial], table: pd.DataFrame) -> Verdict:
     """Compare every row with what is known of it, per measure.
 
-    A difference counts when the 95 % interval of its mean over speakers excludes 0 and it is at least 2 % of the way
-    from the unprocessed input to the target.
+    A difference counts when the 95 % interval of its mean over speakers excludes 0 and it is at least 0.01 and 2 % of
+    the way from the unprocessed input to the target.
 
     Raises:
         OvertoneError: the unprocessed input was not scored.
@@ -176,16 +178,18 @@ def _marks(trials: Sequence[Trial], scores: pd.DataFrame) -> list[str]:
         half = student.ppf(0.975, len(difference) - 1) * float(difference.std(ddof=1)) / np.sqrt(len(difference))
         return bool(difference.mean() > max(half, LEAST_SHARE * span, LEAST))
 
-    steps = [trial.name for trial in trials if trial.group == BETTER_AND_BETTER]
+    steps = {trial.name: trial.better_than for trial in trials if trial.better_than is not None}
     heard = [step for step in steps if not above(UNPROCESSED, step)]
+    guard = not above(IDEAL, UNPROCESSED)
     marks = []
     for trial in trials:
         mark = ""
         if trial.group == NOTHING_GAINED and above(trial.name, UNPROCESSED):
             mark = FOOLED_MORE if any(above(trial.name, step) for step in heard) else FOOLED
-        elif trial.group in (BETTER_AND_BETTER, TARGET_CHANGED) and above(UNPROCESSED, trial.name):
-            mark = BLIND
-        elif trial.name in steps[1:] and above(steps[steps.index(trial.name) - 1], trial.name):
-            mark = STEP_MISSED
+        elif (trial.group == TARGET_CHANGED or trial.name in steps) and not guard:
+            if above(UNPROCESSED, trial.name):
+                mark = BLIND
+            elif trial.name in steps and above(steps[trial.name], trial.name):
+                mark = STEP_MISSED
         marks.append(mark)
     return marks

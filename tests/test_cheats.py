@@ -107,8 +107,14 @@ def test_more_of_the_truth_scores_better(outputs):
 # The marks
 
 
+STEPS = {"step_1": "unprocessed", "step_2": "step_1", "step_3": "step_2"}
+
+
 def fake_trials(*rows):
-    return [SimpleNamespace(name=name, group=group, description="a row") for name, group in rows]
+    return [
+        SimpleNamespace(name=name, group=group, description="a row", better_than=STEPS.get(name))
+        for name, group in rows
+    ]
 
 
 def fake_table(values, key="lsd", files=6):
@@ -128,6 +134,7 @@ ROWS = fake_trials(
     ("cheat", NOTHING_GAINED),
     ("bold_cheat", NOTHING_GAINED),
     ("honest", NOTHING_GAINED),
+    ("of_no_known_rank", BETTER_AND_BETTER),
     ("step_1", BETTER_AND_BETTER),
     ("step_2", BETTER_AND_BETTER),
     ("step_3", BETTER_AND_BETTER),
@@ -139,13 +146,14 @@ VALUES = {
     "cheat": 2.5,
     "bold_cheat": 1.2,
     "honest": 3.0,
+    "of_no_known_rank": 3.5,
     "step_1": 2.0,
     "step_2": 2.2,
     "step_3": 3.5,
     "target_gain": 0.0,
     "target_late": 4.0,
 }
-MARKS = ["", "▲", "▲▲", "", "", "▽", "▼", "", "▼"]
+MARKS = ["", "▲", "▲▲", "", "", "", "▽", "▼", "", "▼"]
 
 
 def test_marks():
@@ -167,6 +175,19 @@ def test_a_measure_without_marks_is_uncheated_unless_it_tells_nothing():
     assert verdict.uncheated() == verdict.consistent() == ["lsd"]
     deaf = judge(ROWS, fake_table(dict.fromkeys(VALUES, 1.0) | {"target_gain": 1.5}))
     assert deaf.uncheated() == []
+
+
+def test_a_guard_is_only_asked_whether_a_cheat_fools_it():
+    verdict = judge(ROWS, fake_table(VALUES | {"unprocessed": 0.0, "cheat": -1.0, "honest": 1.0}))
+    assert verdict.marks["lsd"].tolist() == ["", "▲", *[""] * 8]
+
+
+def test_every_step_is_better_than_a_row_of_the_table(trials):
+    names = [trial.name for trial in trials]
+    for trial in trials:
+        if trial.better_than is not None:
+            assert trial.group == BETTER_AND_BETTER
+            assert names.index(trial.better_than) < names.index(trial.name)
 
 
 def test_a_failed_score_is_shown_and_an_inapplicable_one_left_out():
