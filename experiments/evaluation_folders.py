@@ -231,20 +231,25 @@ def _compare(
     if header.channels > 1:
         remarks.mixed_down[header.channels] += 1
     sample = 1 / min(header.sample_rate, expected.sample_rate)
-    if excess_seconds(header.seconds, expected.seconds, folder.delay_seconds) > tolerance_seconds + sample:
+    excess = excess_seconds(header.seconds, expected.seconds, folder.delay_seconds)
+    if excess > tolerance_seconds + sample:
         remarks.misfits.append(
             f"{path} lasts {header.seconds:.3f} s ({round(header.seconds * header.sample_rate)} samples at "
             f"{header.sample_rate} Hz), its reference {reference} {expected.seconds:.3f} s "
             f"({round(expected.seconds * expected.sample_rate)} at {expected.sample_rate} Hz)"
         )
-    elif (difference := abs(header.seconds - expected.seconds)) >= sample * 0.999:
+    elif excess >= 0.999 * sample:
         remarks.cut += 1
-        remarks.most_cut_seconds = max(remarks.most_cut_seconds, difference)
+        remarks.most_cut_seconds = max(remarks.most_cut_seconds, excess)
 
 
 def _misfit_message(folder: Counterparts, misfits: Sequence[str], tolerance_seconds: float) -> str:
     others = f" ({len(misfits)} of {len(folder.files)} files do not fit)" if len(misfits) > 1 else ""
-    advice = "" if folder.removed else "--align finds and removes a constant delay; "
+    delay, advice = folder.delay, ""
+    if delay is not None and not delay.constant:
+        advice = f"its delay is not constant ({_span(delay)}), which --align needs; "
+    elif delay is not None and delay.seconds and not folder.removed:
+        advice = "--align removes its constant delay; "
     return (
         f"{folder.name}: {misfits[0]}{others}. Up to {1000 * tolerance_seconds:g} ms are cut off: {advice}"
         "--length-tolerance permits more."
@@ -278,7 +283,7 @@ def _lines(folder: Counterparts, remarks: Remarks) -> list[str]:
 
 
 def _delay_lines(folder: Counterparts, delay: Delay) -> Iterable[str]:
-    span = f"{1000 * delay.low:.4g} to {1000 * delay.high:.4g} ms in {delay.files} files"
+    span = _span(delay)
     if folder.removed:
         return [f"a constant delay of {1000 * delay.seconds:.4g} ms is removed ({span})"] if delay.seconds else []
     if not delay.constant:
@@ -287,6 +292,10 @@ def _delay_lines(folder: Counterparts, delay: Delay) -> Iterable[str]:
         late = f"{abs(1000 * delay.seconds):.4g} ms {'late' if delay.seconds > 0 else 'early'}"
         return [f"is {late} ({span}), which costs scores; --align removes it"]
     return []
+
+
+def _span(delay: Delay) -> str:
+    return f"{1000 * delay.low:.4g} to {1000 * delay.high:.4g} ms in {delay.files} files"
 
 
 def some(names: Sequence[str] | Mapping[str, object]) -> str:

@@ -21,10 +21,12 @@ NARROW_SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "visqol")
 WIDE = 110  # characters that the wide table takes with the longest names
 # Of the measures of gain. In the others, which tell what was harmed, doing nothing is as good as can be.
 RANKED = ("extended_ber", "lsd", "lsd_hf", "lsd_hf_band", "mr_stft", "stoi", "pesq_wb", "visqol")
+MOST_FAILURES = 3
 MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
 
 Means = dict[str, dict[str, Interval]]
 Flags = dict[tuple[str, str], list[str]]
+Failures = dict[tuple[str, str], list[str]]  # systems by file and what failed
 
 
 def print_summary(
@@ -41,16 +43,17 @@ def print_summary(
     """
     keys = [key for key in SUMMARY if key in table.measures] or list(table.measures)[: len(SUMMARY)]
     means: Means = {}
-    failed: list[str] = []
+    failures: Failures = {}
     rows = 0
     for name in (*systems, *controls):
         frame = table.frame(name, files, keys)
         rows += len(frame)
-        failed += [f"{name} {file}" for file in frame.loc[frame["failures"] != "", "file"]]
+        for file, reasons in frame.loc[frame["failures"] != "", ["file", "failures"]].itertuples(index=False):
+            failures.setdefault((file, _what_failed(reasons, table.measures)), []).append(name)
         means[name] = {key: interval(frame, key) for key in keys}
     flagging = flags(means, systems)
     console.print(_table(means, controls, flagging))
-    for line in _words(table, flagging, files, references, failed, rows):
+    for line in _words(table, flagging, files, references, failures, rows):
         console.print(line, highlight=False, markup=False)
 
 
@@ -116,7 +119,7 @@ def _words(
     flagging: Flags,
     files: Sequence[str],
     references: int,
-    failed: Sequence[str],
+    failures: Failures,
     rows: int,
 ) -> list[str]:
     over = f"{len(files)} files"
@@ -132,7 +135,21 @@ def _words(
         f"{FLAG} {control} reads no target and outranks a system in {', '.join(keys)}."
         for control, keys in by_control.items()
     ]
-    if failed:
-        shown = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
-        lines.append(f"{len(failed)} of {rows} rows have failed scores ({shown}); their column failures says why.")
+    if failures:
+        shown = [f"{file}, {what} ({_names(names)})" for (file, what), names in failures.items()]
+        further = f"; and {len(shown) - MOST_FAILURES} more" if len(shown) > MOST_FAILURES else ""
+        failed = sum(map(len, failures.values()))
+        lines.append(
+            f"{failed} of {rows} rows have failed scores: {'; '.join(shown[:MOST_FAILURES])}{further}. Their column "
+            "failures says why."
+        )
     return lines
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_FAILURES else f"{len(names)} systems"
+
+
+def _what_failed(failures: str, measures: Sequence[str]) -> str:
+    keys = [entry.partition(": ")[0] for entry in failures.split("; ")]
+    return "every measure" if len(keys) == len(measures) else ", ".join(keys)

@@ -39,7 +39,7 @@ def test_a_slightly_longer_or_shorter_estimate_is_cut_and_says_so(folders, capsy
 def test_an_estimate_of_another_length_is_refused_with_both_lengths(folders, capsys):
     write(folders / "same" / "two.wav", syllables(1)[:-1600])
     error = refused(folders, capsys)
-    for part in (str(folders / "same" / "two.wav"), "0.800 s (12800 samples", "0.900 s (14400", "--align"):
+    for part in (str(folders / "same" / "two.wav"), "0.800 s (12800 samples", "0.900 s (14400", "--length-tolerance"):
         assert part in error
     assert "--length-tolerance: expected 0 ms" in refused(folders, capsys, "--length-tolerance=-1")
     assert run(folders, *LSD, "--length-tolerance", "100") == 0
@@ -93,6 +93,14 @@ def test_a_constant_delay_is_found_removed_and_said(folders, capsys, delay, rate
     assert table(folders)["notes"][0].endswith(f"delay of {round(delay * RATE / rate)} samples removed")
 
 
+def test_a_refused_length_says_what_align_would_do(folders, capsys):
+    late = np.concatenate([np.zeros(1600, dtype=np.float32), syllables(1)])
+    write(folders / "same" / "two.wav", late)
+    assert "its delay is not constant (0 to 100 ms in 2 files), which --align needs" in refused(folders, capsys)
+    write(folders / "same" / "one.wav", np.concatenate([np.zeros(1600, dtype=np.float32), syllables(0)]))
+    assert "--align removes its constant delay" in refused(folders, capsys)
+
+
 def test_delays_that_differ_are_said_and_left(folders, capsys):
     write(folders / "same" / "two.wav", np.concatenate([np.zeros(480, dtype=np.float32), syllables(1)]))
     assert run(folders, *LSD, "--align") == 0
@@ -130,7 +138,7 @@ def test_a_broken_estimate_fails_with_its_name_and_spares_the_others(folders, ca
     assert rows.loc["one", "lsd"] == 0.0
     printed = words(capsys)
     assert "failed" in printed
-    assert "1 of 2 rows have failed scores (same two)" in printed
+    assert "1 of 2 rows have failed scores: two, every measure (same)." in printed
 
 
 def test_files_are_paired_by_stem_below_folders_and_formats(folders):
