@@ -62,6 +62,8 @@ class ReportContents:
         trainings: one row per training: ``system, seed, examples, seconds``, and what else a training record has.
         curves: of the trainings.
         factors: codec, noise and cutoff of each condition, by its name; None where nobody knows.
+        conditions: as `experiments.condition_matrix.condition_rows` gives them; None computes them.
+        tests: as `experiments.paired_tests.paired_tests` gives them; None computes them.
         failures: what failed besides scores, a sentence each, such as a training that diverged.
         links: label to address of pages beside this one, such as a listening test.
     """
@@ -82,5 +84,7 @@ class ReportContents:
     trainings: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: Sequence[TrainingCurve] = ()
     factors: Mapping[str, ConditionFactors] | None = None
+    conditions: pd.DataFrame | None = None
+    tests: pd.DataFrame | None = None
     failures: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)

@@ -4,14 +4,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from experiments.report_axes import Axis
 
 WHISKERS_WIDTH, WHISKERS_HEIGHT = 190, 24
-PLOT_WIDTH, PLOT_HEIGHT = 460, 330
+PLOT_WIDTH, PLOT_HEIGHT = 420, 330
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 42
 CURVE_WIDTH, CURVE_HEIGHT = 260, 130
-LETTER = 0.56  # width of an average letter in ems
+LETTER = 0.61  # width of an average letter in ems
 LABEL_SIZE, SMALL_SIZE = 12.0, 10.5
 
 Box = tuple[float, float, float, float]
@@ -126,7 +127,9 @@ def pareto_svg(
     if frontier:
         steps = "".join(f"H{x(point.cost):.1f}V{y(point.score):.1f}" for point in frontier[1:])
         start = f"M{x(frontier[0].cost):.1f} {y(frontier[0].score):.1f}"
-        parts.append(f'<path class="frontier" d="{start}{steps}H{PLOT_WIDTH - RIGHT}"/>')
+        parts.append(f'<path class="frontier" d="{start}{steps}"/>')
+        for one, other in pairwise(frontier):
+            taken.append((x(one.cost), y(one.score) - 1, x(other.cost), y(one.score) + 1))
     labels = []
     for point in sorted(points, key=lambda point: (point.kind != "champion", point.cost)):
         parts.append(_mark(point, x(point.cost), y(point.score)))

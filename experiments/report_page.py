@@ -14,6 +14,7 @@ from experiments.report_sections import sections
 from experiments.selection import PRIMARY
 from experiments.winner_rule import UNPROCESSED
 
+DIGEST_SHOWN = 12  # characters; the whole one stands under "How to reproduce"
 TILES = {
     PRIMARY: HEADINGS[PRIMARY],
     "visqol": HEADINGS["visqol"],
@@ -62,7 +63,7 @@ def _summary(contents: ReportContents) -> str:
         f"preset {contents.preset}",
         *([f"{contents.created:%Y-%m-%d %H:%M}"] if contents.created else []),
         f"commit {contents.commit}",
-        f"data {contents.data_digest}",
+        f"data {contents.data_digest[:DIGEST_SHOWN]}",
     ]
     links = "".join(
         f'<a class="link" href="{escape(address)}">{escape(label)}</a>' for label, address in contents.links.items()

@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 
 from evaluation.harness import MEASURES
-from experiments.condition_matrix import CONDITION_KEYS, ConditionFactors
+from experiments.condition_matrix import CONDITION_KEYS, ConditionFactors, condition_rows
 from experiments.embedding import markdown_html
 from experiments.leaderboard_columns import HEADINGS, MEASURE_COLUMNS, difference_cell, markdown_table, rows_of
 from experiments.leaderboard_sections import significance_section
@@ -28,6 +28,7 @@ from experiments.report_tables import (
     primary_axis,
     trainings_table,
 )
+from experiments.report_utterances import shortened_to_fit
 from experiments.samples_page import Sample, sample_html
 from experiments.selection import PRIMARY, failed_scores, format_macs, with_primary
 
@@ -78,11 +79,12 @@ def _listen_section(samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
     return (
-        '<p class="hint">Best, median and worst by the gain of the champion’s primary score over doing nothing. '
-        "Numbers beside names are primary scores of the whole utterance, lower is better. Press a name to hear it; "
-        "press another while it plays to switch at the same position. Press a spectrogram to jump.</p>"
-        f"<noscript><p>Without JavaScript the players work one by one; switching at the same position does not.</p>"
-        f"</noscript>{''.join(sample_html(sample, 'h3') for sample in samples)}"
+        '<p class="hint">Best, median and worst utterance by what is gained in the primary score over doing nothing; '
+        "the champion decides, or the best candidate where there is none. Numbers beside names are primary scores of "
+        "the whole utterance, lower is better. Press a name to hear it; press another while it plays to switch at the "
+        "same position. Press a spectrogram to jump.</p>"
+        "<noscript><p>Without JavaScript the players work one by one; switching at the same position does not.</p>"
+        f"</noscript>{''.join(sample_html(sample, 'h3') for sample in shortened_to_fit(samples))}"
     )
 
 
@@ -134,7 +136,7 @@ def _cost_plot(leaderboard: pd.DataFrame, key: str, name: str, text: Callable[[f
 
 
 def _condition_section(contents: ReportContents, scores: pd.DataFrame) -> str:
-    keys = [key for key in CONDITION_KEYS if key in scores]
+    rows = condition_rows(scores) if contents.conditions is None else contents.conditions
     parts = [
         "<p>Means over speakers ± half the 95 % interval. Blue is better than doing nothing under the same condition, "
         f"orange is worse; {FLAG} is a candidate behind a control that reads no target.</p>"
@@ -143,9 +145,9 @@ def _condition_section(contents: ReportContents, scores: pd.DataFrame) -> str:
         names = [name for name in scores["condition"].drop_duplicates() if name in contents.factors]
         levels = ([name, *contents.factors[name].levels.values()] for name in names)
         parts.append(markdown_html(markdown_table(["condition", *ConditionFactors().levels], levels)))
-    for key in keys:
+    for key in (key for key in CONDITION_KEYS if key in set(rows["key"])):
         opened = " open" if key == PRIMARY else ""
-        table = condition_table(scores, contents.leaderboard, key)
+        table = condition_table(rows, contents.leaderboard, key)
         parts.append(f"<details{opened}><summary>{escape(HEADINGS[key])}</summary>{table}</details>")
     return "".join(parts)
 
@@ -155,18 +157,16 @@ def _difference_section(contents: ReportContents, scores: pd.DataFrame) -> str:
         [row["system"], difference_cell(row, "vs_unprocessed"), difference_cell(row, "vs_runner_up")]
         for row in rows_of(contents.leaderboard)
     ]
-    words = "In the primary score, paired by utterance, with 95 % intervals; negative is better."
-    tests = significance_section(paired_tests(scores, contents.selection), contents.leaderboard, contents.selection)
+    introduction = "In the primary score, paired by utterance, with 95 % intervals; negative is better."
+    tests = paired_tests(scores, contents.selection) if contents.tests is None else contents.tests
+    parts = significance_section(tests, contents.leaderboard, contents.selection)
     table = markdown_table(["system", "to unprocessed", "to the runner-up"], lines)
     details = ""
-    if tests:
-        title, *rest = tests
-        details = f"<details><summary>{escape(title.lstrip('# '))}</summary>{markdown_html(_joined(rest))}</details>"
-    return f"<p>{words}</p>{markdown_html(table)}{details}"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "\n\n".join(parts)
+    if parts:
+        title, *rest = parts
+        words = markdown_html("\n\n".join(rest))
+        details = f"<details><summary>{escape(title.lstrip('# '))}</summary>{words}</details>"
+    return f"<p>{introduction}</p>{markdown_html(table)}{details}"
 
 
 def _training_section(contents: ReportContents) -> str:

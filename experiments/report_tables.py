@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import pandas as pd
 
 from evaluation.harness import MEASURES
-from experiments.condition_matrix import condition_matrix, is_failed
+from experiments.condition_matrix import is_failed, matrix_of
 from experiments.leaderboard_columns import (
     COST_COLUMNS,
     HEADINGS,
@@ -109,13 +110,12 @@ def _system_cell(row: Row, flags: Mapping[str, Sequence[str]]) -> str:
     parts = [f'<span class="rank">{escape(rank)}</span> ' if rank else "", name_html(name)]
     if name in flags:
         parts.append(f' <span class="flag" title="ahead of {escape(", ".join(flags[name]))}">{FLAG}</span>')
-    note = (
-        "control, reads the target" if status == "control" and reads_target(name) else status.replace(", ", ",\u200b ")
-    )
+    note = "control, reads the target" if status == "control" and reads_target(name) else status
     parts.append(f'<small class="status">{name_html(note)}</small>')
     better = without_target(filter(None, str(row.get("outranked_by") or "").split(",")))
     if better:
-        parts.append(f'<small class="status flag">{FLAG} behind {name_html(", ".join(better))}</small>')
+        words = f"{FLAG} behind {better[0] if len(better) == 1 else f'{len(better)} controls'}"
+        parts.append(f'<small class="status flag" title="{escape(", ".join(better))}">{name_html(words)}</small>')
     return "".join(parts)
 
 
@@ -148,16 +148,22 @@ def guards_table(selection: Selection) -> str:
     return table_html(header, lines, "Guards")
 
 
-def condition_table(scores: pd.DataFrame, leaderboard: pd.DataFrame, key: str) -> str:
-    """Systems by conditions in one measure: blue is better than doing nothing under the condition, orange worse."""
-    matrix = condition_matrix(scores, key)
-    conditions = [str(name) for name in matrix["mean"].columns]
+def condition_table(rows: pd.DataFrame, leaderboard: pd.DataFrame, key: str) -> str:
+    """Systems by conditions in one measure: blue is better than doing nothing under the condition, orange worse.
+
+    Args:
+        rows: as `experiments.condition_matrix.condition_rows` gives them.
+        leaderboard: the order of the systems.
+        key: the measure.
+    """
+    matrix = matrix_of(rows, key)
+    conditions = [str(name) for name in rows["condition"].drop_duplicates()]
+    shades = _shades(pd.DataFrame({name: matrix["mean", name].astype(float) for name in conditions}), key)
     status = dict(zip(leaderboard["system"], leaderboard["status"], strict=True))
-    systems = [str(name) for name in leaderboard["system"] if name in matrix.index]
-    shades = _shades(matrix["mean"].astype(float), key)
     lines = []
-    for system in systems:
-        cells = [_condition_cell(matrix.loc[system], name, key, shades.loc[system, name]) for name in conditions]
+    for system in (str(name) for name in leaderboard["system"] if name in matrix.index):
+        values: dict[Any, Any] = dict(matrix.loc[[system]].iloc[0].items())
+        cells = [_condition_cell(values, name, key, float(shades[name].loc[system])) for name in conditions]
         head = f'<th scope="row" class="name">{name_html(system)}</th>'
         lines.append(f'<tr class="{escape(kind_of(str(status[system])))}">{head}{"".join(cells)}</tr>')
     header = [_heading("system", style="name"), *(_heading(name_html(name), style="number") for name in conditions)]
@@ -179,7 +185,7 @@ def _shades(means: pd.DataFrame, key: str) -> pd.DataFrame:
     return (gains / (most if most > 0.0 else 1.0)).clip(-1.0, 1.0)
 
 
-def _condition_cell(row: pd.Series, condition: str, key: str, shade: float) -> str:
+def _condition_cell(row: Mapping[tuple[str, str], Any], condition: str, key: str, shade: float) -> str:
     mean, half_width = float(row["mean", condition]), float(row["half_width", condition])
     if is_failed(mean, float(row["utterances", condition])):
         return _number_cell("failed")
@@ -221,8 +227,8 @@ def failures_table(failed: pd.DataFrame) -> str:
         + "</tr>"
         for row in rows_of(failed.head(MOST_FAILURES))
     ]
-    more = len(failed) - MOST_FAILURES
     table = table_html(header, lines, "Failed scores", "failures")
-    return table + (
-        f"<p>And {more} more: see the column <code>failures</code> of the score table.</p>" if more > 0 else ""
-    )
+    more = len(failed) - MOST_FAILURES
+    if more <= 0:
+        return table
+    return f"{table}<p>And {more} more: see the column <code>failures</code> of the score table.</p>"

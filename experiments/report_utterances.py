@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from evaluation.contracts import Utterance
 from evaluation.statistics import speaker_mean, utterance_pairs
+from experiments.embedding import audio_uri
 from experiments.leaderboard_columns import number
 from experiments.outranking import without_target
 from experiments.samples_page import Sample
@@ -18,6 +19,7 @@ from runtime.audio import Waveform
 
 SECONDS = 6.0
 MOST_SYSTEMS = 8
+MOST_AUDIO = 12_000_000  # bytes in a page; pictures and tables are a tenth of it
 
 UtteranceName = tuple[str, str]
 
@@ -93,6 +95,7 @@ def report_samples(
     scores: pd.DataFrame,
     *,
     seconds: float = SECONDS,
+    progress: Callable[[int, int, str], None] = lambda done, total, system: None,
 ) -> list[Sample]:
     """Make what there is to hear: narrowband, every system, target.
 
@@ -106,12 +109,14 @@ def report_samples(
         enhance: given a system's name and an utterance, returns its output ``(samples,)``.
         scores: a score table, for the primary score beside each name.
         seconds: the longest excerpt: the part of the target with the most energy.
+        progress: called with the systems done, how many there are, and the next one's name.
     """
     heard = [one for one in chosen if one.name in utterances]
     windows = {one.name: _window(utterances[one.name], seconds) for one in heard}
     outputs: dict[UtteranceName, dict[str, Waveform]] = {name: {} for name in windows}
     silent: dict[UtteranceName, list[str]] = {name: [] for name in windows}
-    for system in systems:
+    for done, system in enumerate(systems):
+        progress(done, len(systems), system)
         for name, window in windows.items():
             estimate = np.asarray(enhance(system, utterances[name]), dtype=np.float32)
             if estimate.shape == utterances[name].wideband.shape and np.isfinite(estimate).all():
@@ -120,6 +125,23 @@ def report_samples(
                 silent[name].append(system)
     averaged = average_seeds(with_primary(scores))
     return [_sample(one, utterances[one.name], windows[one.name], outputs, silent, averaged) for one in heard]
+
+
+def shortened_to_fit(samples: Sequence[Sample], most: int = MOST_AUDIO) -> list[Sample]:
+    """Cut all clips alike, if need be, so that together they take at most ``most`` bytes in the page."""
+    fitting = list(samples)
+    while (size := sum(_audio_size(sample) for sample in fitting)) > most:
+        fitting = [_shortened(sample, 0.97 * most / size) for sample in fitting]
+    return fitting
+
+
+def _audio_size(sample: Sample) -> int:
+    return sum(len(audio_uri(waveform, sample.sample_rate)) for waveform in sample.clips.values())
+
+
+def _shortened(sample: Sample, share: float) -> Sample:
+    clips = {label: waveform[: max(int(len(waveform) * share), 1)] for label, waveform in sample.clips.items()}
+    return replace(sample, clips=clips)
 
 
 def _window(utterance: Utterance, seconds: float) -> slice:
