@@ -1,21 +1,26 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from datetime import datetime
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
-from evaluation.contracts import System
+from evaluation.contracts import System, Utterance
+from experiments.comparison_pages import LISTENING_TEST, REPORT, ComparisonPages
+from experiments.condition_matrix import condition_factors
 from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
 from experiments.preset import Preset, digest, load_preset
 from experiments.progress import Board, board, console
-from experiments.publication import Publisher
-from experiments.runs import TrainingPlace, count_test_use, find_runs_folder, sole_use, training_place
+from experiments.publication import Publisher, sample_names
+from experiments.report import ReportContents, TrainingCurve
+from experiments.runs import TrainingPlace, commit, count_test_use, find_runs_folder, sole_use, training_place
 from experiments.scoring import ScoredSplit, ScoringTask, Utterances, scored, split_key, write_scores
 from experiments.scoring_pool import ScoringPool
 from experiments.selection import Selection, add_primary, champion_seed, choose
@@ -25,6 +30,7 @@ from experiments.tracking import open_tracker
 from experiments.train import TrackingKind, TrainRequest, open_corpus, report_corpus, train_side_by_side
 from experiments.training import TrainingRecord, make_datamodule
 from models.baselines import CONTROLS, build_controls
+from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 
 FIT_UTTERANCES_PER_SPEAKER = 2
@@ -122,9 +128,25 @@ class Comparison:
     def trainings(self) -> pd.DataFrame:
         """Return what each training cost, a row each."""
         rows = [
-            {"system": place.model, "seed": place.seed, **asdict(TrainingRecord.read(place))} for place in self.places
+            {"system": place.model, "seed": place.seed, **TrainingRecord.read(place).costs} for place in self.places
         ]
         return pd.DataFrame(rows)
+
+    def curves(self) -> list[TrainingCurve]:
+        """Return how each training went."""
+        return [TrainingCurve(place.model, place.seed, TrainingRecord.read(place).curve) for place in self.places]
+
+    def enhancer(self, val: pd.DataFrame) -> Callable[[str, Utterance], Waveform]:
+        """Return what enhances an utterance by a system's name: of a model's seeds, the one that is best on val."""
+
+        @lru_cache(maxsize=1)
+        def load(name: str) -> System:
+            if name in CONTROLS:
+                return self._control(name)
+            seed = champion_seed(val, name)
+            return TrainedSystem.load(next(p for p in self.places if (p.model, p.seed) == (name, seed)))
+
+        return lambda name, utterance: load(name)(utterance)
 
     def winner(self, scores: pd.DataFrame, selection: Selection) -> TrainingPlace | None:
         """Return the training that ships: the winner's seed with the best primary score on val."""
@@ -168,8 +190,8 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         extra = f" --extra {','.join(options.extra)}" if options.extra else ""
         command = f"overtone compare {preset_name}{data}{extra}"
         version = report(comparison, outcome, tracker, command)
-    print_leaderboard(console, outcome.leaderboard, outcome.selection)
-    console.print(f"Leaderboard, scores, spectrograms: {comparison.folder}", soft_wrap=True, highlight=False)
+    print_leaderboard(console, outcome.leaderboard, outcome.selection, test_uses=outcome.test_uses)
+    console.print(f"Report: {comparison.folder / REPORT}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if options.tracking == "mlflow":
@@ -191,24 +213,51 @@ def decide(comparison: Comparison) -> Outcome:
 
 
 def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: str) -> RegisteredVersion | None:
-    """Write tables and leaderboard, complete the tracked runs, and register the champion, which is returned."""
-    folder, preset = comparison.folder, comparison.preset
+    """Write tables and pages, complete the tracked runs, and register the champion, which is returned."""
+    folder, preset, test = comparison.folder, comparison.preset, outcome.test
     write_scores(outcome.val, folder / "scores-val.csv")
-    write_scores(outcome.test, folder / "scores-test.csv")
-    write_leaderboard(
-        folder, outcome.leaderboard, outcome.test, outcome.selection, preset=preset.name, reproduce=[command]
-    )
-    publisher = Publisher(tracker, preset, comparison.corpus, folder, outcome.test_uses)
-    publisher.publish(
-        comparison.places,
-        outcome.test_split,
-        outcome.test,
+    write_scores(test, folder / "scores-test.csv")
+    conditions = parse_conditions(preset.data.test_conditions, fixed=True)
+    factors = {one.name: condition_factors(one, preset.sample_rate) for one in conditions}
+    tables = write_leaderboard(
+        folder,
         outcome.leaderboard,
+        test,
         outcome.selection,
-        comparison.progress,
+        preset=preset.name,
+        reproduce=[command],
+        test_uses=outcome.test_uses,
+        factors=factors,
     )
+    pages = ComparisonPages.choose(test, outcome.leaderboard, outcome.selection)
+    utterances = outcome.test_split.utterances.find(pages.names | set(sample_names(test)))
+    enhance = comparison.enhancer(outcome.val)
+    contents = partial(
+        ReportContents,
+        preset=preset.name,
+        leaderboard=outcome.leaderboard,
+        scores=test,
+        selection=outcome.selection,
+        reproduce=[command],
+        test_uses=outcome.test_uses,
+        commit=commit(),
+        data_digest=comparison.corpus.digest,
+        created=datetime.now(),
+        trainings=comparison.trainings(),
+        curves=comparison.curves(),
+        factors=factors,
+    )
+    written = [
+        pages.report(folder / REPORT, contents, utterances, enhance, test),
+        pages.listening_test(
+            folder / LISTENING_TEST, utterances, enhance, preset=preset.name, comparison_key=comparison.key
+        ),
+    ]
+    publisher = Publisher(tracker, preset, comparison.corpus, folder, outcome.test_uses)
+    publisher.publish(comparison.places, utterances, test, outcome.leaderboard, outcome.selection, comparison.progress)
+    publisher.publish_comparison([*written, *tables, folder / "scores-test.csv"], outcome.leaderboard)
     place = comparison.winner(outcome.val, outcome.selection)
-    return publisher.register(place, outcome.test) if place else None
+    return publisher.register(place, test) if place else None
 
 
 def restricted(preset: Preset, options: CompareOptions) -> Preset:

@@ -1,26 +1,29 @@
 """What a comparison leaves for reviewers: scores, samples and words in each run, and the registered champion."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from datamodules.corpus import Corpus
+from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES
 from evaluation.statistics import speaker_mean
 from experiments.leaderboard import headline
 from experiments.preset import Preset, digest
 from experiments.progress import Board
+from experiments.report_utterances import UtteranceName
 from experiments.runs import TrainingPlace
 from experiments.samples_page import Sample, write_samples_page
-from experiments.scoring import ScoredSplit, write_scores
+from experiments.scoring import write_scores
 from experiments.selection import PRIMARY, Selection
 from experiments.spectrogram_figures import spectrogram_row
 from experiments.systems import TrainedSystem
 from experiments.tracker import RegisteredVersion, Run, Tracker
 from experiments.train import comparison_experiment, run_tags
+from runtime.audio import Waveform
 from runtime.files import written_whole
 
 SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
@@ -56,30 +59,43 @@ class Publisher:
     def publish(
         self,
         places: Sequence[TrainingPlace],
-        split: ScoredSplit,
+        utterances: Mapping[UtteranceName, Utterance],
         test: pd.DataFrame,
         leaderboard: pd.DataFrame,
         selection: Selection,
         progress: Board,
     ) -> None:
-        """Complete the run of every training, add one of every control, and describe the experiment."""
+        """Complete the run of every training, add one of every control, and describe the experiment.
+
+        Args:
+            places: the trainings.
+            utterances: those of `sample_names` at least.
+            test: the score table.
+            leaderboard: that sums it up.
+            selection: what was decided on `val`.
+            progress: told how far it is.
+        """
         experiment = comparison_experiment(self.preset)
+        samples = [utterances[name] for name in sample_names(test)]
+        row = {"narrowband": samples[0].narrowband}
         for number, place in enumerate(places):
             progress.update("publish", number, len(places) + 1, place.name)
             rows = _rows_of(place, test)
+            system = TrainedSystem.load(place)
+            if place.seed == 0 and system.latency_samples is not None:
+                row[place.model] = system(samples[0])
             tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.test_uses)}
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
                 run.log_metrics(_numbers(leaderboard, place.model, ("rtf", "latency_ms", "macs", "parameters")))
-                page = self.samples_page(place, split, rows)
-                run.log_file(page)
+                run.log_file(self.samples_page(place, system, samples, rows))
                 run.set_tags({"status": _status(leaderboard, place.model)})
                 run.describe(_words(place.model, rows, leaderboard, selection))
         for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
-            with self.tracker.run(experiment, name, tags, digest(name, split.key)) as run:
+            with self.tracker.run(experiment, name, tags, digest(name, self.folder.name)) as run:
                 self._log_scores(run, test[test["system"] == name])
-        self.spectrograms(places, split)
+        self.spectrograms(row | {"target": samples[0].wideband}, samples[0])
         # Folded up, MLflow shows the first line only: the result, not the title.
         _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
         self.tracker.describe_experiment(experiment, words)
@@ -94,15 +110,12 @@ class Publisher:
         table.insert(0, "utterance", rows["file"] + " · " + rows["condition"])
         run.log_table(table, "tables/per_utterance.json")
 
-    def samples_page(self, place: TrainingPlace, split: ScoredSplit, rows: pd.DataFrame) -> Path:
-        """Write a training's page of samples, one utterance per condition, each of another speaker."""
-        system = TrainedSystem.load(place)
+    def samples_page(
+        self, place: TrainingPlace, system: TrainedSystem, utterances: Sequence[Utterance], rows: pd.DataFrame
+    ) -> Path:
+        """Write a training's page of samples."""
         samples = []
-        by_condition: dict[str, list[int]] = {}
-        for index, utterance in enumerate(split.utterances):
-            by_condition.setdefault(utterance.condition, []).append(index)
-        for number, indices in enumerate(list(by_condition.values())[:SAMPLES]):
-            utterance = split.utterances[indices[number * len(indices) // SAMPLES]]
+        for utterance in utterances:
             row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
             clips = {
                 "narrowband": utterance.narrowband,
@@ -117,21 +130,23 @@ class Publisher:
         write_samples_page(path, samples, place.name, introduction)
         return path
 
-    def spectrograms(self, places: Sequence[TrainingPlace], split: ScoredSplit) -> Path:
-        """Draw one utterance of the first condition as every streaming model enhances it; return the picture's path."""
-        utterance = split.utterances[0]
-        waveforms = {"narrowband": utterance.narrowband}
-        for place in places:
-            system = TrainedSystem.load(place)
-            if place.seed == 0 and system.latency_samples is not None:
-                waveforms[place.model] = system(utterance)
-        waveforms["target"] = utterance.wideband
+    def spectrograms(self, waveforms: dict[str, Waveform], utterance: Utterance) -> Path:
+        """Draw one utterance as every streaming model enhances it; return the picture's path."""
         title = f"{utterance.condition}: {utterance.file}"
         figure = spectrogram_row(waveforms, utterance.sample_rate, title, utterance.cutoff_hz)
         path = self.folder / "spectrograms.png"
         with written_whole(path) as temporary:
             figure.savefig(temporary, dpi=80)
         return path
+
+    def publish_comparison(self, files: Sequence[Path], leaderboard: pd.DataFrame) -> None:
+        """Add a run of the comparison as a whole, with its pages and its tables."""
+        tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
+        experiment = comparison_experiment(self.preset)
+        with self.tracker.run(experiment, "comparison", tags, digest("comparison", self.folder.name)) as run:
+            for file in files:
+                run.log_file(file)
+            run.log_table(leaderboard, "tables/leaderboard.json")
 
     def register(self, place: TrainingPlace, test: pd.DataFrame) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration and scores, and register them as the preset's champion."""
@@ -151,6 +166,19 @@ class Publisher:
         }
         with self.tracker.run(comparison_experiment(self.preset), place.name, {"status": "champion"}, place.key) as run:
             return self.tracker.register(f"overtone-{self.preset.name}", run, bundle, tags)
+
+
+def sample_names(test: pd.DataFrame) -> list[UtteranceName]:
+    """Choose the utterances of the pages of samples: one per condition, each of another speaker.
+
+    Args:
+        test: a score table.
+    """
+    names = []
+    for number, (condition, rows) in enumerate(list(test.groupby("condition", sort=False))[:SAMPLES]):
+        files = rows["file"].drop_duplicates()
+        names.append((str(files.iloc[number * len(files) // SAMPLES]), str(condition)))
+    return names
 
 
 def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class TrainingRecord:
         peak_mb: largest resident memory of the process in MiB.
         over_budget: whether the safety stop ended it.
         val_loss: spectral loss on the validation crops at the end.
+        curve: examples seen and that loss, after each epoch.
     """
 
     examples: int
@@ -46,6 +47,12 @@ class TrainingRecord:
     peak_mb: float
     over_budget: bool
     val_loss: float
+    curve: Sequence[tuple[int, float]]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What is one number each."""
+        return {key: float(value) for key, value in asdict(self).items() if key != "curve"}
 
     @staticmethod
     def read(place: TrainingPlace) -> "TrainingRecord":
@@ -113,10 +120,10 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
             raise KeyboardInterrupt from None
         raise
     module.save_weights(place.weights)
-    record = make_record(trainer, clock, preset)
+    record = make_record(trainer, clock, report, preset)
     with written_whole(place.record) as path:
         path.write_text(json.dumps(asdict(record), indent=2))
-    run.log_metrics({f"cost/train_{key}": float(value) for key, value in asdict(record).items()}, trainer.current_epoch)
+    run.log_metrics({f"cost/train_{key}": value for key, value in record.costs.items()}, trainer.current_epoch)
     return record
 
 
@@ -137,7 +144,7 @@ def make_trainer(preset: Preset, last: Path, callbacks: Sequence[lightning.Callb
     )
 
 
-def make_record(trainer: lightning.Trainer, clock: Clock, preset: Preset) -> TrainingRecord:
+def make_record(trainer: lightning.Trainer, clock: Clock, report: EpochReport, preset: Preset) -> TrainingRecord:
     """Return what a finished trainer has spent."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
@@ -148,4 +155,5 @@ def make_record(trainer: lightning.Trainer, clock: Clock, preset: Preset) -> Tra
         peak_mb=round(usage.ru_maxrss / 1024, 1),
         over_budget=clock.over_budget,
         val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
+        curve=report.curve,
     )

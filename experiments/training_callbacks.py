@@ -132,20 +132,30 @@ class EpochReport(lightning.Callback):
 
     def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
         self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
+        self.curve: list[tuple[int, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curve so far."""
+        return {"curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with a checkpoint's curve."""
+        self.curve = [tuple(point) for point in state_dict["curve"]]
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Log the losses now and then."""
         step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         loss = float(trainer.callback_metrics.get("train/loss", torch.nan))
-        examples = min(step * self._preset.data.batch_size, self._preset.budget.examples)
-        self._progress(examples, self._preset.budget.examples, f"loss {loss:.3f}")
+        self._progress(self._examples(trainer), self._preset.budget.examples, f"loss {loss:.3f}")
         if step % STEPS_PER_POINT == 0:
             self._run.log_metrics(self._metrics(trainer, "train/"), step)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Log validation losses and draw the spectrograms."""
         assert isinstance(module, SpeechModule)
-        self._run.log_metrics(self._metrics(trainer, "val/"), trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+        metrics = self._metrics(trainer, "val/")
+        self._run.log_metrics(metrics, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+        self.curve.append((self._examples(trainer), metrics["val/loss"]))
         for clip in self._clips:
             waveforms = {
                 "narrowband": clip.narrowband,
@@ -155,6 +165,10 @@ class EpochReport(lightning.Callback):
             epoch = trainer.current_epoch + 1
             figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
             self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
+
+    def _examples(self, trainer: lightning.Trainer) -> int:
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        return min(batches * self._preset.data.batch_size, self._preset.budget.examples)
 
     @staticmethod
     def _metrics(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:

@@ -47,6 +47,7 @@ def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(
     (folder,) = runs.glob("comparisons/*")
     assert str(folder) in printed
     kept = {"leaderboard.csv", "leaderboard.md", "scores-val.csv", "scores-test.csv", "spectrograms.png", "samples"}
+    kept |= {"report.html", "listening-test.html", "conditions.csv", "differences.csv"}
     assert kept <= {path.name for path in folder.iterdir()}
     assert "wavegan_seed" in printed
 
@@ -66,7 +67,7 @@ def assert_tracked(runs, table):
     (experiment,) = (e for e in client.search_experiments() if e.name == "compare-tiny")
     found = client.search_runs([experiment.experiment_id])
     names = [run.info.run_name for run in found]
-    assert len(names) == len(set(names)) == len(table)
+    assert len(names) == len(set(names)) == len(table) + 1
     (run,) = (run for run in found if run.info.run_name == "dnn_fft-seed0")
     assert run.info.status == "FINISHED"
     assert run.data.params["seed"] == "0"
@@ -74,6 +75,9 @@ def assert_tracked(runs, table):
     assert run.data.tags["test_uses"] == "1"
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"samples.html", "config.yaml", "tables"} <= artifacts
+    (comparison,) = (run for run in found if run.info.run_name == "comparison")
+    artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
+    assert {"report.html", "listening-test.html"} <= artifacts
 
 
 def test_models_can_be_chosen_and_seeds_added_without_training_again(tiny_preset, tiny_corpus, tmp_path):
