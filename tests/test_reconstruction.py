@@ -121,9 +121,7 @@ def test_zero_phase_is_the_plain_inverse():
 def test_iterations_bring_the_magnitudes_nearer(method):
     wideband, narrowband = pair()
     wanted = spectra(wideband).abs()
-    distances = [
-        inconsistency_db(made(method, wideband, narrowband, iterations=count), wanted) for count in (0, 2, 8, 24)
-    ]
+    distances = [inconsistency_db(made(method, wideband, narrowband, iterations=count), wanted) for count in (0, 2, 8)]
     assert distances[-1] < distances[0] - 2
     assert all(later < earlier + 0.5 for earlier, later in itertools.pairwise(distances))
 
