@@ -44,8 +44,9 @@ def applicable(scores: pd.DataFrame, key: str) -> pd.DataFrame:
     """The rows in which the measure ``key`` has a meaning; failed scores (NaN) stay among them."""
     if "not_applicable" not in scores:
         return scores
-    listed = ("," + scores["not_applicable"].fillna("").astype(str) + ",").str.contains(f",{key},", regex=False)
-    return scores[~listed]
+    states = scores["not_applicable"].fillna("").astype(str)
+    excused = {state for state in states.unique() if key in state.split(",")}
+    return scores[~states.isin(excused)]
 
 
 def speaker_mean(frame: pd.DataFrame, key: str) -> float:

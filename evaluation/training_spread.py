@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evaluation.bootstrap import Array, mean_over_columns, percentiles, resampled_means
+from evaluation.bootstrap import Array, mean_of, mean_over_columns, percentiles, resampled_means, utterance_matrices
 from evaluation.statistics import (
     CONFIDENCE,
     RESAMPLES,
@@ -109,19 +109,20 @@ def _interval(sides: Sequence[pd.DataFrame], key: str, resamples: int, seed: int
     speakers, utterances = rows["speaker"].nunique(), len(rows[["speaker", "file"]].drop_duplicates())
     if rows.empty or rows[key].isna().any():
         return Interval(math.nan, math.nan, math.nan, speakers, utterances)
-    wide = rows.pivot_table(index=["speaker", "file"], columns=["side", "seed", "condition"], values=key, sort=True)
+    identity = ["side", "seed", "condition"]
+    columns = rows[identity].drop_duplicates().sort_values(identity)
+    per_speaker = utterance_matrices(rows.assign(value=rows[key]), rows.groupby(identity, sort=True).ngroup())
     generator = np.random.default_rng(seed)
-    per_speaker = [group.to_numpy() for _, group in wide.groupby(level="speaker", sort=True)]
     means = resampled_means(per_speaker, resamples, generator)
+    side_of, training_of = columns["side"].to_numpy(), columns["seed"].to_numpy()
     mean, drawn = 0.0, np.zeros(resamples)
     for side in range(len(sides)):
+        trainings = [(side_of == side) & (training_of == one) for one in np.unique(training_of[side_of == side])]
         sign = 1.0 if side == 0 else -1.0
-        trained = wide.columns.get_level_values("seed")[wide.columns.get_level_values("side") == side]
-        of_side = means[:, wide.columns.get_level_values("side") == side]
-        trainings = [mean_over_columns(of_side[:, trained == one]) for one in trained.unique()]
-        drawn += sign * _mean_of_drawn(np.stack(trainings, axis=1), generator)
-        per_training = rows[rows["side"] == side].groupby("seed")
-        mean += sign * float(np.mean([speaker_mean(group, key) for _, group in per_training]))
+        drawn += sign * _mean_of_drawn(
+            np.stack([mean_over_columns(means[:, one]) for one in trainings], axis=1), generator
+        )
+        mean += sign * float(np.mean([mean_of([matrix[:, one] for matrix in per_speaker]) for one in trainings]))
     low, high = percentiles(drawn, speakers, CONFIDENCE)
     return Interval(mean, low, high, speakers, utterances)
 
