@@ -195,23 +195,24 @@ def long_table(results: Results) -> pd.DataFrame:
 
 
 def picture(results: Results) -> "Figure":
-    """Draw every score on the way from the unprocessed input (0) to the target (1)."""
+    """Draw scores on the way from the unprocessed input (0) to the target (1), for measures that tell these apart."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5 * len(results), 9.5), dpi=110, layout="constrained")
     for axes, (task, trials, verdict, _) in zip(
         figure.subplots(1, len(results), squeeze=False)[0], results, strict=True
     ):
-        keys = [key for key in verdict.keys if np.isfinite(verdict.value(IDEAL, key) - verdict.value(UNPROCESSED, key))]
-        ways = [_way(verdict, key) for key in keys]
-        image = axes.imshow(np.clip(np.stack(ways, axis=1), -1, 1), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+        keys = [key for key in verdict.keys if verdict.tells(key)]
+        ways = np.clip(np.stack([_way(verdict, key) for key in keys], axis=1), -1, 1)
+        image = axes.imshow(ways, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
         axes.set_xticks(range(len(keys)), keys, rotation=60, ha="right")
         axes.set_yticks(range(len(trials)), [trial.name for trial in trials])
         axes.set_title(task.title)
         for row, trial in enumerate(trials):
             for column, key in enumerate(keys):
                 if mark := verdict.mark(trial.name, key):
-                    axes.text(column, row, mark, ha="center", va="center", fontsize=8)
+                    colour = "white" if abs(ways[row, column]) > 0.6 else "black"
+                    axes.text(column, row, mark, ha="center", va="center", fontsize=8, color=colour)
         for row in range(1, len(trials)):
             if trials[row].group != trials[row - 1].group:
                 axes.axhline(row - 0.5, color="black", linewidth=1)
@@ -222,9 +223,9 @@ def picture(results: Results) -> "Figure":
 
 
 def _way(verdict: Verdict, key: str) -> NDArray[np.float64]:
-    """How far each row is from the unprocessed input (0) to the target (1); NaN where these score alike."""
+    """How far each row is from the unprocessed input (0) to the target (1)."""
     unprocessed, ideal = verdict.value(UNPROCESSED, key), verdict.value(IDEAL, key)
-    return (verdict.means[key].to_numpy(float) - unprocessed) / (ideal - unprocessed or np.nan)
+    return (verdict.means[key].to_numpy(float) - unprocessed) / (ideal - unprocessed)
 
 
 if __name__ == "__main__":

@@ -131,13 +131,14 @@ class Verdict:
     def uncheated(self) -> list[str]:
         """Measures that tell the unprocessed input from the target, and that no cheat fools."""
         fooled = self.marks.isin([FOOLED, FOOLED_MORE]).any()
-        return [key for key in self.keys if not fooled[key] and self._applies(key)]
+        return [key for key in self.keys if not fooled[key] and self.tells(key)]
 
     def consistent(self) -> list[str]:
         """Those of `uncheated` with no mark at all."""
         return [key for key in self.uncheated() if not (self.marks[key] != "").any()]
 
-    def _applies(self, key: str) -> bool:
+    def tells(self, key: str) -> bool:
+        """Return whether a measure rates the target above the unprocessed input; a guard does not."""
         gain = self.value(IDEAL, key) - self.value(UNPROCESSED, key)
         return (gain if MEASURES[key].higher_is_better else -gain) > LEAST
 
