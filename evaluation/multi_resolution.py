@@ -41,7 +41,7 @@ def _distance(estimate: ArrayLike, reference: ArrayLike, n_fft: int, hop_length:
     count = 0
 
     def magnitudes(waveform: ArrayLike) -> Iterator[Power]:
-        blocks = power_blocks(waveform, n_fft, hop_length, centred=True, window_length=window_length)
+        blocks = power_blocks(waveform, n_fft, hop_length, centred=True, single=True, window_length=window_length)
         return (np.sqrt(np.maximum(block, POWER_FLOOR)) for block in blocks)
 
     for given, wanted in zip(magnitudes(estimate), magnitudes(reference), strict=True):

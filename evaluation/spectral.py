@@ -30,13 +30,18 @@ def _log_spectral_distance(
     first, last = (int(min(1.0, hz / (sample_rate / 2)) * bins) for hz in (low_hz, high_hz))
     if last <= first:
         raise NotApplicable(f"no bin between {low_hz:.0f} and {high_hz:.0f} Hz")
-    logs = [
-        np.log10(
-            np.maximum(memory.power(waveform, LSD_N_FFT, LSD_HOP_LENGTH, centred=True)[first:last], LSD_POWER_FLOOR)
-        )
+    difference, logs = (
+        _log_power(memory.power(waveform, LSD_N_FFT, LSD_HOP_LENGTH, centred=True, single=True)[first:last])
         for waveform in (preds, target)
-    ]
-    return float(np.sqrt(np.mean((logs[0] - logs[1]) ** 2, axis=0, dtype=np.float64)).mean())
+    )
+    difference -= logs
+    squares = np.einsum("fb,fb->f", difference.T, difference.T, dtype=np.float64)
+    return float(np.sqrt(squares / (last - first)).mean())
+
+
+def _log_power(power: Power) -> Power:
+    clamped = np.maximum(power, np.float32(LSD_POWER_FLOOR))
+    return np.log10(clamped, out=clamped)
 
 
 def log_spectral_distance(*, preds: ArrayLike, target: ArrayLike, spectrograms: Spectrograms | None = None) -> float:

@@ -33,7 +33,9 @@ def periodic_hann(length: int) -> NDArray[np.float64]:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
-def power_spectrogram(waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool) -> Power:
+def power_spectrogram(
+    waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, single: bool = False
+) -> Power:
     """Power of the short-time Fourier transform with a periodic Hann window.
 
     Args:
@@ -42,15 +44,23 @@ def power_spectrogram(waveform: ArrayLike, n_fft: int, hop_length: int, *, centr
         hop_length: samples from one frame to the next.
         centred: pad half a frame by reflection at both ends, as librosa and torch do with ``center=True``;
             otherwise frames lie wholly inside the waveform, which is zero-padded to one frame if shorter.
+        single: transform in single precision, as librosa and torch do: in half the time, with rounding noise some
+            140 dB below a frame's energy, which measures with a floor above that do not hear.
 
     Returns:
         ``(bins, frames)`` with ``n_fft // 2 + 1`` bins.
     """
-    return np.concatenate(list(power_blocks(waveform, n_fft, hop_length, centred=centred))).T
+    return np.concatenate(list(power_blocks(waveform, n_fft, hop_length, centred=centred, single=single))).T
 
 
 def power_blocks(
-    waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, window_length: int | None = None
+    waveform: ArrayLike,
+    n_fft: int,
+    hop_length: int,
+    *,
+    centred: bool,
+    single: bool = False,
+    window_length: int | None = None,
 ) -> Iterator[Power]:
     """Powers as `power_spectrogram` computes them, a few frames at a time: ``(frames, bins)`` each.
 
@@ -59,9 +69,10 @@ def power_blocks(
         n_fft: frame length in samples.
         hop_length: samples from one frame to the next.
         centred: as in `power_spectrogram`.
+        single: as in `power_spectrogram`.
         window_length: length of the window, which lies in the middle of the frame; None for the whole frame.
     """
-    samples = np.asarray(waveform, dtype=np.float64)
+    samples = np.asarray(waveform, dtype=np.float32 if single else np.float64)
     if centred:
         samples = np.pad(samples, n_fft // 2, mode="reflect")
     elif len(samples) < n_fft:
@@ -69,24 +80,24 @@ def power_blocks(
     frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop_length]
     length = n_fft if window_length is None else window_length
     before = (n_fft - length) // 2
-    window = np.pad(periodic_hann(length), (before, n_fft - length - before))
+    window = np.pad(periodic_hann(length), (before, n_fft - length - before)).astype(samples.dtype)
     for start in range(0, len(frames), FRAMES_PER_BLOCK):
         spectrum = scipy.fft.rfft(frames[start : start + FRAMES_PER_BLOCK] * window, axis=1)
-        yield (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        yield (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
 
 
 class Spectrograms:
     """Remembers the power spectrograms of the waveforms that it is asked for; one object per utterance."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, bool], tuple[ArrayLike, Power]] = {}
+        self._known: dict[tuple[int, int, int, bool, bool], tuple[ArrayLike, Power]] = {}
 
-    def power(self, waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool) -> Power:
+    def power(self, waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, single: bool = False) -> Power:
         """As `power_spectrogram`, computed once per waveform object."""
         # The waveform is kept beside its power, so that its id is not given to another object.
-        key = (id(waveform), n_fft, hop_length, centred)
+        key = (id(waveform), n_fft, hop_length, centred, single)
         if key not in self._known:
-            power = power_spectrogram(waveform, n_fft, hop_length, centred=centred)
+            power = power_spectrogram(waveform, n_fft, hop_length, centred=centred, single=single)
             self._known[key] = (waveform, power)
         return self._known[key][1]
 
