@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -283,7 +284,7 @@ def test_a_lock_is_given_back_after_an_error(tmp_path):
 # Help
 
 
-@pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("evaluate",), ("ui",)])
+@pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("evaluate",), ("listen",), ("ui",)])
 def test_help_imports_neither_torch_nor_mlflow(command):
     code = (
         "import sys; from experiments.cli import main\n"
@@ -309,6 +310,31 @@ def test_help_answers_within_half_a_second():
         if seconds[-1] < 0.5:
             break
     assert min(seconds) < 0.5
+
+
+def test_votes_reach_the_import_with_their_files_and_the_folder_for_runs(monkeypatch, tmp_path):
+    calls = []
+    imported = SimpleNamespace(import_command=lambda *arguments: calls.append(arguments))
+    monkeypatch.setitem(sys.modules, "experiments.listening", imported)
+    options = ("--runs", str(tmp_path), "--comparison", "there", "--tracking", "none")
+    assert main(["listen", "--import", "a.json", "b.json", *options]) == 0
+    assert main(["listen", "--import", "a.json", "--runs", str(tmp_path)]) == 0
+    assert calls == [
+        ([Path("a.json"), Path("b.json")], tmp_path, Path("there"), "none"),
+        ([Path("a.json")], tmp_path, None, "mlflow"),
+    ]
+
+
+@pytest.mark.parametrize("command", ["compare", "train", "evaluate"])
+def test_ctrl_c_says_that_the_same_command_continues(monkeypatch, capsys, command):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, command, interrupted)
+    positional = {"compare": ["demo"], "train": ["dnn_fft", "demo"]}
+    required = ["--reference", "a", "--estimate", "b=c", "--out", "d.csv"]
+    assert main([command, *positional.get(command, required)]) == 130
+    assert "The same command continues where it was" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_with_130_and_one_line(monkeypatch, capsys):
