@@ -51,9 +51,7 @@ def record_heard_runs(folder: Path, heard: Mapping[str, HeardRun]) -> None:
     _write(folder / HEARD_RUNS, text + "\n")
 
 
-def import_command(
-    files: Sequence[Path], runs: Path, comparison: Path | None, tracking: Tracking
-) -> None:
+def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, tracking: Tracking) -> None:
     """Take votes into the comparisons that they name; either all files are good, or nothing is changed.
 
     A session that is imported again replaces itself, and of several sessions of one listener by one method the last

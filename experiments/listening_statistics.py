@@ -163,7 +163,7 @@ def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
         comparisons: columns ``listener, system, other, x, answer, preference``.
 
     Returns:
-        A row per two systems: ``system, other, listeners, trials, correct, share`` with ``share_low, share_high`` and
+        A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share`` with ``share_low, share_high`` and
         ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers, with ``preference`` (a share),
         ``preference_low, preference_high, preference_p_value``; NaN where nobody decided.
     """
@@ -174,8 +174,9 @@ def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
     pair = [" ".join(sorted(both)) for both in zip(comparisons["system"], comparisons["other"], strict=True)]
     rows = []
     for _, group in comparisons.groupby(pair, sort=True):
-        one, other = sorted({*group["system"], *group["other"]})
-        correct, preferred = int((group["answer"] == group["x"]).sum()), int((group["preference"] == one).sum())
+        votes = group["preference"].value_counts()
+        one, other = sorted({*group["system"], *group["other"]}, key=lambda name: (-votes.get(name, 0), name))
+        correct, preferred = int((group["answer"] == group["x"]).sum()), int(votes.get(one, 0))
         row = {"system": one, "other": other, "listeners": group["listener"].nunique(), "trials": len(group)}
         row |= {"correct": correct} | _binomial("share", correct, len(group), "greater")
         decided = int((group["preference"] != "").sum())

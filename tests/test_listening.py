@@ -100,11 +100,11 @@ def test_a_b_x_is_exact():
     assert (row["preference_low"], row["preference_high"]) == pytest.approx((0.5550, 0.9975), abs=1e-4)
 
 
-def test_swapped_names_are_one_pair():
+def test_swapped_names_are_one_pair_and_the_preferred_one_comes_first():
     one = {"listener": "l", "system": "a", "other": "b", "x": "a", "answer": "a", "preference": "b"}
     table = told_apart(pd.DataFrame([one, one | {"system": "b", "other": "a"}]))
     assert len(table) == 1
-    assert table.loc[0, ["trials", "preferred", "decided"]].tolist() == [2, 0, 2]
+    assert table.loc[0, ["system", "trials", "preferred", "decided"]].tolist() == ["b", 2, 2, 2]
 
 
 # ---- import

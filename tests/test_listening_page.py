@@ -285,8 +285,9 @@ def saved_votes(browser, folder):
     return read_votes(path), path
 
 
-def take_mushra(browser, page, seed, count):
+def take_mushra(browser, page, seed, count, name):
     browser.open(f"{page.as_uri()}#seed={seed}", SPY)
+    browser.run(f"document.querySelector('.name').value = {json.dumps(name)}")
     click(browser, ".rate")
     browser.wait("document.querySelector('h2').textContent === 'Exercise'")
     click(browser, ".next")
@@ -306,10 +307,10 @@ def test_a_whole_rating_decodes_to_the_systems_that_were_heard(tmp_path):
     count = 3
     page = write(tmp_path / "listening.html", count=count)
     with Browser() as browser:
-        orders = take_mushra(browser, page, 11, count)
+        orders = take_mushra(browser, page, 11, count, "Ada")
         votes, path = saved_votes(browser, tmp_path)
         assert not any(name in browser.run("document.documentElement.outerHTML") for name in NAMES)
-        other_orders = take_mushra(browser, page, 12, count)
+        other_orders = take_mushra(browser, page, 12, count, "Ben")
         other, _ = saved_votes(browser, tmp_path)
         assert browser.errors == []
     check_votes(votes, path, NAMES, {(f"eve/{i}.wav", "telephone") for i in range(count)})
@@ -319,7 +320,7 @@ def test_a_whole_rating_decodes_to_the_systems_that_were_heard(tmp_path):
     assert seen == orders
     assert orders != other_orders
     assert votes.seed == 11 and other.seed == 12
-    assert votes.session != other.session and votes.listener == other.listener
+    assert votes.session != other.session and votes.listener != other.listener
 
 
 @needs_browser
@@ -410,6 +411,9 @@ def test_an_interrupted_session_goes_on_where_it_was(tmp_path):
         browser.wait("document.querySelector('h2').textContent === 'Recording 2 of 2'")
         rate_recording(browser)
         click(browser, ".next")
+        browser.wait("!!document.querySelector('.save')")
+        browser.open(page.as_uri())  # closed before the votes were saved: they are still there
+        click(browser, ".resume")
         browser.wait("!!document.querySelector('.save')")
         votes, _ = saved_votes(browser, tmp_path)
     assert votes.seed == 3 and len(votes.ratings) == 8

@@ -36,9 +36,9 @@ class Test {
     ];
     if (abx) choices.push(element('button', { type: 'button', class: 'tell', onclick: begin('abx') },
       `Tell two apart (A/B/X, ${abx.trials} times)`));
-    if (saved && saved.session && !saved.finished) choices.unshift(element('button', {
+    if (saved && saved.session) choices.unshift(element('button', {
       type: 'button', class: 'main resume', onclick: () => this.resume(saved),
-    }, `Continue where you stopped (${saved.trials.length} done)`));
+    }, saved.finished ? 'Save the votes you gave before' : `Continue where you stopped (${saved.trials.length} done)`));
     const points = [
       'Use headphones, in a quiet room. On a phone, switch off silent mode.',
       'Set the volume when you hear the first sounds, and leave it there afterwards.',
@@ -48,22 +48,29 @@ class Test {
     this.show(
       element('h2', {}, 'Before you begin'),
       element('ul', {}, ...points.map(point => element('li', {}, point))),
-      element('label', { class: 'field' }, 'Your name, if you want to give one ', name),
+      element('label', { class: 'field' }, 'Your name or initials (give them if others use this device too) ', name),
       element('div', { class: 'actions' }, ...choices),
     );
   }
 
   begin(method, name) {
     const given = /(?:^#|&)seed=(\d{1,10})(?:&|$)/.exec(location.hash);
-    const listener = storage.read('overtone-listener') || hex(8);
-    storage.write('overtone-listener', listener);
+    const clean = name.replace(/\p{C}/gu, ' ').trim().slice(0, 60);
     this.state = {
-      session: hex(8), listener, name: name.replace(/\p{C}/gu, ' ').trim().slice(0, 60), method,
+      session: hex(8), listener: this.listener(clean), name: clean, method,
       seed: given ? Number(given[1]) >>> 0 : crypto.getRandomValues(new Uint32Array(1))[0],
       started: new Date().toISOString(), finished: null, trained: false, trials: [], comment: '',
     };
     this.draw();
     this.next();
+  }
+
+  // Of each listener the last session counts, so two who share a browser must not be taken for one.
+  listener(name) {
+    const known = new Map(storage.read('overtone-listeners') || []), key = name.toLowerCase();
+    if (!known.has(key)) known.set(key, hex(8));
+    storage.write('overtone-listeners', [...known]);
+    return known.get(key);
   }
 
   resume(saved) {
@@ -79,6 +86,7 @@ class Test {
       this.order = shuffled(trials.map((_, i) => i), random);
       this.orders = trials.map(trial => shuffled(Object.keys(trial.sounds).sort(), random));
       this.exercise = this.order[random() % trials.length];
+      this.exerciseOrder = shuffled(this.orders[this.exercise], random);
       return;
     }
     let items = [];
@@ -112,7 +120,7 @@ class Test {
 
   async rate(number, total) {
     const training = number < 0, item = training ? this.exercise : this.order[number];
-    const order = training ? [...this.orders[item]].reverse() : this.orders[item];
+    const order = training ? this.exerciseOrder : this.orders[item];
     const { sounds } = this.plan.trials[item];
     if (!await this.loaded([sounds[this.plan.reference], ...order.map(system => sounds[system])])) return;
     this.trial = { begun: performance.now(), heard: new Set(), ratings: order.map(() => null), plays: order.map(() => 0) };
