@@ -163,9 +163,9 @@ def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
         comparisons: columns ``listener, system, other, x, answer, preference``.
 
     Returns:
-        A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share`` with ``share_low, share_high`` and
-        ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers, with ``preference`` (a share),
-        ``preference_low, preference_high, preference_p_value``; NaN where nobody decided.
+        A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share``
+        with ``share_low, share_high`` and ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers,
+        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN where nobody decided.
     """
     columns = ["system", "other", "listeners", "trials", "correct", "share", "share_low", "share_high", "p_value"]
     columns += ["preferred", "decided", "preference", "preference_low", "preference_high", "preference_p_value"]
