@@ -165,7 +165,7 @@ def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share``
         with ``share_low, share_high`` and ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers,
-        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN where nobody decided.
+        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN if nobody decided.
     """
     columns = ["system", "other", "listeners", "trials", "correct", "share", "share_low", "share_high", "p_value"]
     columns += ["preferred", "decided", "preference", "preference_low", "preference_high", "preference_p_value"]
