@@ -16,6 +16,7 @@ from evaluation.contracts import System, Utterance
 from experiments.comparison_pages import LISTENING_TEST, REPORT, ComparisonPages
 from experiments.condition_matrix import condition_factors
 from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
+from experiments.listening import record_heard_runs, refresh_listening
 from experiments.preset import Preset, digest, load_preset
 from experiments.progress import Board, board, console
 from experiments.publication import Publisher, sample_names
@@ -29,6 +30,7 @@ from experiments.tracker import RegisteredVersion, Tracker
 from experiments.tracking import open_tracker
 from experiments.train import TrackingKind, TrainRequest, open_corpus, report_corpus, train_side_by_side
 from experiments.training import TrainingRecord, make_datamodule
+from experiments.winner_rule import UNPROCESSED
 from models.baselines import CONTROLS, build_controls
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
@@ -136,24 +138,26 @@ class Comparison:
         """Return how each training went."""
         return [TrainingCurve(place.model, place.seed, TrainingRecord.read(place).curve) for place in self.places]
 
+    def best_place(self, val: pd.DataFrame, name: str) -> TrainingPlace | None:
+        """Return the training whose seed is best on val; None for a control."""
+        if name in CONTROLS:
+            return None
+        seed = champion_seed(val, name)
+        return next(place for place in self.places if (place.model, place.seed) == (name, seed))
+
     def enhancer(self, val: pd.DataFrame) -> Callable[[str, Utterance], Waveform]:
-        """Return what enhances an utterance by a system's name: of a model's seeds, the one that is best on val."""
+        """Return what enhances an utterance by a system's name; a model's best seed does, and one model is loaded."""
 
         @lru_cache(maxsize=1)
         def load(name: str) -> System:
-            if name in CONTROLS:
-                return self._control(name)
-            seed = champion_seed(val, name)
-            return TrainedSystem.load(next(p for p in self.places if (p.model, p.seed) == (name, seed)))
+            place = self.best_place(val, name)
+            return TrainedSystem.load(place) if place else self._control(name)
 
         return lambda name, utterance: load(name)(utterance)
 
     def winner(self, scores: pd.DataFrame, selection: Selection) -> TrainingPlace | None:
         """Return the training that ships: the winner's seed with the best primary score on val."""
-        if selection.winner is None:
-            return None
-        seed = champion_seed(scores, selection.winner)
-        return next(place for place in self.places if (place.model, place.seed) == (selection.winner, seed))
+        return self.best_place(scores, selection.winner) if selection.winner else None
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,9 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: 
     ]
     publisher = Publisher(tracker, preset, comparison.corpus, folder, outcome.test_uses)
     publisher.publish(comparison.places, utterances, test, outcome.leaderboard, outcome.selection, comparison.progress)
+    heard = {name: comparison.best_place(outcome.val, name) for name in {UNPROCESSED, *pages.systems}}
+    record_heard_runs(folder, publisher.runs_of(heard))
+    refresh_listening(folder)
     publisher.publish_comparison([*written, *tables, folder / "scores-test.csv"], outcome.leaderboard)
     place = comparison.winner(outcome.val, outcome.selection)
     return publisher.register(place, test) if place else None

@@ -12,6 +12,7 @@ from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES
 from evaluation.statistics import speaker_mean
 from experiments.leaderboard import headline
+from experiments.listening import HeardRun
 from experiments.preset import Preset, digest
 from experiments.progress import Board
 from experiments.report_utterances import UtteranceName
@@ -93,7 +94,7 @@ class Publisher:
                 run.describe(_words(place.model, rows, leaderboard, selection))
         for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
-            with self.tracker.run(experiment, name, tags, digest(name, self.folder.name)) as run:
+            with self.tracker.run(experiment, name, tags, self._key(name)) as run:
                 self._log_scores(run, test[test["system"] == name])
         self.spectrograms(row | {"target": samples[0].wideband}, samples[0])
         # Folded up, MLflow shows the first line only: the result, not the title.
@@ -139,11 +140,23 @@ class Publisher:
             figure.savefig(temporary, dpi=80)
         return path
 
+    def _key(self, name: str) -> str:
+        """The run key of what belongs to this comparison alone."""
+        return digest(name, self.folder.name)
+
+    def runs_of(self, systems: Mapping[str, TrainingPlace | None]) -> dict[str, HeardRun]:
+        """Return the runs of systems: a training's, or of a control that of this comparison."""
+        experiment = comparison_experiment(self.preset)
+        return {
+            name: HeardRun(experiment, place.name, place.key) if place else HeardRun(experiment, name, self._key(name))
+            for name, place in systems.items()
+        }
+
     def publish_comparison(self, files: Sequence[Path], leaderboard: pd.DataFrame) -> None:
         """Add a run of the comparison as a whole, with its pages and its tables."""
         tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
         experiment = comparison_experiment(self.preset)
-        with self.tracker.run(experiment, "comparison", tags, digest("comparison", self.folder.name)) as run:
+        with self.tracker.run(experiment, "comparison", tags, self._key("comparison")) as run:
             for file in files:
                 run.log_file(file)
             run.log_table(leaderboard, "tables/leaderboard.json")
