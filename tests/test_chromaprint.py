@@ -1,8 +1,10 @@
 """Chromaprint through ctypes: parity with fpcalc, and what happens where the library is absent."""
 
 import json
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,15 +30,37 @@ def melody(seed: int, seconds: float = 6.0, rate: int = RATE) -> np.ndarray:
     return waveform.astype(np.float32)
 
 
+def fpcalc(path) -> list[int]:
+    # No check of the exit status: version 1.5.1 with FFmpeg 5 takes the end of a file for an error, and prints as ever.
+    printed = subprocess.run(["fpcalc", "-raw", "-json", "-length", "0", path], capture_output=True)
+    return json.loads(printed.stdout)["fingerprint"]
+
+
 @needs_library
 @pytest.mark.skipif(shutil.which("fpcalc") is None, reason="fpcalc is not installed")
 @pytest.mark.parametrize("rate", [11_025, 16_000, 48_000])
 def test_items_are_those_of_fpcalc(tmp_path, rate):
     waveform = melody(0, rate=rate)
     soundfile.write(tmp_path / "a.wav", np.rint(waveform * 32767).astype(np.int16), rate)
-    # No check of the exit status: version 1.5.1 with FFmpeg 5 takes the end of a file for an error, and prints as ever.
-    printed = subprocess.run(["fpcalc", "-raw", "-json", "-length", "0", tmp_path / "a.wav"], capture_output=True)
-    assert raw_fingerprint(waveform, rate).tolist() == json.loads(printed.stdout)["fingerprint"]
+    assert np.array_equal(raw_fingerprint(waveform, rate), fpcalc(tmp_path / "a.wav"))
+
+
+@needs_library
+@pytest.mark.skipif(shutil.which("fpcalc") is None, reason="fpcalc is not installed")
+@pytest.mark.skipif("OVERTONE_DATA" not in os.environ, reason="OVERTONE_DATA names no corpus of real speech")
+def test_items_of_real_speech_are_those_of_fpcalc(tmp_path):
+    compared = 0
+    for clip in sorted(Path(os.environ["OVERTONE_DATA"]).rglob("*.flac")):
+        waveform, rate = soundfile.read(clip, dtype="float32", frames=4 * 48_000)
+        if waveform.ndim > 1 or len(waveform) < 3 * rate:
+            continue
+        soundfile.write(tmp_path / "a.wav", np.rint(waveform * 32767).astype(np.int16), rate)
+        items = fpcalc(tmp_path / "a.wav")
+        assert np.array_equal(raw_fingerprint(waveform, rate), items), clip
+        compared += 1
+        if compared == 50:
+            return
+    pytest.fail(f"expected 50 clips of 3 s or more, found {compared}")
 
 
 @needs_library

@@ -1,6 +1,8 @@
 """The three fingerprints against slow, independent forms of their definitions, and their properties."""
 
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from evaluation.fingerprints import content_bit_error_rate, extended_bit_error_rate, seed_bit_error_rate
 from evaluation.stft import NotApplicable
-from runtime.audio import resample
+from runtime.audio import read_audio, resample
 
 RATE = 16_000
 MISSING = {"sample_rate": RATE, "cutoff_hz": 4000.0, "band_hz": 8000.0}
@@ -189,6 +191,30 @@ def test_content_equals_its_definition():
     score = content_bit_error_rate(preds=preds, target=target, sample_rate=5000)
     assert score == pytest.approx(slow_content(preds, target), abs=1e-3)
     assert 0.02 < score < 0.45
+
+
+@pytest.mark.skipif("OVERTONE_DATA" not in os.environ, reason="OVERTONE_DATA names no corpus of real speech")
+def test_real_speech_gives_what_the_definitions_say():
+    """Fifty clips at 16 kHz, against their own narrowband."""
+    compared = 0
+    for clip in sorted(Path(os.environ["OVERTONE_DATA"]).rglob("*.flac"))[::5]:
+        waveform, rate = read_audio(clip, frames=2 * 48_000)
+        target = resample(waveform, rate, RATE)
+        if len(target) < RATE:
+            continue
+        slow = [resample(one, RATE, 5000) for one in (narrow(target)[: len(target)], target)]
+        score = content_bit_error_rate(preds=narrow(target)[: len(target)], target=target, sample_rate=RATE)
+        assert score == pytest.approx(slow_content(*slow), abs=1e-3), clip
+        mixed = (target + 0.3 * np.roll(target, 4000)).astype(np.float32)
+        try:
+            score = extended_bit_error_rate(preds=mixed, target=target, **MISSING)
+        except NotApplicable:
+            continue
+        assert score == pytest.approx(slow_extended(mixed, target), abs=1e-3), clip
+        compared += 1
+        if compared == 50:
+            return
+    pytest.fail(f"expected 50 clips, found {compared}")
 
 
 def test_content_properties():
