@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def spectrogram_uri(waveform: Waveform, sample_rate: int, top_db: float) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def breakable(name: str) -> str:
+    """Return a name as HTML that a browser may break after an underscore or a slash."""
+    return escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
+
+
 def markdown_html(text: str) -> str:
     """Render Markdown; HTML in it is shown as text, tables scroll inside a box of their own."""
     return str(_markdown().render(text))
@@ -46,9 +52,14 @@ def markdown_html(text: str) -> str:
 @cache
 def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.add_render_rule("text", _text)
     markdown.add_render_rule("table_open", _table_open)
     markdown.add_render_rule("table_close", _table_close)
     return markdown
+
+
+def _text(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
+    return breakable(tokens[index].content)
 
 
 def _table_open(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluation.harness import MEASURES
 from experiments.condition_matrix import CONDITION_KEYS, ConditionFactors, condition_rows
-from experiments.embedding import markdown_html
+from experiments.embedding import breakable, markdown_html
 from experiments.leaderboard_columns import HEADINGS, MEASURE_COLUMNS, difference_cell, markdown_table, rows_of
 from experiments.leaderboard_sections import significance_section
 from experiments.leaderboard_text import notes
@@ -24,7 +24,6 @@ from experiments.report_tables import (
     guards_table,
     kind_of,
     leaderboard_table,
-    name_html,
     primary_axis,
     trainings_table,
 )
@@ -186,7 +185,7 @@ def _curves(contents: ReportContents) -> str:
         lines = [curve.points for curve in contents.curves if curve.system == system]
         last = ", ".join(f"{line[-1][1]:.3f}" for line in lines if line)
         svg = curve_svg(lines, across, up, f"Loss of {system} on val by training examples; at the end {last}")
-        figures.append(f"<figure><figcaption>{name_html(system)} <small>{last}</small></figcaption>{svg}</figure>")
+        figures.append(f"<figure><figcaption>{breakable(system)} <small>{last}</small></figcaption>{svg}</figure>")
     return (
         "<h3>Curves</h3><p>Loss on <code>val</code> by training examples seen, a line per seed; the same axes for "
         f'all.</p><div class="curve-grid">{"".join(figures)}</div>'

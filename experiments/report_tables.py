@@ -9,6 +9,7 @@ import pandas as pd
 
 from evaluation.harness import MEASURES
 from experiments.condition_matrix import is_failed, matrix_of
+from experiments.embedding import breakable
 from experiments.leaderboard_columns import (
     COST_COLUMNS,
     HEADINGS,
@@ -31,11 +32,6 @@ MOST_PRIMARY = 1.0  # beyond it everything is bad, and a worse value would squee
 MOST_FAILURES = 200
 COST_HEADINGS = {"latency_ms": "latency, ms", "parameters": "parameters", "examples": "examples"}
 GUARDS = ("content_ber", "lsd_low", "visqol", "tonality", "excess_above_band", "latency_ms", "rtf", "failed scores")
-
-
-def name_html(name: str) -> str:
-    """A name, escaped, that may break after an underscore or a slash."""
-    return escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
 
 
 def table_html(header: Sequence[str], rows: Iterable[str], label: str, style: str = "") -> str:
@@ -107,15 +103,15 @@ def _number_cell(text: str) -> str:
 def _system_cell(row: Row, flags: Mapping[str, Sequence[str]]) -> str:
     name, status = str(row["system"]), str(row["status"])
     rank = rank_cell(row)
-    parts = [f'<span class="rank">{escape(rank)}</span> ' if rank else "", name_html(name)]
+    parts = [f'<span class="rank">{escape(rank)}</span> ' if rank else "", breakable(name)]
     if name in flags:
         parts.append(f' <span class="flag" title="ahead of {escape(", ".join(flags[name]))}">{FLAG}</span>')
     note = "control, reads the target" if status == "control" and reads_target(name) else status
-    parts.append(f'<small class="status">{name_html(note)}</small>')
+    parts.append(f'<small class="status">{breakable(note)}</small>')
     better = without_target(filter(None, str(row.get("outranked_by") or "").split(",")))
     if better:
         words = f"{FLAG} behind {better[0] if len(better) == 1 else f'{len(better)} controls'}"
-        parts.append(f'<small class="status flag" title="{escape(", ".join(better))}">{name_html(words)}</small>')
+        parts.append(f'<small class="status flag" title="{escape(", ".join(better))}">{breakable(words)}</small>')
     return "".join(parts)
 
 
@@ -142,7 +138,7 @@ def guards_table(selection: Selection) -> str:
             for guard in guards
         ]
         lines.append(
-            f'<tr class="{verdict}"><th scope="row" class="name">{name_html(candidate.system)}</th>'
+            f'<tr class="{verdict}"><th scope="row" class="name">{breakable(candidate.system)}</th>'
             f"{_number_cell(number(score.mean, PRIMARY))}{_number_cell(span)}<td>{verdict}</td>{''.join(marks)}</tr>"
         )
     return table_html(header, lines, "Guards")
@@ -164,9 +160,9 @@ def condition_table(rows: pd.DataFrame, leaderboard: pd.DataFrame, key: str) -> 
     for system in (str(name) for name in leaderboard["system"] if name in matrix.index):
         values: dict[Any, Any] = dict(matrix.loc[[system]].iloc[0].items())
         cells = [_condition_cell(values, name, key, float(shades[name].loc[system])) for name in conditions]
-        head = f'<th scope="row" class="name">{name_html(system)}</th>'
+        head = f'<th scope="row" class="name">{breakable(system)}</th>'
         lines.append(f'<tr class="{escape(kind_of(str(status[system])))}">{head}{"".join(cells)}</tr>')
-    header = [_heading("system", style="name"), *(_heading(name_html(name), style="number") for name in conditions)]
+    header = [_heading("system", style="name"), *(_heading(breakable(name), style="number") for name in conditions)]
     return table_html(header, lines, f"{HEADINGS[key].rstrip(' ↓↑')} by condition", "matrix")
 
 
@@ -206,7 +202,7 @@ def trainings_table(trainings: pd.DataFrame) -> str:
     for row in rows_of(trainings):
         numbers = "".join(_number_cell(_training_number(float(row[key]), key)) for key in columns)
         late = "stopped by the safety limit" if row.get("over_budget") else ""
-        head = f'<th scope="row" class="name">{name_html(str(row["system"]))}</th>'
+        head = f'<th scope="row" class="name">{breakable(str(row["system"]))}</th>'
         lines.append(f'<tr>{head}{numbers}<td class="failed">{late}</td></tr>')
     header = [_heading("system", style="name"), *(_heading(words.get(key, key), style="number") for key in columns)]
     return table_html([*header, _heading("")], lines, "Trainings")
@@ -222,7 +218,7 @@ def failures_table(failed: pd.DataFrame) -> str:
     """The failed scores, as `experiments.selection.failed_scores` lists them; the first of many."""
     header = [_heading(words, style="name" * (words == "system")) for words in failed.columns]
     lines = [
-        f'<tr><th scope="row" class="name">{name_html(row["system"])}</th>'
+        f'<tr><th scope="row" class="name">{breakable(row["system"])}</th>'
         + "".join(f"<td>{escape(str(row[key]))}</td>" for key in failed.columns[1:])
         + "</tr>"
         for row in rows_of(failed.head(MOST_FAILURES))

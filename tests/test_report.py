@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from listening_browser import EXECUTABLE, Browser
 from score_tables import GOOD, cost_table, score_table
 
 from evaluation.contracts import Utterance
@@ -107,7 +108,7 @@ def contents_of(candidates, controls=None, rule=None, **values):
 
 @pytest.fixture(scope="module")
 def contents():
-    sample = Sample("Best: a.wav", "telephone", {"narrowband": tone(300), "dnn_fft": tone(500)}, RATE, 4000.0)
+    sample = Sample("Best: a.wav", "telephone", {"narrowband": tone(300, 8), "dnn_fft": tone(500, 8)}, RATE, 4000.0)
     return contents_of(
         CANDIDATES,
         CONTROLS,
@@ -355,3 +356,25 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path, contents):
     with pytest.raises(OvertoneError, match=r"broken\.wav"):
         write_report(tmp_path / "report.html", replace(contents, samples=[empty]))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_it_without_sideways_scrolling_and_switches_at_the_same_position(report, width):
+    with Browser(width) as browser:
+        browser.open(report.as_uri())
+        browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert browser.run("document.documentElement.scrollWidth") == width
+        assert browser.run("document.querySelector('.leaderboard').getBoundingClientRect().width") > 0
+        audio = "document.querySelectorAll('.sample audio')"
+        browser.wait(f"[...{audio}].every(one => one.duration > 0.4)")
+        browser.run("document.querySelector('.switch button').focus()")
+        browser.key(" ")
+        browser.wait(f"{audio}[0].currentTime > 0.1")
+        second = "document.querySelectorAll('.switch button')[1]"
+        browser.run(f"{second}.click()")
+        browser.wait(f"{audio}[0].paused && !{audio}[1].paused && {audio}[1].currentTime > 0.1")
+        assert browser.run(f"{second}.getAttribute('aria-pressed')") == "true"
+        browser.run(f"{second}.click()")
+        browser.wait(f"{audio}[1].paused && Math.abs({audio}[0].currentTime - {audio}[1].currentTime) < 0.05")
+        assert not browser.errors
