@@ -72,6 +72,12 @@ MEASURES: dict[str, Measure] = {
             "bits that differ in a fingerprint of the missing band; chance is 0.5",
             fingerprints.extended_bit_error_rate,
         ),
+        Measure(
+            "extended_ber_median",
+            False,
+            "the same of levels at the median alone, for comparison with earlier figures",
+            fingerprints.extended_bit_error_rate_at_median,
+        ),
         Measure("lsd", False, "log-spectral distance, 1 is 10 dB", spectral.log_spectral_distance),
         Measure(
             "lsd_lf",

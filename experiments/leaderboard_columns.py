@@ -10,6 +10,7 @@ from experiments.selection import PRIMARY, format_macs
 
 MEASURE_COLUMNS = (
     "extended_ber",
+    "extended_ber_median",
     "lsd",
     "lsd_hf_band",
     "lsd_low",
@@ -27,6 +28,7 @@ HEADINGS = {
     PRIMARY: "primary ↓",
     "interval": "95\u00a0% interval",
     "extended_ber": "ext. BER ↓",
+    "extended_ber_median": "ext. BER median ↓",
     "lsd": "LSD ↓",
     "lsd_hf_band": "LSD-HF ↓",
     "lsd_low": "LSD-low ↓",

@@ -2,6 +2,7 @@
 
 WEAKNESSES = {
     "extended_ber": "hears envelopes, not what fills them: the target's envelope on noise scores like half the truth",
+    "extended_ber_median": "as `extended_ber`, and one number a frame for all bands nearly satisfies it",
     "lsd": "log power below the target's own noise floor counts as much as speech, so faint noise is rewarded",
     "lsd_lf": "mostly sees the transition band of the resampler; a perfect pass-through is not 0",
     "lsd_hf": "as `lsd`; above the target's own band an encoder's low-pass is the target",

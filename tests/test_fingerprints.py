@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.fingerprints import content_bit_error_rate, extended_bit_error_rate, seed_bit_error_rate
+from evaluation.fingerprints import (
+    content_bit_error_rate,
+    extended_bit_error_rate,
+    extended_bit_error_rate_at_median,
+    seed_bit_error_rate,
+)
 from evaluation.stft import NotApplicable
 from runtime.audio import read_audio, resample
 
@@ -33,7 +38,7 @@ def narrow(waveform: np.ndarray) -> np.ndarray:
     return resample(resample(waveform, RATE, 8000), 8000, RATE)
 
 
-def slow_extended(preds: np.ndarray, target: np.ndarray) -> float:
+def slow_levels(preds: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     window = np.hanning(1025)[:1024]
     powers = [
         np.array(
@@ -48,9 +53,23 @@ def slow_extended(preds: np.ndarray, target: np.ndarray) -> float:
     bands = [[p[:, (frequency >= a) & (frequency < b)].sum(axis=1) for a, b in pairwise(edges)] for p in powers]
     given, wanted = np.array(bands[0]), np.array(bands[1])
     loud = wanted.sum(axis=0) >= wanted.sum(axis=0).max() / 1e4
-    level = np.log(given[:, loud]), np.log(wanted[:, loud])
+    return np.log(given[:, loud]), np.log(wanted[:, loud])
+
+
+def slow_extended(preds: np.ndarray, target: np.ndarray) -> float:
+    level = slow_levels(preds, target)
     colour = level[0][1:] - level[0][:-1], level[1][1:] - level[1][:-1]
     return np.mean([slow_balanced_error(*half) for half in (level, colour)])
+
+
+def slow_extended_at_median(preds: np.ndarray, target: np.ndarray) -> float:
+    given, wanted = slow_levels(preds, target)
+    wrong = [
+        (a > np.median(row)) != (b > np.median(row))
+        for g, row in zip(given, wanted, strict=True)
+        for a, b in zip(g, row, strict=True)
+    ]
+    return float(np.mean(wrong))
 
 
 def slow_balanced_error(given: np.ndarray, wanted: np.ndarray) -> float:
@@ -111,6 +130,17 @@ def test_extended_equals_its_definition():
     score = extended_bit_error_rate(preds=preds, target=target, **MISSING)
     assert score == pytest.approx(slow_extended(preds, target), abs=1e-3)
     assert 0.1 < score < 0.45
+
+
+def test_extended_at_the_median_equals_its_definition():
+    target = speech_like(0)
+    preds = (0.5 * target + 0.3 * speech_like(1)).astype(np.float32)
+    score = extended_bit_error_rate_at_median(preds=preds, target=target, **MISSING)
+    assert score == pytest.approx(slow_extended_at_median(preds, target), abs=1e-3)
+    assert 0.1 < score < 0.45
+    for preds in (0 * target, narrow(target)):
+        score = extended_bit_error_rate_at_median(preds=preds, target=target, **MISSING)
+        assert score == pytest.approx(0.5, abs=0.02)
 
 
 def test_extended_stays_at_chance_for_silence_noise_and_doing_nothing():
