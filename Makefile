@@ -20,7 +20,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint ui lock
+.PHONY: help venv demo test lint ui lock cheats
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -39,8 +39,11 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness; DATA=folder of real speech
+benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
+
+cheats: $(STAMP) ## write docs/what-fools-what.md: every measure against every cheat; DATA=folder of real speech
+	@$(VENV_PYTHON) -m experiments.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12) --out docs
 
 # Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
 $(PEERS): $(STAMP)

@@ -1,16 +1,15 @@
 """The main job on a tiny corpus: from clips to a leaderboard, continued when killed, done once."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from processes import children_of, is_running, wait_for
 
 from experiments.cli import main
 from experiments.preset import load_preset
@@ -163,28 +162,3 @@ def test_the_run_key_follows_configuration_data_and_code(tiny_preset, tmp_path):
     others.append(training_place(tmp_path, load_preset(str(tiny_preset)), "dnn_fft", 0, "data"))
     assert len({place.key, *(other.key for other in others)}) == 4
     assert code_digest("dnn_fft") != code_digest("wavegan")
-
-
-def wait_for(condition, seconds=90.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        direct = [int(child) for child in file.read().split()]
-    threads = [int(task) for task in os.listdir(f"/proc/{pid}/task")]
-    for thread in threads:
-        with open(f"/proc/{pid}/task/{thread}/children") as file:
-            direct += [int(child) for child in file.read().split()]
-    return sorted(set(direct))
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from listening_votes import FILES, abx, comparison_folder, mushra, written
 from scipy.stats import binom, norm, t
 
 from experiments.listening import HeardRun, import_command, record_heard_runs, refresh_listening
@@ -19,7 +20,6 @@ from experiments.listening_statistics import (
 from experiments.listening_votes import read_votes
 from experiments.tracking import open_tracker
 from runtime.errors import OvertoneError
-from tests.listening_votes import FILES, abx, comparison_folder, mushra, written
 
 GOOD = {"wavegan": 80, "dnn_fft": 60, "unprocessed": 30}
 

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
+from listening_browser import EXECUTABLE, Browser
 from scipy.signal import sosfilt
 
 from datamodules.loudness import k_weighting
@@ -23,7 +24,6 @@ from experiments.listening_page import (
 from experiments.listening_stimuli import chosen_utterances, listening_trials, low_passed, matched
 from experiments.listening_votes import check_votes, read_votes
 from runtime.errors import OvertoneError
-from tests.listening_browser import EXECUTABLE, Browser
 
 RATE = 16_000
 TONES = {"reference": 400, "unprocessed": 700, "wavegan": 1000, "dnn_fft": 1300}
