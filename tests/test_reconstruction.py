@@ -6,6 +6,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from waveforms import speech_like, tone, white
 
 from models.reconstruction import METHODS, reconstruct
 from models.rtisi import RealTimeInversion
@@ -13,7 +14,6 @@ from models.streaming import Analysis, History, Synthesis
 from models.whole_file import WholeFileSpectrogram
 from runtime.audio import resample
 from runtime.errors import OvertoneError
-from tests.waveforms import speech_like, tone, white
 
 RATE, N_FFT, HOP = 16000, 512, 128
 ITERATED = [name for name, method in METHODS.items() if method.iterations is not None]
