@@ -96,7 +96,9 @@ def score_trials(
     table = pd.concat(tables, ignore_index=True)
     if failed := int((table["failures"] != "").sum()):
         first = table[table["failures"] != ""].iloc[0]
-        progress.say(f"{failed} of {len(table)} scores failed; the first, {first['system']}: {first['failures']}")
+        progress.say(
+            f"{failed} of {len(table)} scores failed; the first, {first['system']}: {' '.join(first['failures'].split())}"
+        )
     return trials, table
 
 
