@@ -100,8 +100,8 @@ def pairs_table(corpus: Corpus, preset: Preset, seconds: float) -> Table:
 
     def rate(condition: Condition) -> float:
         module = SpeechPairsDataModule(
-            corpus, preset.sample_rate, [condition], [], preset.data.crop_seconds, 8, 10**6, seed=0
-        )
+            corpus, preset.sample_rate, [condition], [], preset.data.crop_seconds, 8, 10**6, seed=0, num_workers=1
+        )  # with workers, noises are read before they start, as in a training
         return pairs_per_second(module, seconds)
 
     for name, (plain, transform) in peers([clip.path for clip in corpus.noises_for("train")]).items():

@@ -70,6 +70,8 @@ def make_page(options: argparse.Namespace) -> None:
     for name, value in (("--speakers", options.speakers), ("--workers", options.workers)):
         if value < 1:
             raise OvertoneError(f"{name}: expected at least 1, got {value}.")
+    if options.out.suffix != ".md" or options.out.is_dir():
+        raise OvertoneError(f"--out {options.out}: expected the name of a .md file.")
     known = [key for key in EXTRA_MEASURES if key in MEASURES]
     keys = check_measures(options.measures.split(",") if options.measures else [*check_measures(None), *known])
     results: Results = []

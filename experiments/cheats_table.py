@@ -96,9 +96,8 @@ def score_trials(
     table = pd.concat(tables, ignore_index=True)
     if failed := int((table["failures"] != "").sum()):
         first = table[table["failures"] != ""].iloc[0]
-        progress.say(
-            f"{failed} of {len(table)} scores failed; the first, {first['system']}: {' '.join(first['failures'].split())}"
-        )
+        reason = " ".join(first["failures"].split())
+        progress.say(f"{failed} of {len(table)} estimates have failed scores; the first, {first['system']}: {reason}")
     return trials, table
 
 

@@ -240,10 +240,12 @@ def test_the_command_makes_page_table_and_picture(tiny_corpus, tmp_path):
         (["--speakers", "0"], "--speakers"),
         (["--measures", "pesk"], "Unknown measure pesk"),
         (["--data", "nowhere"], "nowhere"),
+        (["--out", "docs"], "--out docs: expected the name of a .md file"),
     ],
 )
 def test_a_user_s_mistake_is_one_line(arguments, message, tmp_path, capsys):
-    assert main([*arguments, "--out", str(tmp_path / "page.md")]) == 2
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "page.md")]
+    assert main([*arguments, *out]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
