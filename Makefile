@@ -42,8 +42,8 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
 
-cheats: $(STAMP) ## write docs/what-fools-what.md: every measure against every cheat; DATA=folder of real speech
-	@$(VENV_PYTHON) -m experiments.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12) --out docs
+cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs
+	@$(VENV_PYTHON) -m experiments.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12,--out mlruns/what-fools-what.md)
 
 # Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
 $(PEERS): $(STAMP)
