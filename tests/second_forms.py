@@ -117,4 +117,5 @@ def seam(preds, target, rate, block_samples):
 
 def break_db(waveform, border, half):
     curvature = [abs(waveform[n - 1] - 2 * waveform[n] + waveform[n + 1]) for n in range(border - half, border + half)]
-    return 20 * np.log10(max(curvature[half - 1 : half + 1]) / np.sqrt(np.mean(np.square(curvature))))
+    peak = max(1e-12, *curvature[half - 1 : half + 1])
+    return 20 * np.log10(peak / np.sqrt(np.mean(np.square(curvature))))
