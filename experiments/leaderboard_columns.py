@@ -18,6 +18,8 @@ MEASURE_COLUMNS = (
     "seed_ber",
     "si_sdr",
     "visqol",
+    "pesq_wb",
+    "stoi",
     "tonality",
     "seam",
     "hallucination",
@@ -36,6 +38,8 @@ HEADINGS = {
     "seed_ber": "seed BER ↓",
     "si_sdr": "SI-SDR ↑",
     "visqol": "ViSQOL ↑",
+    "pesq_wb": "PESQ ↑",
+    "stoi": "STOI ↑",
     "tonality": "tonality ↓",
     "seam": "seam ↓",
     "hallucination": "halluc. ↓",
@@ -44,7 +48,16 @@ HEADINGS = {
     "macs": "MAC/s",
     "train_seconds": "train s",
 }
-DECIMALS = {"si_sdr": 1, "visqol": 2, "seam": 1, "hallucination": 1, "tonality": 2, "rtf": 3, "latency_ms": 1}
+DECIMALS = {
+    "si_sdr": 1,
+    "visqol": 2,
+    "pesq_wb": 2,
+    "seam": 1,
+    "hallucination": 1,
+    "tonality": 2,
+    "rtf": 3,
+    "latency_ms": 1,
+}
 
 Row = dict[str, Any]
 

@@ -81,7 +81,9 @@ def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board, e
     if source is None:
         raise OvertoneError(f"Preset {preset.name} has no corpus of its own: name a folder of speech with --data.")
     if source != DEMO_CORPUS:
-        return load_corpus(Path(source), also_train=extra)
+        return load_corpus(
+            Path(source), extra, lambda done, total: progress.update("corpus", done, total, "files looked at")
+        )
     from datamodules.demo_corpus import prepare_demo_corpus
 
     folder = prepare_demo_corpus(
