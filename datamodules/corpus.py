@@ -156,7 +156,7 @@ def load_corpus(
     left_out: Counter[str] = Counter()
     roots: list[Path] = []
     listed = [one for place in sources for one in _listed(place, roots, also_train, left_out)]
-    root = roots[0] if len(roots) == 1 else Path(os.path.commonpath([os.path.abspath(one) for one in roots]))
+    root = _root(roots, listed)
     checked = _checked(sorted(listed, key=lambda one: str(one.path)), progress)
     skipped = tuple((one.listed.path, one.fault) for one in checked if one.fault is not None)
     usable = [one for one in checked if one.fault is None]
@@ -174,6 +174,17 @@ def load_corpus(
         skipped=skipped,
         notes=dict(sorted(notes.items())),
     )
+
+
+def _root(roots: Sequence[Path], listed: Sequence[Listed]) -> Path:
+    """The folder that was named, if all files lie below it; else the folder that they have in common.
+
+    Names stay the same then wherever the manifest is moved.
+    """
+    if len(roots) == 1 and all(one.path.is_relative_to(roots[0]) for one in listed):
+        return roots[0]
+    folders = [one.path.parent for one in listed] or roots
+    return Path(os.path.commonpath([os.path.abspath(one) for one in folders]))
 
 
 def _no_speech(source: str, skipped: Sequence[tuple[Path, str]]) -> OvertoneError:

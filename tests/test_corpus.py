@@ -354,3 +354,14 @@ def test_real_data():
     corpus = load_corpus(Path(folder))
     assert corpus.clips
     assert min(corpus.minutes().values()) > 0
+
+
+def test_names_and_digest_do_not_depend_on_where_a_manifest_of_files_elsewhere_lies(folder, tmp_path):
+    corpora = []
+    for place in (tmp_path / "here", tmp_path / "somewhere" / "else"):
+        prepare(folder, place)
+        corpora.append(load_corpus(place))
+    first, second = corpora
+    assert first.root == second.root == folder
+    assert first.digest == second.digest
+    assert not any(".." in first.name_of(clip) for clip in first.clips)
