@@ -246,6 +246,7 @@ def choppiness(utterances: list[Utterance], generator: BlockGenerator, progress:
         return next(cases_of(utterance, [])).reconstructed(method, METHODS[method].iterations or 0)
 
     systems: list[tuple[str, str, Callable[[Utterance], np.ndarray]]] = [
+        ("whole", "unprocessed", lambda one: one.narrowband),
         ("blocks", "the original's deployed model", deployed),
         ("blocks", "Griffin-Lim on slices without overlap", lambda one: from_slices(one, 32)),
         *(("blocks", name, lambda one, name=name: in_blocks(one, name)) for name in METHODS),
@@ -314,7 +315,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="corpus of real speech")
     parser.add_argument("--speakers", type=int, default=6, help="of the test split (6)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each (2)")
-    parser.add_argument("--steps", type=int, default=200, help="training of the original's deployed model (200)")
+    parser.add_argument("--steps", type=int, default=600, help="training of the original's deployed model (600)")
     parser.add_argument("--trained", type=Path, nargs="*", default=[], help="checkpoints whose magnitudes are inverted")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the report (docs)")
     options = parser.parse_args()

@@ -53,7 +53,7 @@ def write_report(folder: Path, methods: pd.DataFrame, borders: pd.DataFrame, pee
     path = folder / "reconstruction.md"
     kept = path.read_text().split(MARK)[0].rstrip() if path.is_file() else "# Reconstruction"
     speakers = methods["speaker"].nunique()
-    parts = [kept, MARK, f"Means over {speakers} speakers.", *_method_tables(means), _border_table(borders)]
+    parts = [kept, MARK, f"Means over {speakers} speaker(s).", *_method_tables(means), _border_table(borders)]
     with written_whole(path) as temporary:
         temporary.write_text("\n\n".join([*parts, _peer_table(peers)]) + "\n")
 
