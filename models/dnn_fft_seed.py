@@ -17,7 +17,8 @@ class DnnFftSeedSettings(Settings):
     Attributes:
         n_fft: samples of a chunk.
         widening: width of the hidden layers in multiples of the number of bins.
-        reconstruction: ``griffin_lim``, or the original's ``inverse_fft`` without a phase.
+        reconstruction: ``griffin_lim``, the original's ``inverse_fft`` without a phase, or another of
+            `models.reconstruction.METHODS`.
     """
 
     n_fft: int = 512
@@ -41,7 +42,9 @@ class DnnFftSeedModule(SpeechModule):
         for width, next_width in itertools.pairwise(widths):
             layers += [nn.Linear(width, next_width), nn.ReLU()]
         magnitudes = nn.Sequential(*layers, nn.Linear(widths[-1], bins))
-        self.network = WholeFileSpectrogram(magnitudes, settings.n_fft, settings.reconstruction)
+        self.network = WholeFileSpectrogram(
+            magnitudes, settings.n_fft, settings.reconstruction, sample_rate=sample_rate
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean squared error of amplitudes, as the original minimised."""

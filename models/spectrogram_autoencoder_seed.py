@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from models.base import Batch, Settings, SpeechModule
-from models.whole_file import WholeFileSpectrogram
+from models.whole_file import Reconstruction, WholeFileSpectrogram
 
 REDUCTION = 3
 
@@ -18,9 +18,11 @@ class SpectrogramAutoencoderSeedSettings(Settings):
 
     Attributes:
         n_fft: window in samples.
+        reconstruction: the original's ``griffin_lim``, or another of `models.reconstruction.METHODS`.
     """
 
     n_fft: int = 2048
+    reconstruction: Reconstruction = "griffin_lim"
 
 
 class SliceAutoencoder(nn.Module):
@@ -52,7 +54,10 @@ class SpectrogramAutoencoderSeedModule(SpeechModule):
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSeedSettings) -> None:
         super().__init__(sample_rate, settings)
         self.latency_samples = None
-        self.network = WholeFileSpectrogram(SliceAutoencoder(settings.n_fft // 2 + 1), settings.n_fft)
+        magnitudes = SliceAutoencoder(settings.n_fft // 2 + 1)
+        self.network = WholeFileSpectrogram(
+            magnitudes, settings.n_fft, settings.reconstruction, sample_rate=sample_rate
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean squared error of amplitudes, as the original minimised."""

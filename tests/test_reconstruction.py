@@ -8,6 +8,7 @@ import pytest
 import torch
 from waveforms import speech_like, tone, white
 
+from experiments.registry import build_model
 from models.reconstruction import METHODS, reconstruct
 from models.rtisi import RealTimeInversion
 from models.streaming import Analysis, History, Synthesis
@@ -330,3 +331,13 @@ def test_what_does_not_belong_together_is_refused(method, options, message):
     given = {"narrowband": narrowband, "sample_rate": RATE, "samples": 12000, "phase": spectra(wideband).angle()}
     with pytest.raises(OvertoneError, match=message):
         reconstruct(spectra(wideband).abs(), method, n_fft=N_FFT, hop_length=HOP, **(given | options))
+
+
+@pytest.mark.parametrize("name", ["dnn_fft_seed", "spectrogram_autoencoder_seed"])
+@pytest.mark.parametrize("reconstruction", ["folded_phase", "rtisi_la_low_phase_kept"])
+def test_the_seeds_take_any_reconstruction(name, reconstruction):
+    module = build_model(name, 16000, {"reconstruction": reconstruction}).eval()
+    waveform = torch.from_numpy(speech_like(16000, 16000))[None]
+    with torch.inference_mode():
+        enhanced = module.enhance(waveform)
+    assert enhanced.shape == waveform.shape and torch.isfinite(enhanced).all()
