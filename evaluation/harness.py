@@ -1,14 +1,9 @@
 """Scores (utterance, estimate) pairs of any system; a failed score is NaN with its reason, never dropped."""
 
 import inspect
-import multiprocessing
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -24,13 +19,13 @@ from evaluation import (
     waveform,
 )
 from evaluation.contracts import Utterance
+from evaluation.scoring_pool import ScoringPool
 from evaluation.stft import NotApplicable, Spectrograms
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 
 IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "clean")
 STATE_COLUMNS = ("failures", "not_applicable")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Row = dict[str, Any]
 
@@ -267,21 +262,14 @@ class Scorer:
     """
 
     def __init__(self, workers: int = 1) -> None:
-        self.workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool = ScoringPool(workers)
 
     def __enter__(self) -> Self:
-        self._environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        self._pool.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, *exception: object) -> None:
+        self._pool.__exit__(*exception)
 
     def score(
         self,
@@ -293,43 +281,28 @@ class Scorer:
     ) -> pd.DataFrame:
         """Score the estimates of one system; see `score_pairs`."""
         keys = check_measures(measures)
-        rows: list[Row] = []
-        scored = self._in_turn if self.workers <= 1 else self._in_pool
-        for row in scored(pairs, keys, block_samples):
-            rows.append({"system": system} | row)
+        rows: dict[int, Row] = {}
+        jobs = (_Job(number, *pair, keys, block_samples) for number, pair in enumerate(pairs))
+        for job, row in self._pool.map(_score_job, jobs):
+            if row is None:
+                raise OvertoneError("A scoring process was killed, probably for lack of memory. Use fewer workers.")
+            rows[job.number] = {"system": system} | row
             if progress is not None:
                 progress(len(rows))
-        return pd.DataFrame(rows, columns=["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS])
+        columns = ["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS]
+        return pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
 
-    def _in_turn(
-        self, pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None
-    ) -> Iterator[Row]:
-        for utterance, estimate in pairs:
-            yield score_pair(utterance, estimate, keys, block_samples)
 
-    def _in_pool(
-        self, pairs: Iterable[tuple[Utterance, ArrayLike]], keys: list[str], block_samples: int | None
-    ) -> Iterator[Row]:
-        pending: deque[Future[Row]] = deque()
-        if self._pool is None:
-            # Spawned, because a forked child of a process that has used threads (torch, BLAS) may hang.
-            # One thread each, which libraries read from the environment when they are first imported.
-            os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            for utterance, estimate in pairs:
-                pending.append(self._pool.submit(score_pair, utterance, estimate, keys, block_samples))
-                if len(pending) >= 2 * self.workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise OvertoneError(
-                "A scoring process was killed, probably for lack of memory. Use fewer workers."
-            ) from None
-        finally:
-            for future in pending:
-                future.cancel()
+class _Job(NamedTuple):
+    number: int
+    utterance: Utterance
+    estimate: ArrayLike
+    keys: list[str]
+    block_samples: int | None
+
+
+def _score_job(job: _Job) -> Row:
+    return score_pair(job.utterance, job.estimate, job.keys, job.block_samples)
 
 
 def score_pairs(

@@ -13,6 +13,7 @@ import torch
 from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
 from evaluation.contracts import System, Utterance
+from evaluation.scoring_pool import ScoringPool
 from experiments.comparison_pages import LISTENING_TEST, REPORT, ComparisonPages
 from experiments.condition_matrix import condition_factors
 from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
@@ -23,7 +24,6 @@ from experiments.publication import Publisher, sample_names
 from experiments.report import ReportContents, TrainingCurve
 from experiments.runs import TrainingPlace, commit, count_test_use, find_runs_folder, sole_use, training_place
 from experiments.scoring import ScoredSplit, ScoringTask, Utterances, scored, split_key, write_scores
-from experiments.scoring_pool import ScoringPool
 from experiments.selection import Selection, add_primary, champion_seed, choose
 from experiments.systems import TrainedSystem, cost_of
 from experiments.tracker import RegisteredVersion, Tracker

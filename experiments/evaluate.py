@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.harness import check_measures
+from evaluation.scoring_pool import ScoringPool
 from experiments.alignment import find_delay
 from experiments.evaluation_folders import (
     Counterparts,
@@ -27,7 +28,6 @@ from experiments.preset import digest
 from experiments.progress import Board, board, console
 from experiments.runs import SOURCES
 from experiments.score_journal import Entry, ScoreJournal
-from experiments.scoring_pool import ScoringPool
 from models.baselines import build_controls
 from runtime.errors import OvertoneError
 

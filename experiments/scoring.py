@@ -10,10 +10,10 @@ import pandas as pd
 
 from evaluation.contracts import System, Utterance
 from evaluation.harness import IDENTITY_COLUMNS, STATE_COLUMNS, Row, check_measures, score_pair
+from evaluation.scoring_pool import ScoringPool
 from experiments.preset import digest
 from experiments.runs import SOURCES
 from experiments.score_journal import Entry, ScoreJournal
-from experiments.scoring_pool import ScoringPool
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 from runtime.files import written_whole

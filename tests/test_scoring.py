@@ -9,9 +9,9 @@ import pytest
 
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pairs
+from evaluation.scoring_pool import JOBS_PER_WORKER, ScoringPool
 from experiments import scoring
 from experiments.scoring import ScoredSplit, ScoringTask, Utterances, read_scores, scored
-from experiments.scoring_pool import JOBS_PER_WORKER, ScoringPool
 from models.baselines import SpectralBandReplication, TargetGain, Unprocessed
 from runtime.errors import OvertoneError
 
