@@ -110,7 +110,7 @@ def page(results: Results, corpus: str, stem: str) -> str:
     parts = [
         "# What fools what",
         f"Every measure against every control and cheat, on {corpus}: {speakers} speakers of the split `test`, one "
-        "excerpt of 4 s each. `make cheats` writes this page; do not edit it.",
+        "excerpt of 4 s each. `make cheats DATA=FOLDER` writes this page; do not edit it.",
         findings(results),
         LEGEND.strip(),
         f"![Each row's scores between the unprocessed input and the target]({stem}.png)",

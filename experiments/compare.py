@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -146,9 +146,9 @@ class Comparison:
         return next(place for place in self.places if (place.model, place.seed) == (name, seed))
 
     def enhancer(self, val: pd.DataFrame) -> Callable[[str, Utterance], Waveform]:
-        """Return what enhances an utterance by a system's name; a model's best seed does, and one model is loaded."""
+        """Return what enhances an utterance by a system's name; of a model, its best seed, loaded once."""
 
-        @lru_cache(maxsize=1)
+        @cache
         def load(name: str) -> System:
             place = self.best_place(val, name)
             return TrainedSystem.load(place) if place else self._control(name)

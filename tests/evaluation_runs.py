@@ -5,6 +5,7 @@ import pandas as pd
 import soundfile
 
 from experiments.cli import main
+from experiments.evaluation_job import low_passed
 from models.baselines import CONTROLS
 
 RATE = 16000
@@ -25,6 +26,16 @@ def write(path, waveform, rate=RATE, subtype="FLOAT"):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, waveform, rate, subtype=subtype)
     return path
+
+
+def low_passed_pair(folder):
+    """A reference of two files, the same as an estimate, and low-passed inputs."""
+    for number, stem in enumerate(("one", "two")):
+        waveform = syllables(number)
+        write(folder / "reference" / f"{stem}.wav", waveform)
+        write(folder / "same" / f"{stem}.wav", waveform)
+        write(folder / "input" / f"{stem}.wav", low_passed(waveform, RATE, 4000))
+    return folder
 
 
 def run(folders, *options, estimates=("same",), out="table.csv"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_runs import RATE, UNTRAINED, refused, run, syllables, table, write
+from evaluation_runs import LAST, RATE, UNTRAINED, low_passed_pair, refused, run, syllables, table, write
 
 from evaluation.bandwidth import effective_band_hz
 from evaluation.contracts import Utterance
@@ -12,18 +12,10 @@ from experiments.cli import main
 from experiments.evaluation_job import low_passed
 from models.baselines import build_controls
 
-LAST = ("failures", "not_applicable", "notes")
-
 
 @pytest.fixture
 def folders(tmp_path):
-    """A reference of two files, the same as an estimate, and low-passed inputs."""
-    for number, stem in enumerate(("one", "two")):
-        waveform = syllables(number)
-        write(tmp_path / "reference" / f"{stem}.wav", waveform)
-        write(tmp_path / "same" / f"{stem}.wav", waveform)
-        write(tmp_path / "input" / f"{stem}.wav", low_passed(waveform, RATE, 4000))
-    return tmp_path
+    return low_passed_pair(tmp_path)
 
 
 def test_a_perfect_estimate_has_perfect_scores_and_doing_nothing_has_not(folders, capsys):

@@ -2,23 +2,16 @@
 
 import numpy as np
 import pytest
-from evaluation_runs import LSD, RATE, refused, run, syllables, table, words, write
+from evaluation_runs import LSD, RATE, low_passed_pair, refused, run, syllables, table, words, write
 
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
-from experiments.evaluation_job import low_passed
 from runtime.audio import read_audio, resample
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """A reference of two files, the same as an estimate, and low-passed inputs."""
-    for number, stem in enumerate(("one", "two")):
-        waveform = syllables(number)
-        write(tmp_path / "reference" / f"{stem}.wav", waveform)
-        write(tmp_path / "same" / f"{stem}.wav", waveform)
-        write(tmp_path / "input" / f"{stem}.wav", low_passed(waveform, RATE, 4000))
-    return tmp_path
+    return low_passed_pair(tmp_path)
 
 
 def test_a_slightly_longer_or_shorter_estimate_is_cut_and_says_so(folders, capsys):
