@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 import yaml
 
-from experiments.cli import main
+from experiments.cli import COMMANDS, main
 from experiments.runs import sole_use
 from runtime.errors import OvertoneError
 
@@ -325,12 +326,16 @@ def test_votes_reach_the_import_with_their_files_and_the_folder_for_runs(monkeyp
     ]
 
 
+def replace_run(monkeypatch, command, run):
+    monkeypatch.setitem(COMMANDS, command, replace(COMMANDS[command], run=run))
+
+
 @pytest.mark.parametrize("command", ["compare", "train", "evaluate"])
 def test_ctrl_c_says_that_the_same_command_continues(monkeypatch, capsys, command):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, command, interrupted)
+    replace_run(monkeypatch, command, interrupted)
     positional = {"compare": ["demo"], "train": ["dnn_fft", "demo"]}
     required = ["--reference", "a", "--estimate", "b=c", "--out", "d.csv"]
     assert main([command, *positional.get(command, required)]) == 130
@@ -341,7 +346,7 @@ def test_ctrl_c_ends_with_130_and_one_line(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, "compare", interrupted)
+    replace_run(monkeypatch, "compare", interrupted)
     assert main(["compare", "demo"]) == 130
     assert "stopped" in capsys.readouterr().err
 
@@ -350,7 +355,7 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
     def full(options):
         raise OSError(28, os.strerror(28), "somewhere/model.pt")
 
-    monkeypatch.setitem(sys.modules["experiments.cli"].COMMANDS, "compare", full)
+    replace_run(monkeypatch, "compare", full)
     assert main(["compare", "demo"]) == 1
     assert capsys.readouterr().err.startswith("overtone: somewhere/model.pt: No space left on device.")
 
