@@ -60,6 +60,16 @@ class CompareOptions:
     jobs: int | None = None
     extra: Sequence[str] = ()
 
+    def request(self, preset: str, runs: Path) -> TrainRequest:
+        """Return what each training is told; model and seed are still to be filled in."""
+        return TrainRequest("", preset, 0, self.data, str(runs), self.tracking, self.extra)
+
+    def command(self, name: str, preset: str) -> str:
+        """Return the command line that gives the same result."""
+        data = f" --data {self.data}" if self.data else ""
+        extra = f" --extra {','.join(self.extra)}" if self.extra else ""
+        return f"overtone {name} {preset}{data}{extra}"
+
 
 class Comparison:
     """A preset's comparison on a corpus: its trainings, its scores, its folder."""
@@ -155,9 +165,9 @@ class Comparison:
 
         return lambda name, utterance: load(name)(utterance)
 
-    def winner(self, scores: pd.DataFrame, selection: Selection) -> TrainingPlace | None:
+    def winner(self, outcome: "Outcome") -> TrainingPlace | None:
         """Return the training that ships: the winner's seed with the best primary score on val."""
-        return self.best_place(scores, selection.winner) if selection.winner else None
+        return self.best_place(outcome.val, outcome.selection.winner) if outcome.selection.winner else None
 
 
 @dataclass(frozen=True)
@@ -187,18 +197,23 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         corpus = open_corpus(preset, options.data, runs, progress, options.extra)
         report_corpus(corpus, progress)
         comparison = Comparison(preset, corpus, runs, progress)
-        template = TrainRequest("", preset_name, 0, options.data, str(runs), options.tracking, options.extra)
-        comparison.train(template, options.jobs or default_jobs(preset))
+        comparison.train(options.request(preset_name, runs), options.jobs or default_jobs(preset))
         outcome = decide(comparison)
-        data = f" --data {options.data}" if options.data else ""
-        extra = f" --extra {','.join(options.extra)}" if options.extra else ""
-        command = f"overtone compare {preset_name}{data}{extra}"
-        version = report(comparison, outcome, tracker, command)
+        publisher = report(comparison, outcome, tracker, [options.command("compare", preset_name)])
+        place = comparison.winner(outcome)
+        version = publisher.register(place, outcome.test) if place else None
+    announce(comparison, outcome, version, options.tracking)
+
+
+def announce(
+    comparison: Comparison, outcome: Outcome, version: RegisteredVersion | None, tracking: TrackingKind
+) -> None:
+    """Print the result, and where to find more of it."""
     print_leaderboard(console, outcome.leaderboard, outcome.selection, test_uses=outcome.test_uses)
     console.print(f"Report: {comparison.folder / REPORT}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
-    if options.tracking == "mlflow":
+    if tracking == "mlflow":
         console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
 
 
@@ -216,8 +231,18 @@ def decide(comparison: Comparison) -> Outcome:
     return Outcome(val, test, test_split, uses, selection, leaderboard)
 
 
-def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: str) -> RegisteredVersion | None:
-    """Write tables and pages, complete the tracked runs, and register the champion, which is returned."""
+def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, reproduce: Sequence[str]) -> Publisher:
+    """Write tables and pages and complete the tracked runs.
+
+    Args:
+        comparison: whose.
+        outcome: what it found.
+        tracker: keeps the runs.
+        reproduce: the commands that give this result.
+
+    Returns:
+        What registers the champion.
+    """
     folder, preset, test = comparison.folder, comparison.preset, outcome.test
     write_scores(outcome.val, folder / "scores-val.csv")
     write_scores(test, folder / "scores-test.csv")
@@ -229,7 +254,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: 
         test,
         outcome.selection,
         preset=preset.name,
-        reproduce=[command],
+        reproduce=reproduce,
         test_uses=outcome.test_uses,
         factors=factors,
     )
@@ -242,7 +267,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: 
         leaderboard=outcome.leaderboard,
         scores=test,
         selection=outcome.selection,
-        reproduce=[command],
+        reproduce=reproduce,
         test_uses=outcome.test_uses,
         commit=commit(),
         data_digest=comparison.corpus.digest,
@@ -263,8 +288,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, command: 
     record_heard_runs(folder, publisher.runs_of(heard))
     refresh_listening(folder)
     publisher.publish_comparison([*written, *tables, folder / "scores-test.csv"], outcome.leaderboard)
-    place = comparison.winner(outcome.val, outcome.selection)
-    return publisher.register(place, test) if place else None
+    return publisher
 
 
 def restricted(preset: Preset, options: CompareOptions) -> Preset:

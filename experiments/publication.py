@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from experiments.selection import PRIMARY, Selection
 from experiments.spectrogram_figures import spectrogram_row
 from experiments.systems import TrainedSystem
 from experiments.tracker import RegisteredVersion, Run, Tracker
+from experiments.tracking import KEY_TAG
 from experiments.train import comparison_experiment, run_tags
 from runtime.audio import Waveform
 from runtime.files import written_whole
@@ -40,6 +41,23 @@ SAMPLES = 3
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a champion was chosen on, beyond its own scores.
+
+    Attributes:
+        key: of the decision: registering the same one again changes nothing.
+        tags: of the registered version.
+        words: Markdown, at the top of the decision's run.
+        files: kept beside the weights, by the name that each gets.
+    """
+
+    key: str
+    tags: Mapping[str, str]
+    words: str
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
 class Publisher:
     """Writes one comparison's results to a tracker.
 
@@ -49,6 +67,7 @@ class Publisher:
         corpus: the clips it ran on.
         folder: the comparison's folder.
         test_uses: how many comparisons have scored this corpus' test split.
+        links: what follows the server's address to open each published run, by the run's name.
     """
 
     tracker: Tracker
@@ -56,6 +75,7 @@ class Publisher:
     corpus: Corpus
     folder: Path
     test_uses: int
+    links: dict[str, str] = field(default_factory=dict)
 
     def publish(
         self,
@@ -92,6 +112,7 @@ class Publisher:
                 run.log_file(self.samples_page(place, system, samples, rows))
                 run.set_tags({"status": _status(leaderboard, place.model)})
                 run.describe(_words(place.model, rows, leaderboard, selection))
+                self.links[place.name] = run.url_fragment
         for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
             with self.tracker.run(experiment, name, tags, self._key(name)) as run:
@@ -157,28 +178,55 @@ class Publisher:
         tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
         experiment = comparison_experiment(self.preset)
         with self.tracker.run(experiment, "comparison", tags, self._key("comparison")) as run:
+            self.links["comparison"] = run.url_fragment
             for file in files:
                 run.log_file(file)
             run.log_table(leaderboard, "tables/leaderboard.json")
 
-    def register(self, place: TrainingPlace, test: pd.DataFrame) -> RegisteredVersion | None:
-        """Bundle the winner's weights, configuration and scores, and register them as the preset's champion."""
+    def register(
+        self, place: TrainingPlace, test: pd.DataFrame, evidence: Evidence | None = None
+    ) -> RegisteredVersion | None:
+        """Bundle the winner's weights, configuration and scores, and register them as the preset's champion.
+
+        Args:
+            place: the training that ships.
+            test: the score table.
+            evidence: what it was chosen on beyond these. The version then belongs to a run of the decision, so that
+                the same training can be chosen again on other evidence.
+        """
+        files = evidence.files if evidence else {}
+        bundle = self._bundle(place, _rows_of(place, test), files)
+        tags = run_tags(self.preset, place, self.corpus) | {
+            KEY_TAG: place.key,
+            "comparison": self.folder.name,
+            "test_uses": str(self.test_uses),
+            **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in SHOWN_KEYS},
+        }
+        name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
+        with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
+            if evidence is None:
+                return self.tracker.register(name, run, bundle, tags)
+        decision = {"model": "selection", "variant": "selection", "preset": self.preset.name}
+        with self.tracker.run(experiment, "selection", decision, evidence.key) as run:
+            run.describe(evidence.words)
+            return self.tracker.register(name, run, bundle, tags | {**evidence.tags, KEY_TAG: evidence.key})
+
+    def _bundle(self, place: TrainingPlace, rows: pd.DataFrame, files: Mapping[str, Path]) -> Path:
         bundle = self.folder / "champion"
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
         shutil.copyfile(place.weights, bundle / "model.pt")
         shutil.copyfile(place.folder / "config.yaml", bundle / "config.yaml")
-        rows = _rows_of(place, test)
         write_scores(rows, bundle / "scores-test.csv")
         shutil.copyfile(self.folder / "leaderboard.md", bundle / "leaderboard.md")
-        tags = run_tags(self.preset, place, self.corpus) | {
-            "overtone.key": place.key,
-            "comparison": self.folder.name,
-            "test_uses": str(self.test_uses),
-            **{f"test_{key}": f"{speaker_mean(rows, key):.4f}" for key in SHOWN_KEYS},
-        }
-        with self.tracker.run(comparison_experiment(self.preset), place.name, {"status": "champion"}, place.key) as run:
-            return self.tracker.register(f"overtone-{self.preset.name}", run, bundle, tags)
+        for file_name, file in files.items():
+            shutil.copyfile(file, bundle / file_name)
+        return bundle
+
+
+def champion_name(preset: Preset) -> str:
+    """Return the name under which a preset's champions are registered."""
+    return f"overtone-{preset.name}"
 
 
 def sample_names(test: pd.DataFrame) -> list[UtteranceName]:
