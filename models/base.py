@@ -10,8 +10,11 @@ import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
+from models.batch_share import mean_over_shares
 from models.losses import MultiResolutionSpectralLoss, with_target_above_band
+from models.search_space import FloatRange, SearchSpace
 from models.streaming import StreamingNetwork
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
@@ -26,10 +29,27 @@ class Settings:
     Attributes:
         learning_rate: peak of the one-cycle schedule (Smith & Topin 2018) over the declared budget.
         gradient_clip: largest norm of a gradient step.
+        weight_decay: of AdamW.
+        waveform_weight: weight of the waveform's distance in :meth:`SpeechModule.reconstruction_loss`.
+        envelope_weight: weight of the spectral envelope's distance in that loss.
     """
 
     learning_rate: float = 2e-3
     gradient_clip: float = 1.0
+    weight_decay: float = 1e-4
+    waveform_weight: float = 0.1
+    envelope_weight: float = 1.0
+
+
+OPTIMISER_SPACE: SearchSpace = {
+    "learning_rate": FloatRange(3e-4, 1e-2, log=True),
+    "gradient_clip": FloatRange(0.3, 10.0, log=True),
+    "weight_decay": FloatRange(1e-6, 1e-2, log=True),
+}
+LOSS_SPACE: SearchSpace = {
+    "waveform_weight": FloatRange(0.01, 1.0, log=True),
+    "envelope_weight": FloatRange(0.3, 3.0, log=True),
+}
 
 
 class SpeechModule(lightning.LightningModule):
@@ -38,12 +58,14 @@ class SpeechModule(lightning.LightningModule):
     Attributes:
         name: the registry's name of the architecture.
         settings_class: the architecture's hyper-parameters, plain values only.
+        search_space: what a sweep may change of them, by field.
         latency_samples: how late a stream's output is, None for an architecture that needs the whole file.
         block_samples: distance of block borders that may be heard, None where there are none.
     """
 
     name: ClassVar[str]
     settings_class: ClassVar[type[Settings]] = Settings
+    search_space: ClassVar[SearchSpace]
     latency_samples: int | None
     block_samples: int | None = None
     network: nn.Module
@@ -53,6 +75,7 @@ class SpeechModule(lightning.LightningModule):
         self.sample_rate = sample_rate
         self.settings = settings
         self.spectral_loss = MultiResolutionSpectralLoss(sample_rate)
+        self.validation_loss = MeanMetric(nan_strategy="disable")
 
     def enhance(self, narrowband: Tensor) -> Tensor:
         """Return the wideband estimate of ``(batch, samples)`` float32, same shape, any length from 1."""
@@ -70,20 +93,32 @@ class SpeechModule(lightning.LightningModule):
     def reconstruction_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
         """Return the multi-resolution spectral loss plus a small waveform term that keeps the low band's phase."""
         wideband = batch["wideband"]
-        waveform = (estimate - wideband).abs().mean() / (wideband.abs().mean() + 1e-4)
-        return self.spectral_loss(preds=estimate, target=wideband, band_hz=batch["band_hz"]) + 0.1 * waveform
+        waveform = (estimate - wideband).abs().mean() / (mean_over_shares(wideband.abs().mean()) + 1e-4)
+        spectral = self.spectral_loss(
+            preds=estimate,
+            target=wideband,
+            band_hz=batch["band_hz"],
+            envelope_weight=self.settings.envelope_weight,
+        )
+        return spectral + self.settings.waveform_weight * waveform
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Take one step on a batch."""
         loss = self.loss(batch)
-        self.log("train/loss", loss)
+        self.log_losses(loss=loss)
         return loss
+
+    def log_losses(self, **losses: Tensor) -> None:
+        """Log losses of the whole batch, whatever share of it this process has, under ``train/``."""
+        values = mean_over_shares(torch.stack(list(losses.values())).detach())
+        self.log_dict({f"train/{name}": value for name, value in zip(losses, values, strict=True)})
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the spectral loss that all architectures are compared by while they train."""
         estimate = self.enhance(batch["narrowband"])
         loss = self.spectral_loss(preds=estimate, target=batch["wideband"], band_hz=batch["band_hz"])
-        self.log("val/loss", loss, batch_size=len(estimate))
+        self.validation_loss.update(loss, batch["clips"])
+        self.log("val/loss", self.validation_loss)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under a one-cycle schedule that ends with the budget."""
@@ -94,7 +129,9 @@ class SpeechModule(lightning.LightningModule):
         self, network: nn.Module, learning_rate: float
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """Return AdamW and its one-cycle schedule over all the batches that the trainer will see."""
-        optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(
+            network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=self.settings.weight_decay
+        )
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, learning_rate, total_steps=steps, pct_start=0.15, cycle_momentum=False

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.batch_share import drawn_for_batch, mean_over_shares
+
 KERNEL, STRIDE = 25, 4
 
 
@@ -25,7 +27,8 @@ class PhaseShuffle(nn.Module):
             return x
         steps = x.shape[-1]
         padded = nn.functional.pad(x, (self.radius, self.radius), mode="reflect")
-        shift = torch.randint(0, 2 * self.radius + 1, (x.shape[0],), device=x.device)
+        choices = 2 * self.radius + 1
+        shift = drawn_for_batch(lambda examples: torch.randint(0, choices, (examples,), device=x.device), x.shape[0])
         index = (shift[:, None] + torch.arange(steps, device=x.device))[:, None, :].expand_as(x)
         return padded.gather(-1, index)
 
@@ -67,7 +70,6 @@ class WaveCritic(nn.Module):
 
 def feature_distance(preds: list[Tensor], target: list[Tensor]) -> Tensor:
     """Return the mean absolute distance of features, each layer relative to the target's size (Kumar 2019, eq. 4)."""
-    ratios = [
-        (a - b.detach()).abs().mean() / (b.detach().abs().mean() + 1e-5) for a, b in zip(preds, target, strict=True)
-    ]
-    return torch.stack(ratios).mean()
+    sizes = mean_over_shares(torch.stack([b.detach().abs().mean() for b in target])) + 1e-5
+    distances = torch.stack([(a - b.detach()).abs().mean() for a, b in zip(preds, target, strict=True)])
+    return (distances / sizes).mean()

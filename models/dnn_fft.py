@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Settings, StreamingModule
+from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
+from models.search_space import Choice, IntRange, SearchSpace
 from models.spectral import SpectralFrame
 from models.streaming import CausalConv1d, History
 
@@ -72,6 +73,15 @@ class DnnFftModule(StreamingModule):
 
     name: ClassVar[str] = "dnn_fft"
     settings_class: ClassVar[type[Settings]] = DnnFftSettings
+    search_space: ClassVar[SearchSpace] = {
+        **OPTIMISER_SPACE,
+        **LOSS_SPACE,
+        "window_ms": Choice((16.0, 24.0, 32.0)),
+        "overlap": Choice((2, 4)),
+        "context_frames": IntRange(1, 9),
+        "hidden": IntRange(128, 512, step=64),
+        "layers": IntRange(2, 6),
+    }
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:
         super().__init__(sample_rate, settings, FrameNetwork(sample_rate, settings))

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.base import Batch, Settings, SpeechModule
-from models.whole_file import Reconstruction, WholeFileSpectrogram
+from models.base import OPTIMISER_SPACE, Batch, Settings, SpeechModule
+from models.search_space import Choice, IntRange, SearchSpace
+from models.whole_file import RECONSTRUCTION_SPACE, Reconstruction, WholeFileSpectrogram
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class DnnFftSeedModule(SpeechModule):
 
     name: ClassVar[str] = "dnn_fft_seed"
     settings_class: ClassVar[type[Settings]] = DnnFftSeedSettings
+    search_space: ClassVar[SearchSpace] = {
+        **OPTIMISER_SPACE,
+        **RECONSTRUCTION_SPACE,
+        "n_fft": Choice((256, 512, 1024)),
+        "widening": IntRange(1, 3),
+    }
     network: WholeFileSpectrogram
 
     def __init__(self, sample_rate: int, settings: DnnFftSeedSettings) -> None:

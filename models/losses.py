@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from models.batch_share import drawn_for_batch, mean_over_shares
+
 LOG_FLOOR = 1e-8  # of power, the field's clamp in the log-spectral distance
 
 
@@ -54,9 +56,9 @@ class MultiResolutionSpectralLoss(nn.Module):
         for n_fft in self.resolutions:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor) -> Tensor:
+    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor, envelope_weight: float = 1.0) -> Tensor:
         """Return a scalar, lower is better, for waveforms ``(batch, samples)`` and bands ``(batch,)`` in Hz."""
-        terms = [self._resolution_loss(n_fft, preds, target, band_hz) for n_fft in self.resolutions]
+        terms = [self._resolution_loss(n_fft, preds, target, band_hz, envelope_weight) for n_fft in self.resolutions]
         return torch.stack(terms).mean()
 
     def _power(self, n_fft: int, waveform: Tensor) -> Tensor:
@@ -64,7 +66,9 @@ class MultiResolutionSpectralLoss(nn.Module):
         spectra = torch.stft(waveform, n_fft, n_fft // 4, window=window, return_complex=True)
         return spectra.real.square() + spectra.imag.square()
 
-    def _resolution_loss(self, n_fft: int, preds: Tensor, target: Tensor, band_hz: Tensor) -> Tensor:
+    def _resolution_loss(
+        self, n_fft: int, preds: Tensor, target: Tensor, band_hz: Tensor, envelope_weight: float
+    ) -> Tensor:
         power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
         mask = band_mask(band_hz, power.shape[1], self.sample_rate)
         bins = mask.sum(dim=1)
@@ -72,7 +76,8 @@ class MultiResolutionSpectralLoss(nn.Module):
         distance = ((mask * difference.square()).sum(dim=1) / bins + 1e-8).sqrt().mean()
         error = mask * ((power + LOG_FLOOR).sqrt() - (target_power + LOG_FLOOR).sqrt())
         convergence = (error.square().sum((1, 2)) / ((mask * target_power).sum((1, 2)) + LOG_FLOOR)).sqrt().mean()
-        return distance + 0.5 * convergence + self._envelope_loss(mask * power, mask * target_power, mask)
+        envelope = self._envelope_loss(mask * power, mask * target_power, mask)
+        return distance + 0.5 * convergence + envelope_weight * envelope
 
     def _envelope_loss(self, power: Tensor, target_power: Tensor, mask: Tensor) -> Tensor:
         per_band = max(power.shape[1] // self.bands, 4)
@@ -80,7 +85,8 @@ class MultiResolutionSpectralLoss(nn.Module):
         energy, target_energy = (pool(p.transpose(1, 2), per_band).transpose(1, 2) for p in (power, target_power))
         band_is_seen = pool(mask.transpose(1, 2), per_band).transpose(1, 2).eq(1).float()
         difference = (log_power(energy) - log_power(target_energy)).abs() * band_is_seen
-        return difference.sum() / (band_is_seen.sum() * energy.shape[-1]).clamp_min(1)
+        seen = band_is_seen.sum() * energy.shape[-1]
+        return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
 
 
 def log_power(power: Tensor) -> Tensor:
@@ -90,7 +96,8 @@ def log_power(power: Tensor) -> Tensor:
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Return the two-sided penalty on the critic's gradient between real and fake (Gulrajani 2017, eq. 3)."""
-    share = torch.rand(real.shape[0], *[1] * (real.dim() - 1), device=real.device)
+    shape = [1] * (real.dim() - 1)
+    share = drawn_for_batch(lambda examples: torch.rand(examples, *shape, device=real.device), real.shape[0])
     between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
     scores = critic(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)

@@ -11,8 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Settings, StreamingModule
+from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
 from models.dnn_fft import window_samples
+from models.search_space import Choice, IntRange, SearchSpace
 from models.spectral import MAGNITUDE_FLOOR, SpectralFrame
 from models.streaming import History
 
@@ -139,6 +140,15 @@ class SpectrogramAutoencoderModule(StreamingModule):
 
     name: ClassVar[str] = "spectrogram_autoencoder"
     settings_class: ClassVar[type[Settings]] = SpectrogramAutoencoderSettings
+    search_space: ClassVar[SearchSpace] = {
+        **OPTIMISER_SPACE,
+        **LOSS_SPACE,
+        "window_ms": Choice((16.0, 24.0, 32.0)),
+        "overlap": Choice((2, 4)),
+        "channels": IntRange(8, 24, step=4),
+        "frames": IntRange(1, 4),
+        "memory": IntRange(64, 256, step=32),
+    }
 
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSettings) -> None:
         super().__init__(sample_rate, settings, SliceNetwork(sample_rate, settings))

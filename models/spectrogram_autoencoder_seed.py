@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.base import Batch, Settings, SpeechModule
-from models.whole_file import Reconstruction, WholeFileSpectrogram
+from models.base import OPTIMISER_SPACE, Batch, Settings, SpeechModule
+from models.search_space import Choice, SearchSpace
+from models.whole_file import RECONSTRUCTION_SPACE, Reconstruction, WholeFileSpectrogram
 
 REDUCTION = 3
 
@@ -49,6 +50,11 @@ class SpectrogramAutoencoderSeedModule(SpeechModule):
 
     name: ClassVar[str] = "spectrogram_autoencoder_seed"
     settings_class: ClassVar[type[Settings]] = SpectrogramAutoencoderSeedSettings
+    search_space: ClassVar[SearchSpace] = {
+        **OPTIMISER_SPACE,
+        **RECONSTRUCTION_SPACE,
+        "n_fft": Choice((512, 1024, 2048)),
+    }
     network: WholeFileSpectrogram
 
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSeedSettings) -> None:

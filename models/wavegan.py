@@ -15,8 +15,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from models.base import Batch, Settings, StreamingModule
+from models.base import LOSS_SPACE, OPTIMISER_SPACE, Batch, Settings, StreamingModule
 from models.critics import WaveCritic, feature_distance
+from models.search_space import Choice, FloatRange, IntRange, SearchSpace
 from models.streaming import (
     CausalConv1d,
     CausalConvTranspose1d,
@@ -194,6 +195,19 @@ class WaveganModule(StreamingModule):
 
     name: ClassVar[str] = "wavegan"
     settings_class: ClassVar[type[Settings]] = WaveganSettings
+    search_space: ClassVar[SearchSpace] = {
+        **OPTIMISER_SPACE,
+        **LOSS_SPACE,
+        "channels": Choice(((8, 16, 32), (16, 32, 64), (24, 48, 96))),
+        "bands": IntRange(16, 40, step=8),
+        "memory_layers": IntRange(2, 6),
+        "look_ahead": Choice((128, 256, 512)),
+        "critic_channels": Choice((4, 8, 16)),
+        "critic_learning_rate": FloatRange(1e-4, 2e-3, log=True),
+        "critic_from": FloatRange(0.3, 0.9),
+        "adversarial_weight": FloatRange(0.002, 0.2, log=True),
+        "feature_weight": FloatRange(0.02, 2.0, log=True),
+    }
     settings: WaveganSettings
 
     def __init__(self, sample_rate: int, settings: WaveganSettings) -> None:
@@ -212,11 +226,14 @@ class WaveganModule(StreamingModule):
         generator_optimiser, critic_optimiser = self.optimiser_pair()
         estimate = self.judged_estimate(batch)
         loss = self.reconstruction_loss(estimate, batch)
-        self.log("train/loss", loss)
-        if self._critic_counts():
+        self.log_losses(loss=loss)
+        critic_counts = self._critic_counts()
+        if critic_counts:
             self._step_critic(critic_optimiser, estimate.detach(), batch["wideband"])
-            loss = loss + self._opinion(estimate, batch["wideband"])
-        self.manual_step(generator_optimiser, loss)
+        with self.toggled_optimizer(generator_optimiser):
+            if critic_counts:
+                loss = loss + self._opinion(estimate, batch["wideband"])
+            self.manual_step(generator_optimiser, loss)
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         schedule.step()
@@ -227,12 +244,12 @@ class WaveganModule(StreamingModule):
 
     def _step_critic(self, optimiser: LightningOptimizer, fake: Tensor, real: Tensor) -> None:
         loss = (self.critic(real).scores - 1).square().mean() + self.critic(fake).scores.square().mean()
-        self.log("train/critic", loss)
+        self.log_losses(critic=loss)
         self.manual_step(optimiser, loss)
 
     def _opinion(self, fake: Tensor, real: Tensor) -> Tensor:
         judged, reference = self.critic(fake), self.critic(real)
         adversarial = (judged.scores - 1).square().mean()
         features = feature_distance(judged.features, reference.features)
-        self.log_dict({"train/adversarial": adversarial, "train/features": features})
+        self.log_losses(adversarial=adversarial, features=features)
         return self.settings.adversarial_weight * adversarial + self.settings.feature_weight * features

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.base import Batch, Settings, SpeechModule
 from models.critics import KERNEL, STRIDE, WaveCritic
 from models.losses import gradient_penalty
+from models.search_space import Choice, FloatRange, IntRange, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ class WaveganSeedModule(SpeechModule):
 
     name: ClassVar[str] = "wavegan_seed"
     settings_class: ClassVar[type[Settings]] = WaveganSeedSettings
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": FloatRange(3e-5, 2e-3, log=True),
+        "gradient_clip": FloatRange(0.3, 10.0, log=True),
+        "channels": Choice((4, 8, 12)),
+        "layers": IntRange(3, 5),
+        "critic_steps": IntRange(1, 5),
+        "penalty_weight": FloatRange(1.0, 30.0, log=True),
+        "distance_weight": FloatRange(0.3, 100.0, log=True),
+    }
     settings: WaveganSeedSettings
 
     def __init__(self, sample_rate: int, settings: WaveganSeedSettings) -> None:
@@ -89,12 +99,13 @@ class WaveganSeedModule(SpeechModule):
         """Step the critic on every batch, the generator on every ``critic_steps``-th."""
         generator_optimiser, critic_optimiser = self.optimiser_pair()
         critic_loss = self.critic_loss(batch)
-        self.log("train/critic", critic_loss)
+        self.log_losses(critic=critic_loss)
         self.manual_step(critic_optimiser, critic_loss)
         if (batch_index + 1) % self.settings.critic_steps == 0:
-            loss = self.loss(batch)
-            self.log("train/loss", loss)
-            self.manual_step(generator_optimiser, loss)
+            with self.toggled_optimizer(generator_optimiser):
+                loss = self.loss(batch)
+                self.log_losses(loss=loss)
+                self.manual_step(generator_optimiser, loss)
 
     def critic_loss(self, batch: Batch) -> Tensor:
         """Return the critic's loss: fake minus real plus the penalty (Gulrajani 2017, eq. 3)."""

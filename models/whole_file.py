@@ -4,13 +4,21 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Batch
+from models.batch_share import mean_over_shares
 from models.losses import band_mask
 from models.reconstruction import METHODS, reconstruct
+from models.search_space import Choice, SearchSpace
 from runtime.errors import OvertoneError
 
 Reconstruction = str  # "griffin_lim", "inverse_fft", or another name in `models.reconstruction.METHODS`
 # What the original called Griffin-Lim was librosa's, which has momentum unless told otherwise.
 _SEED_NAMES = {"griffin_lim": "fast_griffin_lim"}
+# The original's two, and those that make use of the narrowband's phase at little cost.
+RECONSTRUCTION_SPACE: SearchSpace = {
+    "reconstruction": Choice(
+        ("griffin_lim", "inverse_fft", "fast_griffin_lim_from_narrowband", "folded_phase", "low_phase_kept_copied")
+    )
+}
 
 
 class WholeFileSpectrogram(nn.Module):
@@ -72,7 +80,7 @@ class WholeFileSpectrogram(nn.Module):
         predicted = self.magnitudes(self.amplitudes(batch["narrowband"]))
         mask = band_mask(batch["band_hz"], predicted.shape[-1], sample_rate).transpose(1, 2)
         difference = mask * (predicted - self.amplitudes(batch["wideband"]))
-        return difference.square().sum() / (mask.sum() * predicted.shape[1])
+        return difference.square().sum() / (mean_over_shares(mask.sum()) * predicted.shape[1])
 
 
 def _without_former_window(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:

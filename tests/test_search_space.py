@@ -1,0 +1,82 @@
+"""Search spaces: declared over real settings, around the defaults, and buildable wherever a sweep may go."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.registry import MODELS, build_model, model_class
+from models.losses import MultiResolutionSpectralLoss
+from models.search_space import Choice, FloatRange, IntRange
+
+SAMPLE_RATE = 16000
+CASES = [(name, field) for name in MODELS for field in model_class(name).search_space]
+
+
+def build(name, settings):
+    module = build_model(name, SAMPLE_RATE, settings)
+    with torch.no_grad():
+        enhanced = module.eval().enhance(0.1 * torch.randn(1, 3000))
+    assert enhanced.shape == (1, 3000)
+    assert torch.isfinite(enhanced).all()
+    return module
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_space_covers_optimiser_and_architecture_with_fields_that_exist(name):
+    cls = model_class(name)
+    fields = cls.settings_class.__dataclass_fields__
+    assert set(cls.search_space) <= set(fields)
+    assert {"learning_rate", "gradient_clip"} < set(cls.search_space)
+
+
+@pytest.mark.parametrize(("name", "field"), CASES)
+def test_the_default_lies_inside_the_space(name, field):
+    one = model_class(name).search_space[field]
+    default = getattr(model_class(name).settings_class(), field)
+    assert one.including(default) == one
+
+
+@pytest.mark.parametrize(("name", "field"), CASES)
+def test_every_extreme_value_builds(name, field):
+    for value in model_class(name).search_space[field].corners():
+        assert getattr(build(name, {field: value}).settings, field) == value
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("corner", ["lowest", "highest", *range(4)])
+def test_corners_of_the_whole_space_build_and_can_stream_in_time(name, corner):
+    rng = np.random.default_rng(corner if isinstance(corner, int) else 0)
+    index = {"lowest": 0, "highest": -1}.get(corner)
+    settings = {}
+    for field, one in model_class(name).search_space.items():
+        values = list(one.corners())
+        settings[field] = values[rng.integers(len(values)) if index is None else index]
+    module = build(name, settings)
+    if module.latency_samples is not None:
+        assert module.latency_samples <= 0.04 * SAMPLE_RATE
+
+
+def test_ranges_grow_to_hold_a_value():
+    assert FloatRange(1.0, 2.0).including(0.5) == FloatRange(0.5, 2.0)
+    assert FloatRange(1.0, 2.0, log=True).including(1.5) == FloatRange(1.0, 2.0, log=True)
+    assert IntRange(8, 24, step=4).including(32) == IntRange(8, 32, step=4)
+    assert IntRange(8, 24, step=4).including(2) == IntRange(2, 24)
+    assert Choice((1, 2)).including(3) == Choice((1, 2, 3))
+    assert Choice(((1, 2), (3, 4))).including((3, 4)) == Choice(((1, 2), (3, 4)))
+
+
+def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not():
+    preds, target = torch.randn(2, 2, 8000).unbind()
+    band_hz = torch.tensor([8000.0, 6000.0])
+    loss = MultiResolutionSpectralLoss(SAMPLE_RATE)
+    batch = {"narrowband": preds, "wideband": target, "band_hz": band_hz}
+    relative = (preds - target).abs().mean() / (target.abs().mean() + 1e-4)
+    module = build_model("dnn_fft", SAMPLE_RATE, {})
+    torch.testing.assert_close(
+        module.reconstruction_loss(preds, batch), loss(preds, target, band_hz) + 0.1 * relative, rtol=0, atol=0
+    )
+    heavier = build_model("dnn_fft", SAMPLE_RATE, {"envelope_weight": 2.0, "waveform_weight": 0.0})
+    envelope = heavier.reconstruction_loss(preds, batch) - loss(preds, target, band_hz)
+    torch.testing.assert_close(
+        envelope, loss(preds, target, band_hz) - loss(preds, target, band_hz, envelope_weight=0.0)
+    )
