@@ -84,7 +84,14 @@ def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDat
     )
 
 
-def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progress: Progress) -> TrainingRecord:
+def train(
+    preset: Preset,
+    place: TrainingPlace,
+    corpus: Corpus,
+    run: Run,
+    progress: Progress,
+    callbacks: Sequence[lightning.Callback] = (),
+) -> TrainingRecord:
     """Train one model of a preset, or continue where it was interrupted; a finished one is only read.
 
     Args:
@@ -93,6 +100,7 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
         corpus: the clips.
         run: where curves and spectrograms go.
         progress: called with examples seen, the budget, and a note.
+        callbacks: what else the trainer is to call, after its own.
     """
     if place.finished:
         return TrainingRecord.read(place)
@@ -111,7 +119,7 @@ def train(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run, progre
     report = EpochReport(run, progress, clips, preset)
     last = place.folder / "checkpoints" / "last.ckpt"
     interruption = Interruption(last)
-    trainer = make_trainer(preset, last, [Divergence(), clock, report, RandomState(), interruption])
+    trainer = make_trainer(preset, last, [Divergence(), clock, report, RandomState(), interruption, *callbacks])
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)

@@ -59,6 +59,10 @@ class Interruption(lightning.Callback):
             raise KeyboardInterrupt
 
 
+class TrainingDiverged(OvertoneError):
+    """A training's loss is no number any more."""
+
+
 class Divergence(lightning.Callback):
     """Ends a training whose loss is no number any more, before a checkpoint keeps its weights."""
 
@@ -66,12 +70,12 @@ class Divergence(lightning.Callback):
         """Look at the last batch's loss.
 
         Raises:
-            OvertoneError: it is NaN or infinite.
+            TrainingDiverged: it is NaN or infinite.
         """
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None and not torch.isfinite(loss):
             step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-            raise OvertoneError(
+            raise TrainingDiverged(
                 f"The training diverged: its loss is {float(loss)} at step {step}. Lower the model's learning_rate in "
                 "the preset, or leave the model out with --models."
             )
