@@ -1,10 +1,10 @@
-"""Batches of virtual epochs: the same items for any number of workers and ranks, resumable between any two batches."""
+"""Batches that are the same for any number of workers and ranks: of virtual epochs, resumable, and of fixed items."""
 
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from runtime.errors import OvertoneError
 
@@ -68,3 +68,50 @@ class EpochDataLoader(DataLoader[Item]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next epoch begin after the examples of a checkpoint, on any number of ranks."""
         self.sampler.first = state["examples"] // self.sampler.num_replicas
+
+
+class DealtBatches(Sampler[list[int]]):
+    """Yields the batches of fixed items, whole, dealt to the replicas in turn.
+
+    A batch is the one that a single process would make, so that nothing depends on how items are shared. All replicas
+    yield equally many: one that has none left yields the first batch, which `is_counted` tells apart.
+
+    Args:
+        items: how many there are.
+        batch_size: items a batch.
+        replicas: how many processes share the batches.
+        rank: which of them this is.
+    """
+
+    def __init__(self, items: int, batch_size: int, replicas: int = 1, rank: int = 0) -> None:
+        self._items, self._batch_size = items, batch_size
+        self._replicas, self._rank = replicas, rank
+        self._batches = -(-items // batch_size)
+
+    def __len__(self) -> int:
+        """How many batches this replica yields."""
+        return -(-self._batches // self._replicas)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the indices of each batch."""
+        for turn in range(len(self)):
+            start = self._number(turn) * self._batch_size if self.is_counted(turn) else 0
+            yield list(range(start, min(start + self._batch_size, self._items)))
+
+    def is_counted(self, turn: int) -> bool:
+        """Whether the batch of a turn is one that no other replica yields."""
+        return self._number(turn) < self._batches
+
+    def _number(self, turn: int) -> int:
+        return turn * self._replicas + self._rank
+
+
+class FixedDataLoader(DataLoader[Item]):
+    """Batches of `DealtBatches`, each with ``clips``: how many of its items count, all or none."""
+
+    batch_sampler: DealtBatches
+
+    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
+        """Yield the batches."""
+        for turn, batch in enumerate(super().__iter__()):
+            yield batch | {"clips": len(batch["file"]) if self.batch_sampler.is_counted(turn) else 0}

@@ -12,7 +12,7 @@ from datamodules.clip_choice import ClipChoice
 from datamodules.clip_reader import ClipReader
 from datamodules.conditions import Condition, refuse_ranges
 from datamodules.corpus import SPLITS, Clip, Corpus
-from datamodules.epoch_loader import EpochDataLoader, EpochSampler, Item
+from datamodules.epoch_loader import DealtBatches, EpochDataLoader, EpochSampler, FixedDataLoader, Item
 from datamodules.pair_datasets import (
     FixedPairs,
     Surroundings,
@@ -33,7 +33,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
 
     Batches are dictionaries: ``narrowband`` and ``wideband`` ``(batch, samples)`` float32, ``cutoff_hz`` and
     ``band_hz`` ``(batch,)`` in Hz (``cutoff_hz`` is the Nyquist frequency where no band is missing), and the lists
-    ``condition``, ``speaker`` and ``file``.
+    ``condition``, ``speaker`` and ``file``. Those for validation have ``clips``, the number of items that count.
 
     Args:
         corpus: what `datamodules.corpus.load_corpus` read.
@@ -41,7 +41,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         train_conditions: drawn for each training item by their shares; may hold ranges.
         test_conditions: each utterance of val and test is heard under each of them.
         crop_seconds: length of a batch's items.
-        batch_size: items a batch.
+        batch_size: items a batch, over all processes of a training, each of which has an equal share.
         examples_per_epoch: training items a virtual epoch.
         seed: of the training items; val and test do not depend on it, so that runs can be paired.
         num_workers: processes that make training items; the items are the same for any number.
@@ -135,10 +135,10 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         """Return the batches of one virtual epoch; the trainer tells the sampler which."""
         if self._train is None:
             raise RuntimeError("setup('fit') comes first")
-        replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        replicas, rank = self._replicas_and_rank()
         self._loader = EpochDataLoader(
             self._train,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size // replicas,
             sampler=EpochSampler(self.examples_per_epoch, replicas, rank),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -161,10 +161,14 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         self._resumed = state_dict
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Return one fixed crop of each utterance of val under each test condition."""
+        """Return one fixed crop of each utterance of val under each test condition, ``clips`` with each batch."""
         if self._val is None:
             raise RuntimeError("setup('fit') comes first")
-        return DataLoader(self._val, batch_size=self.batch_size, collate_fn=collate, generator=torch.Generator())
+        batches = DealtBatches(len(self._val), self.batch_size, *self._replicas_and_rank())
+        return FixedDataLoader(self._val, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())
+
+    def _replicas_and_rank(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def utterances(self, split: str, per_speaker: int | None = None) -> Iterator[Utterance]:
         """Yield a split's utterances, each under every test condition.

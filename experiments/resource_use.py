@@ -1,0 +1,66 @@
+"""What processes have used, the calling one and those it has started: processor time and memory."""
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class ResourceUse:
+    """Use of a process and of those it has started.
+
+    Attributes:
+        cpu_seconds: processor time, user and system; of processes that have ended and of those that run.
+        peak_mb: largest resident memory in MiB of this process, plus that of each process that it has running. Pages
+            that they share count for each: an upper bound.
+    """
+
+    cpu_seconds: float
+    peak_mb: float
+
+
+def resource_use() -> ResourceUse:
+    """Return what this process, and those it has started, have used since they began.
+
+    Where the system has no /proc, processes that still run are left out.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    peak = own.ru_maxrss * MAXRSS_UNIT
+    for process in _descendants(os.getpid()):
+        try:
+            cpu_seconds += _cpu_seconds(process)
+            peak += _peak_bytes(process)
+        except (OSError, ValueError, IndexError):  # it has ended since
+            continue
+    return ResourceUse(cpu_seconds, peak / MIB)
+
+
+def _descendants(process: int) -> list[int]:
+    found: list[int] = []
+    for listing in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in listing.read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _cpu_seconds(process: int) -> float:
+    """Processor time of a running process and of the children that it has waited for."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_bytes(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+    return int(line.split()[1]) * 1024
