@@ -112,6 +112,11 @@ def split_key(split: str, conditions: object, data_digest: str) -> str:
     return digest(split, conditions, data_digest, [path.read_text() for path in sorted(sources)])
 
 
+def table_path(folder: Path, split: ScoredSplit) -> Path:
+    """Return where a system's score table on a split is kept, of a system whose files lie in ``folder``."""
+    return folder / f"scores-{split.name}-{split.key}.csv"
+
+
 def scored(
     pool: ScoringPool,
     tasks: Sequence[ScoringTask],
@@ -135,7 +140,7 @@ def scored(
     Raises:
         OvertoneError: a scoring process was killed.
     """
-    paths = [task.folder / f"scores-{split.name}-{split.key}.csv" for task in tasks]
+    paths = [table_path(task.folder, split) for task in tasks]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
     if missing:
         with _Pass(split, {number: (tasks[number], paths[number]) for number in missing}) as pending:
