@@ -1,18 +1,46 @@
-"""Commands that train: compare, train."""
+"""Commands that train: compare, select, train."""
+
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments.cli_options import Command, add_shared, names, optional_path
 
+if TYPE_CHECKING:
+    from experiments.compare import CompareOptions
+
 
 def _compare_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Train a preset's models under one budget and choose by its declared rule.")
+    _add_comparison(parser, seeds="the preset's number")
+    return parser
+
+
+def _select_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Train the best settings of each architecture's study with several seeds, choose by the declared "
+        "rule, and register the champion. With nothing new, nothing changes."
+    )
+    _add_comparison(parser, seeds="the preset's number, at least 3")
+    parser.add_argument("--storage", metavar="URL", help="database of the studies (optuna.db in the folder for runs)")
+    parser.add_argument(
+        "--study", nargs="+", default=[], metavar="MODEL=STUDY", help="a study of another name than sweep gives it"
+    )
+    parser.add_argument(
+        "--allow-unequal", action="store_true", help="compare although the studies' budgets differ, and say so"
+    )
+    parser.add_argument(
+        "--rollback", action="store_true", help="train nothing; swap the champion with the previous one"
+    )
+    return parser
+
+
+def _add_comparison(parser: ArgumentParser, seeds: str) -> None:
     parser.add_argument("preset", help="name of a preset, or a .yaml file")
     parser.add_argument("--models", help="some of the preset's models: NAME,NAME")
-    parser.add_argument("--seeds", type=int, help="trainings of each model (the preset's number)")
+    parser.add_argument("--seeds", type=int, help=f"trainings of each model ({seeds})")
     parser.add_argument("--jobs", type=int, help="trainings side by side (as many as the cores allow)")
     add_shared(parser)
-    return parser
 
 
 def _train_parser() -> ArgumentParser:
@@ -25,9 +53,30 @@ def _train_parser() -> ArgumentParser:
 
 
 def _run_compare(options: Namespace) -> None:
-    from experiments.compare import CompareOptions, compare
+    from experiments.compare import compare
 
-    changes = CompareOptions(
+    compare(options.preset, _comparison_options(options))
+
+
+def _run_select(options: Namespace) -> None:
+    from experiments.select import SelectOptions, roll_back, select
+
+    if options.rollback:
+        roll_back(options.preset, optional_path(options.runs), options.tracking)
+        return
+    changes = SelectOptions(
+        comparison=_comparison_options(options),
+        storage=options.storage,
+        studies=options.study,
+        allow_unequal=options.allow_unequal,
+    )
+    select(options.preset, changes)
+
+
+def _comparison_options(options: Namespace) -> "CompareOptions":
+    from experiments.compare import CompareOptions
+
+    return CompareOptions(
         models=names(options.models) or None,
         seeds=options.seeds,
         data=options.data,
@@ -36,7 +85,6 @@ def _run_compare(options: Namespace) -> None:
         jobs=options.jobs,
         extra=names(options.extra),
     )
-    compare(options.preset, changes)
 
 
 def _run_train(options: Namespace) -> None:
@@ -56,6 +104,9 @@ def _run_train(options: Namespace) -> None:
 COMMANDS = {
     "compare": Command(
         "train, evaluate, choose and register a champion", _compare_parser, _run_compare, resumable=True
+    ),
+    "select": Command(
+        "train each study's best, choose and register a champion", _select_parser, _run_select, resumable=True
     ),
     "train": Command("train one model of a preset", _train_parser, _run_train, resumable=True),
 }
