@@ -1,26 +1,40 @@
 """One training: seed, build, fit within the budget, keep the weights and what they cost."""
 
 import json
-import resource
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
 import yaml
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
+from experiments.distribution import Distribution, cluster_environment
 from experiments.preset import Preset
 from experiments.registry import build_model
 from experiments.runs import TrainingPlace
 from experiments.tracker import Run
-from experiments.training_callbacks import Clock, Divergence, EpochReport, Interruption, Progress, RandomState
+from experiments.training_callbacks import (
+    TERMINATED,
+    Checkpoints,
+    Clock,
+    Divergence,
+    EpochReport,
+    Interruption,
+    Progress,
+    RandomState,
+    Spending,
+)
+from models.base import SpeechModule
+from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
 SPECTROGRAM_CLIPS = 2
@@ -34,11 +48,14 @@ class TrainingRecord:
     Attributes:
         examples: training examples seen.
         seconds: wall-clock time, all starts of a resumed training together.
-        cpu_seconds: processor time of the last start.
-        peak_mb: largest resident memory of the process in MiB.
+        cpu_seconds: processor time of all starts and all processes, loader processes included.
+        peak_mb: memory in MiB of the start that took most: the sum of its processes' peaks, loader processes included.
+            Pages that processes share count for each.
         over_budget: whether the safety stop ended it.
         val_loss: spectral loss on the validation crops at the end.
         curve: examples seen and that loss, after each epoch.
+        processes: over how many the last start was spread, one a device.
+        gpu_peak_mb: as ``peak_mb``, memory that torch had allocated on GPUs.
     """
 
     examples: int
@@ -48,11 +65,19 @@ class TrainingRecord:
     over_budget: bool
     val_loss: float
     curve: Sequence[tuple[int, float]]
+    processes: int = 1
+    gpu_peak_mb: float = 0.0
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training examples per second of wall-clock time, validation and pictures included."""
+        return self.examples / self.seconds if self.seconds > 0 else math.nan
 
     @property
     def costs(self) -> dict[str, float]:
         """What is one number each."""
-        return {key: float(value) for key, value in asdict(self).items() if key != "curve"}
+        numbers = {key: float(value) for key, value in asdict(self).items() if key != "curve"}
+        return numbers | {"examples_per_second": self.examples_per_second}
 
     @staticmethod
     def read(place: TrainingPlace) -> "TrainingRecord":
@@ -91,8 +116,11 @@ def train(
     run: Run,
     progress: Progress,
     callbacks: Sequence[lightning.Callback] = (),
+    distribution: Distribution | None = None,
 ) -> TrainingRecord:
     """Train one model of a preset, or continue where it was interrupted; a finished one is only read.
+
+    Spread over several processes, each of them calls this; the first one alone writes and tracks.
 
     Args:
         preset: declares data, budget and hyper-parameters.
@@ -101,67 +129,121 @@ def train(
         run: where curves and spectrograms go.
         progress: called with examples seen, the budget, and a note.
         callbacks: what else the trainer is to call, after its own.
+        distribution: over how many processes it is spread; None for one.
+
+    Raises:
+        OvertoneError: it diverged, or cannot be spread like that.
     """
     if place.finished:
         return TrainingRecord.read(place)
+    distribution = distribution or Distribution()
+    distribution.check(preset.data.batch_size)
     if preset.budget.threads is not None:
         torch.set_num_threads(preset.budget.threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(preset.budget.threads))  # else the trainer sets its own number
     lightning.seed_everything(place.seed, verbose=False)
     module = build_model(place.model, preset.sample_rate, preset.models[place.model])
     datamodule = make_datamodule(preset, corpus, place.seed)
-    configuration = preset.training_configuration(place.model, place.seed)
-    with written_whole(place.folder / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
-    run.log_parameters(configuration)
-    run.log_file(place.folder / "config.yaml")
-    clock = Clock(preset.budget.safety_seconds)
+    clock, spending = Clock(preset.budget.safety_seconds), Spending()
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
     last = place.folder / "checkpoints" / "last.ckpt"
     interruption = Interruption(last)
-    trainer = make_trainer(preset, last, [Divergence(), clock, report, RandomState(), interruption, *callbacks])
+    own = [Divergence(), clock, spending, report, RandomState(), interruption]
+    checkpoints = Checkpoints(last, CHECKPOINT_INTERVAL)
+    trainer = make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
+    if trainer.is_global_zero:
+        declare(preset, place, corpus, run)
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C, which would end the whole command with code 1 and no word
-        if trainer.interrupted and not trainer.received_sigterm:
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which would end the command with code 1 and no word
+        if trainer.interrupted and stop.code != TERMINATED:
             raise KeyboardInterrupt from None
         raise
+    record = make_record(trainer, clock, spending, report, preset)
+    if not trainer.is_global_zero:
+        return record
     module.save_weights(place.weights)
-    record = make_record(trainer, clock, report, preset)
     with written_whole(place.record) as path:
         path.write_text(json.dumps(asdict(record), indent=2))
     run.log_metrics({f"cost/train_{key}": value for key, value in record.costs.items()}, trainer.current_epoch)
     return record
 
 
-def make_trainer(preset: Preset, last: Path, callbacks: Sequence[lightning.Callback]) -> lightning.Trainer:
-    """Return a quiet trainer that keeps a checkpoint of each epoch's end, and now and then one within an epoch."""
-    checkpoint = partial(ModelCheckpoint, last.parent, last.stem, enable_version_counter=False)
-    checkpoints = [checkpoint(save_on_train_epoch_end=True), checkpoint(train_time_interval=CHECKPOINT_INTERVAL)]
-    return lightning.Trainer(
-        max_epochs=preset.budget.epochs,
-        accelerator="auto",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[*callbacks, *checkpoints],
-        default_root_dir=last.parent,
-    )
+def declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> None:
+    """Write down what is about to be trained."""
+    configuration = preset.training_configuration(place.model, place.seed)
+    with written_whole(place.folder / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
+    run.log_parameters(configuration)
+    run.log_file(place.folder / "config.yaml")
 
 
-def make_record(trainer: lightning.Trainer, clock: Clock, report: EpochReport, preset: Preset) -> TrainingRecord:
+def make_trainer(
+    preset: Preset, module: SpeechModule, callbacks: Sequence[lightning.Callback], distribution: Distribution
+) -> lightning.Trainer:
+    """Return a quiet trainer for one process of a training.
+
+    Raises:
+        OvertoneError: the machine has no such devices.
+    """
+    try:
+        return lightning.Trainer(
+            max_epochs=preset.budget.epochs,
+            accelerator=distribution.accelerator,
+            devices=distribution.devices,
+            num_nodes=distribution.num_nodes,
+            strategy=make_strategy(module, distribution),
+            plugins=[cluster_environment()],
+            use_distributed_sampler=False,  # the DataModule shares its batches itself
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=list(callbacks),
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise OvertoneError(
+            f"--devices {distribution.devices} --accelerator {distribution.accelerator}: this machine cannot train like "
+            f"that ({' '.join(str(error).split())})."
+        ) from None
+
+
+def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy | str:
+    """Return how gradients are averaged.
+
+    An architecture with two optimisers leaves the other one's parameters without a gradient at each step, which DDP
+    has to look for; the others would pay for the search in vain.
+
+    Raises:
+        OvertoneError: such an architecture was told not to look.
+    """
+    if distribution.processes == 1:
+        return "auto"
+    alternates = not module.automatic_optimization
+    if alternates and distribution.strategy == "ddp_find_unused_parameters_false":
+        raise OvertoneError(
+            f"{module.name} steps two optimisers in turn and leaves the other one's parameters unused: expected "
+            "--strategy auto or ddp_find_unused_parameters_true, got ddp_find_unused_parameters_false."
+        )
+    find = alternates or distribution.strategy == "ddp_find_unused_parameters_true"
+    return DDPStrategy(find_unused_parameters=find, broadcast_buffers=False)  # all buffers are constants
+
+
+def make_record(
+    trainer: lightning.Trainer, clock: Clock, spending: Spending, report: EpochReport, preset: Preset
+) -> TrainingRecord:
     """Return what a finished trainer has spent."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return TrainingRecord(
         examples=min(batches * preset.data.batch_size, preset.budget.examples),
         seconds=round(clock.seconds, 1),
-        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
-        peak_mb=round(usage.ru_maxrss / 1024, 1),
+        cpu_seconds=round(spending.cpu_seconds, 1),
+        peak_mb=round(spending.peak_mb, 1),
         over_budget=clock.over_budget,
         val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
         curve=report.curve,
+        processes=trainer.world_size,
+        gpu_peak_mb=round(spending.gpu_peak_mb, 1),
     )

@@ -1,18 +1,22 @@
-"""What a trainer calls between batches and epochs: interruption, clock, curves and spectrograms."""
+"""What a trainer calls between batches and epochs: interruption, checkpoints, clock, cost, curves and spectrograms."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from evaluation.contracts import Utterance
 from experiments.preset import Preset
+from experiments.resource_use import resource_use
 from experiments.spectrogram_figures import figure_array, spectrogram_stack
 from experiments.systems import enhance_waveform
 from experiments.tracker import Run
@@ -21,13 +25,24 @@ from runtime.errors import OvertoneError
 
 Progress = Callable[[int, int, str], None]
 STEPS_PER_POINT = 10
+TERMINATED = 128 + signal.SIGTERM  # the code with which a process ends that was told to terminate
+
+
+def largest_of_all(trainer: lightning.Trainer, value: int) -> int:
+    """Return the largest value that any of a training's processes has; all must ask for it at the same point."""
+    if trainer.world_size == 1:
+        return value
+    shared = torch.tensor(value, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+    return int(shared)
 
 
 class Interruption(lightning.Callback):
     """Ends a training between two batches after Ctrl-C or a request to terminate, and keeps what it has learnt.
 
     An exception thrown in wherever the program happens to be can be swallowed by a library's callback; a second
-    Ctrl-C still does that, for the impatient.
+    Ctrl-C still does that, for the impatient. Several processes stop after the same batch, whichever of them it was
+    that was told to.
 
     Args:
         checkpoint: the file to continue from.
@@ -35,10 +50,13 @@ class Interruption(lightning.Callback):
 
     def __init__(self, checkpoint: Path) -> None:
         self._checkpoint = checkpoint
-        self._requested = False
+        self._received = 0
+        self._resumed = checkpoint.is_file()
 
     def __enter__(self) -> Self:
         self._previous = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread():
+            self._previous = None
         if self._previous is signal.default_int_handler:  # not where somebody else decides, as in a worker
             signal.signal(signal.SIGINT, self._note)
         return self
@@ -48,15 +66,66 @@ class Interruption(lightning.Callback):
             signal.signal(signal.SIGINT, self._previous)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._received = number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def on_fit_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """See that all processes continue from the same point.
+
+        Raises:
+            OvertoneError: only some of them see the checkpoint.
+        """
+        some, all_but_some = largest_of_all(trainer, self._resumed), largest_of_all(trainer, not self._resumed)
+        if some and all_but_some:
+            raise OvertoneError(
+                f"{self._checkpoint}: only some of the processes see this checkpoint. Expected a folder that all "
+                "machines share; name it with --runs."
+            )
+
+    def on_train_start(self, *_: Any) -> None:  # noqa: ANN401
+        """Take over SIGTERM: the trainer's own answer talks to other processes from wherever this one happens to be."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop if Ctrl-C was pressed; where the process was told to terminate, the trainer itself stops next."""
-        if self._requested or trainer.received_sigterm:
+        """Stop if Ctrl-C was pressed or a process was told to terminate."""
+        received = largest_of_all(trainer, self._received)
+        if received:
             trainer.save_checkpoint(self._checkpoint)
-        if self._requested:
+        if received == signal.SIGINT:
             raise KeyboardInterrupt
+        if received:
+            raise SystemExit(TERMINATED)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps a checkpoint of each epoch's end, and now and then one within an epoch.
+
+    The trainer's own callback, asked for a time interval, keeps none of a model that takes its optimisers' steps
+    itself.
+
+    Args:
+        path: the file; the last checkpoint is the only one.
+        interval: after which one is kept within an epoch.
+    """
+
+    def __init__(self, path: Path, interval: timedelta) -> None:
+        self._path, self._interval_seconds = path, interval.total_seconds()
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Keep one if the last is old."""
+        if largest_of_all(trainer, time.monotonic() - self._saved >= self._interval_seconds):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Keep one."""
+        self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        trainer.save_checkpoint(self._path)
+        self._saved = time.monotonic()
 
 
 class TrainingDiverged(OvertoneError):
@@ -126,9 +195,64 @@ class Clock(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Stop when the safety limit is reached."""
-        if self.seconds > self._safety_seconds:
+        if largest_of_all(trainer, self.seconds > self._safety_seconds):
             self.over_budget = True
             trainer.should_stop = True
+
+
+class Spending(lightning.Callback):
+    """Adds up what all processes of all starts of a training use, as far as checkpoints kept it.
+
+    Attributes:
+        cpu_seconds: processor time, loader processes included.
+        peak_mb: the largest start's memory: the sum over processes, loaders included, of each one's peak, in MiB.
+        gpu_peak_mb: the same of memory on GPUs, in MiB.
+    """
+
+    def __init__(self) -> None:
+        self._cpu_before = 0.0
+        self._cpu_at_start = resource_use().cpu_seconds
+        self.cpu_seconds = self.peak_mb = self.gpu_peak_mb = 0.0
+
+    def on_fit_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Forget what earlier trainings of this process had on the GPU."""
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look while the loader's processes are there."""
+        self._look(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look for the last time."""
+        self._look(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what was used so far."""
+        self._look(trainer)
+        checkpoint["callbacks"][self.state_key] = {
+            "cpu_seconds": self.cpu_seconds,
+            "peak_mb": self.peak_mb,
+            "gpu_peak_mb": self.gpu_peak_mb,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self._cpu_before = state_dict["cpu_seconds"]
+        self.peak_mb, self.gpu_peak_mb = state_dict["peak_mb"], state_dict["gpu_peak_mb"]
+
+    def _look(self, trainer: lightning.Trainer) -> None:
+        device = trainer.strategy.root_device
+        use = resource_use()
+        gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+        spent = torch.tensor([use.cpu_seconds - self._cpu_at_start, use.peak_mb, gpu], device=device)
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(spent)
+        cpu_seconds, peak_mb, gpu_peak_mb = spent.tolist()
+        self.cpu_seconds = self._cpu_before + cpu_seconds
+        self.peak_mb, self.gpu_peak_mb = max(self.peak_mb, peak_mb), max(self.gpu_peak_mb, gpu_peak_mb)
 
 
 class EpochReport(lightning.Callback):
@@ -160,6 +284,8 @@ class EpochReport(lightning.Callback):
         metrics = self._metrics(trainer, "val/")
         self._run.log_metrics(metrics, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
         self.curve.append((self._examples(trainer), metrics["val/loss"]))
+        if not trainer.is_global_zero:
+            return
         for clip in self._clips:
             waveforms = {
                 "narrowband": clip.narrowband,

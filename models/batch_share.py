@@ -40,7 +40,7 @@ def drawn_for_batch(draw: Callable[[int], Tensor], examples: int) -> Tensor:
     got in a single process, and a checkpoint's one state of the generator suits any number of processes.
 
     Args:
-        draw: makes numbers for so many examples, along the first axis.
+        draw: makes numbers for so many examples, along the first axis, on the CPU, whose generator checkpoints keep.
         examples: how many this process holds.
     """
     rank, count = rank_and_count()

@@ -28,7 +28,7 @@ class PhaseShuffle(nn.Module):
         steps = x.shape[-1]
         padded = nn.functional.pad(x, (self.radius, self.radius), mode="reflect")
         choices = 2 * self.radius + 1
-        shift = drawn_for_batch(lambda examples: torch.randint(0, choices, (examples,), device=x.device), x.shape[0])
+        shift = drawn_for_batch(lambda examples: torch.randint(0, choices, (examples,)), x.shape[0]).to(x.device)
         index = (shift[:, None] + torch.arange(steps, device=x.device))[:, None, :].expand_as(x)
         return padded.gather(-1, index)
 

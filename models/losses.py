@@ -97,7 +97,7 @@ def log_power(power: Tensor) -> Tensor:
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """Return the two-sided penalty on the critic's gradient between real and fake (Gulrajani 2017, eq. 3)."""
     shape = [1] * (real.dim() - 1)
-    share = drawn_for_batch(lambda examples: torch.rand(examples, *shape, device=real.device), real.shape[0])
+    share = drawn_for_batch(lambda examples: torch.rand(examples, *shape), real.shape[0]).to(real.device)
     between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
     scores = critic(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
