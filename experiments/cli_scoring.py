@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli_options import Command, add_runs, names, optional_path
+from experiments.cli_options import Command, add_runs, add_tracking, names, optional_path
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -48,8 +48,7 @@ def _listen_parser() -> ArgumentParser:
         help="votes, as the test's page exports them",
     )
     parser.add_argument("--comparison", metavar="DIR", help="folder of the comparison (the one that the votes name)")
-    parser.add_argument("--tracking", choices=["mlflow", "none"], default="mlflow", help="where runs are kept (mlflow)")
-    add_runs(parser)
+    add_tracking(parser)
     return parser
 
 

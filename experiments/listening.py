@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from rich.markdown import Markdown
@@ -23,7 +22,7 @@ from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
 LEADERBOARD, SCORES = "leaderboard.csv", "scores-test.csv"
-Tracking = Literal["mlflow", "none"]
+Tracking = str  # mlflow, none, or the address of an MLflow server
 COLUMNS = ("mushra", "mushra_low", "mushra_high", "listeners")
 HEADING = "## Listening test"
 HEARD_RUNS = "listening-runs.json"

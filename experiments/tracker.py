@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -28,15 +28,24 @@ class RegisteredVersion:
         model_name: the registered name, ``overtone-<preset>``.
         version: MLflow's version number, as text.
         run_id: the run that the version came from.
-        folder: where the registered files lie.
         tags: the evidence given at registration.
+        fetch: brings the registered files to this machine, unless they are here, and returns their folder.
     """
 
     model_name: str
     version: str
     run_id: str
-    folder: Path
     tags: dict[str, str]
+    fetch: Callable[[], Path] = field(compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the registered files lie; a server's are downloaded at the first use.
+
+        Raises:
+            OvertoneError: the server does not answer.
+        """
+        return self.fetch()
 
 
 class Run:
@@ -45,9 +54,9 @@ class Run:
     Used as a context manager it finishes itself: FAILED when the block raises, KILLED on Ctrl-C.
 
     Attributes:
-        id: the run's identifier, empty where nothing is kept.
+        id: the run's identifier, empty where nothing is kept, and as long as the store that shall keep it is away.
         key: the run key under which a restarted program finds this run again.
-        url_fragment: what follows the server's address to open the run, empty where nothing is kept.
+        url_fragment: what follows the server's address to open the run, empty where `id` is.
     """
 
     id: str = ""
@@ -102,7 +111,7 @@ class Run:
 class Tracker:
     """Where runs are kept. This base keeps nothing."""
 
-    def run(self, experiment: str, name: str, tags: Mapping[str, str], key: str) -> Run:
+    def run(self, experiment: str, name: str, tags: Mapping[str, str], key: str, parent: Run | None = None) -> Run:
         """Open the run with this key, or create it.
 
         A run that was killed, or finished earlier, is continued instead of doubled.
@@ -112,6 +121,7 @@ class Tracker:
             name: the run's name, such as ``wavegan-seed0``.
             tags: the run's tags, set again when it is continued.
             key: the run key: equal keys are the same run.
+            parent: the run under which it stands in the table of runs.
         """
         return Run()
 

@@ -157,7 +157,7 @@ def test_registration_moves_the_aliases_once_per_key(tracker: MlflowTracker, tmp
 def test_a_registration_that_was_killed_half_way_is_finished(tracker: MlflowTracker, tmp_path: Path, monkeypatch):
     run = tracker.run("registered", "killed", {}, "key-killed")
     with monkeypatch.context() as patch:
-        patch.setattr(tracker, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(tracker._registry, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tracker.register("overtone-killed", run, tmp_path, {})
     assert tracker.champion("overtone-killed") is None
@@ -252,17 +252,6 @@ def test_the_page_is_served_until_interrupted(tracker: MlflowTracker):
     assert (server.returncode, error) == (0, "")
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlived Ctrl-C"
-
-
-def test_a_full_disk_is_one_line(tracker: MlflowTracker, monkeypatch):
-    run = tracker.run("demo", "full", {}, "key-full")
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(tracker._client, "log_text", full)
-    with pytest.raises(OvertoneError, match=r"No space left on device.*--runs DIR"):
-        run.log_text("text", "a.txt")
 
 
 def test_a_moved_store_is_refused_instead_of_written_elsewhere(tmp_path: Path):
