@@ -1,1 +1,1 @@
-"""What runs without torch: audio files, resampling, errors; numpy, soxr and soundfile only."""
+"""What runs without torch: models, streams, audio files, errors; numpy, soxr, soundfile and onnxruntime only."""

@@ -1,0 +1,54 @@
+"""What the input already holds stays as it is: below its bandwidth the input itself replaces the model's output."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bandwidth import BandwidthTracker
+from runtime.short_time import Spectra
+
+MARGIN_HZ, FADE_HZ = 250.0, 250.0
+FADE_SECONDS = 0.04
+FULL_SHARE = 0.9  # of the Nyquist frequency: what reaches so far up is complete
+
+
+class Preservation:
+    """Blends a stream's enhanced spectra with those of its input, below the bandwidth found so far.
+
+    Over frequency the blend fades within `FADE_HZ` that end `MARGIN_HZ` below the bandwidth; over time each bin fades
+    within `FADE_SECONDS`. Input whose bandwidth reaches 0.9 of the Nyquist frequency is passed on unchanged.
+
+    Args:
+        channels: of the stream; each has a bandwidth of its own.
+        sample_rate: in Hz.
+        n_fft: window of the spectra.
+        hop_samples: samples between them.
+        upper_hz: what the bandwidth cannot exceed, such as the Nyquist frequency of the file.
+    """
+
+    def __init__(self, channels: int, sample_rate: int, n_fft: int, hop_samples: int, upper_hz: float) -> None:
+        self._tracker = BandwidthTracker(channels, sample_rate, n_fft, hop_samples, upper_hz)
+        self._frequencies = np.arange(n_fft // 2 + 1, dtype=np.float32) * np.float32(sample_rate / n_fft)
+        self._nyquist = sample_rate / 2
+        self._most_change = np.float32(hop_samples / (FADE_SECONDS * sample_rate))
+        self._weights = np.zeros((channels, n_fft // 2 + 1), np.float32)
+
+    @property
+    def bandwidth_hz(self) -> NDArray[np.float64]:
+        """The bandwidth found in each channel ``(channels,)`` in Hz; 0 while there was nothing to find it in."""
+        return self._tracker.bandwidth_hz
+
+    def __call__(self, enhanced: Spectra, given: Spectra) -> Spectra:
+        """Blend the frames ``(channels, frames, bins)`` that follow those of the last call."""
+        targets = self._targets(self._tracker(given))
+        weights = np.empty_like(targets)
+        for frame in range(targets.shape[1]):
+            change = np.clip(targets[:, frame] - self._weights, -self._most_change, self._most_change)
+            self._weights = self._weights + change
+            weights[:, frame] = self._weights
+        blended = enhanced + weights * (given - enhanced)
+        return np.where(weights == 1, given, blended)
+
+    def _targets(self, bandwidth_hz: NDArray[np.float64]) -> NDArray[np.float32]:
+        edge = np.where(bandwidth_hz >= FULL_SHARE * self._nyquist, np.inf, bandwidth_hz - MARGIN_HZ)
+        below = (edge[..., None] - self._frequencies) / FADE_HZ
+        return np.clip(below, 0, 1).astype(np.float32)
