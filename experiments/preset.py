@@ -56,6 +56,47 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class SweepSettings:
+    """How each architecture's settings are searched, under equal budgets.
+
+    Attributes:
+        trials: of a study; ``--trials`` replaces it.
+        examples: training examples of a trial, None for the preset's budget.
+        epochs: equal parts of a trial, after each of which it may be pruned; None for the preset's.
+        objective: ``primary``, the winner rule's primary score on val; ``val_loss``; or the key of a measure on val.
+        guards: whether the winner rule's guards are constraints: a trial that fails one cannot win.
+        visqol: whether ViSQOL is among them; it takes longer than all others together.
+        seed: of the sampler, and of weights and order of examples in every trial.
+        random_trials: how many trials are drawn at random before the others are modelled on them.
+        pruner_startup_trials: how many trials have to be complete before one may be pruned.
+        pruner_warmup_epochs: epochs of a trial during which it is not pruned.
+        max_retries: how often a trial whose process died is tried again before it is given up.
+        heartbeat_seconds: how often a running trial says that it lives.
+        grace_seconds: silence after which it counts as dead.
+    """
+
+    trials: int = 20
+    examples: int | None = None
+    epochs: int | None = None
+    objective: str = "primary"
+    guards: bool = True
+    visqol: bool = False
+    seed: int = 0
+    random_trials: int = 8
+    pruner_startup_trials: int = 5
+    pruner_warmup_epochs: int = 1
+    max_retries: int = 3
+    heartbeat_seconds: int = 20
+    grace_seconds: int = 90
+
+    @property
+    def comparable(self) -> dict[str, Any]:
+        """What two trials must have in common for their values to be compared, and their study to be repeated."""
+        operation = ("trials", "max_retries", "heartbeat_seconds", "grace_seconds")
+        return {key: value for key, value in asdict(self).items() if key not in operation}
+
+
+@dataclass(frozen=True)
 class Preset:
     """One declared comparison."""
 
@@ -67,6 +108,7 @@ class Preset:
     corpus: str | None = None
     seeds: int = 1
     winner: WinnerRule = field(default_factory=WinnerRule)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
 
     def training_configuration(self, model: str, seed: int) -> dict[str, Any]:
         """Return the plain values that decide one training.
@@ -139,8 +181,27 @@ def _check_numbers(preset: Preset) -> None:
         raise OvertoneError(
             f"budget.examples: expected at least one per epoch ({budget.epochs}), got {budget.examples}."
         )
+    _check_sweep(preset.sweep, budget)
     if not preset.models:
         raise OvertoneError("models: expected at least one.")
+
+
+def _check_sweep(sweep: SweepSettings, budget: Budget) -> None:
+    for name in ("trials", "examples", "epochs", "random_trials", "pruner_startup_trials", "heartbeat_seconds"):
+        value = getattr(sweep, name)
+        if value is not None and value < 1:
+            raise OvertoneError(f"sweep.{name}: expected at least 1, got {value}.")
+    for name in ("max_retries", "pruner_warmup_epochs"):
+        if getattr(sweep, name) < 0:
+            raise OvertoneError(f"sweep.{name}: expected at least 0, got {getattr(sweep, name)}.")
+    examples, epochs = sweep.examples or budget.examples, sweep.epochs or budget.epochs
+    if examples < epochs:
+        raise OvertoneError(f"sweep.examples: expected at least one per epoch ({epochs}), got {examples}.")
+    if sweep.grace_seconds <= sweep.heartbeat_seconds:
+        raise OvertoneError(
+            f"sweep.grace_seconds: expected more than heartbeat_seconds ({sweep.heartbeat_seconds}), or the living "
+            f"count as dead; got {sweep.grace_seconds}."
+        )
 
 
 def digest(*parts: object) -> str:
