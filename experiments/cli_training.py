@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli_options import Command, add_shared, names, optional_path
+from experiments.cli_options import Command, add_distribution, add_shared, distribution_of, names, optional_path
 
 if TYPE_CHECKING:
     from experiments.compare import CompareOptions
@@ -40,6 +40,7 @@ def _add_comparison(parser: ArgumentParser, seeds: str) -> None:
     parser.add_argument("--models", help="some of the preset's models: NAME,NAME")
     parser.add_argument("--seeds", type=int, help=f"trainings of each model ({seeds})")
     parser.add_argument("--jobs", type=int, help="trainings side by side (as many as the cores allow)")
+    add_distribution(parser, nodes=False)
     add_shared(parser)
 
 
@@ -48,6 +49,7 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("model", help="a registered model")
     parser.add_argument("preset", help="name of a preset, or a .yaml file")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order of examples (0)")
+    add_distribution(parser)
     add_shared(parser)
     return parser
 
@@ -84,21 +86,24 @@ def _comparison_options(options: Namespace) -> "CompareOptions":
         tracking=options.tracking,
         jobs=options.jobs,
         extra=names(options.extra),
+        distribution=distribution_of(options),
     )
 
 
 def _run_train(options: Namespace) -> None:
-    from experiments.train import train_command
+    from experiments.train import TrainRequest, train_command
 
-    train_command(
-        options.model,
-        options.preset,
-        options.seed,
-        options.data,
-        optional_path(options.runs),
-        options.tracking,
+    request = TrainRequest(
+        model=options.model,
+        preset=options.preset,
+        seed=options.seed,
+        data=options.data,
+        runs="",
+        tracking=options.tracking,
         extra=names(options.extra),
+        distribution=distribution_of(options),
     )
+    train_command(request, optional_path(options.runs))
 
 
 COMMANDS = {

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from evaluation.contracts import System, Utterance
 from evaluation.scoring_pool import ScoringPool
 from experiments.comparison_pages import LISTENING_TEST, REPORT, ComparisonPages
 from experiments.condition_matrix import condition_factors
+from experiments.distribution import Distribution, outer_launcher
 from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
 from experiments.listening import record_heard_runs, refresh_listening
 from experiments.preset import Preset, digest, load_preset
@@ -50,6 +51,7 @@ class CompareOptions:
         tracking: where runs are tracked.
         jobs: trainings side by side, None for as many as the cores allow.
         extra: further splits of the manifest that join train.
+        distribution: over how many processes each training is spread.
     """
 
     models: Sequence[str] | None = None
@@ -59,10 +61,11 @@ class CompareOptions:
     tracking: TrackingKind = "mlflow"
     jobs: int | None = None
     extra: Sequence[str] = ()
+    distribution: Distribution = field(default_factory=Distribution)
 
     def request(self, preset: str, runs: Path) -> TrainRequest:
         """Return what each training is told; model and seed are still to be filled in."""
-        return TrainRequest("", preset, 0, self.data, str(runs), self.tracking, self.extra)
+        return TrainRequest("", preset, 0, self.data, str(runs), self.tracking, self.extra, self.distribution)
 
     def command(self, name: str, preset: str) -> str:
         """Return the command line that gives the same result."""
@@ -197,7 +200,7 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         corpus = open_corpus(preset, options.data, runs, progress, options.extra)
         report_corpus(corpus, progress)
         comparison = Comparison(preset, corpus, runs, progress)
-        comparison.train(options.request(preset_name, runs), options.jobs or default_jobs(preset))
+        comparison.train(options.request(preset_name, runs), options.jobs or default_jobs(preset, options.distribution))
         outcome = decide(comparison)
         publisher = report(comparison, outcome, tracker, [options.command("compare", preset_name)])
         place = comparison.winner(outcome)
@@ -295,8 +298,12 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     """Return the preset with the models and seeds that were asked for.
 
     Raises:
-        OvertoneError: a model is not in the preset, or the number of seeds or jobs is not positive.
+        OvertoneError: a model is not in the preset, the number of seeds or jobs is not positive, or the trainings
+            cannot be spread as asked for.
     """
+    options.distribution.check(preset.data.batch_size)
+    if launcher := outer_launcher():
+        raise OvertoneError(f"This command starts the processes of its trainings itself: start it without {launcher}.")
     names = list(options.models or preset.models)
     for name in names:
         preset.training_configuration(name, 0)
@@ -308,7 +315,9 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     return replace(preset, models={name: preset.models[name] for name in names}, seeds=seeds)
 
 
-def default_jobs(preset: Preset) -> int:
-    """Return how many trainings fit side by side: one each if a training takes all cores."""
-    threads = preset.budget.threads
-    return max((os.cpu_count() or 1) // threads, 1) if threads else 1
+def default_jobs(preset: Preset, distribution: Distribution) -> int:
+    """Return how many trainings fit side by side: one each if a training takes all cores or several GPUs."""
+    threads, devices = preset.budget.threads, distribution.devices
+    if threads is None or (devices > 1 and distribution.accelerator != "cpu" and torch.cuda.is_available()):
+        return 1
+    return max((os.cpu_count() or 1) // (threads * devices), 1)

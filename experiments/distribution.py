@@ -41,7 +41,7 @@ class Distribution:
             batch_size: of the preset, over all processes.
 
         Raises:
-            OvertoneError: a number below 1, an unknown strategy or accelerator, or a batch that cannot be shared evenly.
+            OvertoneError: a number below 1, an unknown strategy or accelerator, or a batch that has no even shares.
         """
         for option, value in {"--devices": self.devices, "--num-nodes": self.num_nodes}.items():
             if value < 1:
@@ -54,8 +54,8 @@ class Distribution:
                 raise OvertoneError(f"{option}: expected one of {', '.join(known)}, got {name!r}.")
         if batch_size % self.processes:
             raise OvertoneError(
-                f"{self.processes} processes ({self.devices} devices x {self.num_nodes} nodes) cannot share the preset's "
-                f"batch of {batch_size} evenly. Choose a number of devices that divides it, or another data.batch_size."
+                f"{self.processes} processes ({self.devices} devices x {self.num_nodes} nodes) cannot share the "
+                f"preset's batch of {batch_size} evenly. Choose a number that divides it, or another data.batch_size."
             )
 
 

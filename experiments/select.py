@@ -73,7 +73,7 @@ def select(preset_name: str, options: SelectOptions) -> None:
         if nothing_new(comparison, tracker, how.tracking, progress):
             return
         refuse_unequal(finalists, options.allow_unequal)
-        comparison.train(how.request(str(path), runs), how.jobs or default_jobs(resolved))
+        comparison.train(how.request(str(path), runs), how.jobs or default_jobs(resolved, how.distribution))
         outcome = decide(comparison)
         publisher = report(comparison, outcome, tracker, reproduction(preset_name, options, path, resolved))
         links = publisher.links | study_links(tracker, preset, finalists)

@@ -8,20 +8,27 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from experiments.distribution import (
+    Distribution,
+    launched_distribution,
+    outer_launcher,
+    process_rank,
+    rank_environments,
+)
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board
 from experiments.runs import TrainingPlace, commit, find_runs_folder, training_place
+from experiments.training_processes import Event, TrainingProcesses, termination_raised
 from runtime.errors import OvertoneError, in_words
 
 if TYPE_CHECKING:
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from experiments.training import Progress, TrainingRecord
 
 DEMO_CORPUS = "demo"
-TrackingKind = Literal["mlflow", "none"]
+TrackingKind = str  # mlflow, none, or the address of an MLflow server
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class TrainRequest:
         runs: the folder for runs.
         tracking: where curves go.
         extra: further splits of the manifest that join train.
+        distribution: over how many processes it is spread.
     """
 
     model: str
@@ -55,6 +63,22 @@ class TrainRequest:
     runs: str
     tracking: TrackingKind
     extra: Sequence[str] = ()
+    distribution: Distribution = field(default_factory=Distribution)
+
+    @property
+    def name(self) -> str:
+        """The training's readable name."""
+        return f"{self.model}-seed{self.seed}"
+
+    def as_line(self) -> str:
+        """Return the request as one line of text."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_line(line: str) -> "TrainRequest":
+        """Read what `as_line` wrote."""
+        values = json.loads(line)
+        return TrainRequest(**values | {"distribution": Distribution(**values["distribution"])})
 
 
 def comparison_experiment(preset: Preset) -> str:
@@ -95,7 +119,10 @@ def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board, e
 def run_training(
     request: TrainRequest, corpus: "Corpus", progress: "Progress"
 ) -> "tuple[TrainingPlace, TrainingRecord]":
-    """Train what a request asks for, tracked, or read the result if it is already there."""
+    """Train what a request asks for, tracked, or read the result if it is already there.
+
+    Of several processes that train together, each calls this; the first one tracks.
+    """
     from experiments.tracking import open_tracker
     from experiments.training import TrainingRecord, train
 
@@ -103,10 +130,10 @@ def run_training(
     place = training_place(runs, preset, request.model, request.seed, corpus.digest)
     if place.finished:
         return place, TrainingRecord.read(place)
-    tracker = open_tracker(request.tracking, runs)
+    tracker = open_tracker(request.tracking if process_rank() == 0 else "none", runs)
     with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
         run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
-        return place, train(preset, place, corpus, run, progress)
+        return place, train(preset, place, corpus, run, progress, distribution=request.distribution)
 
 
 def clip_table(corpus: "Corpus", split: str) -> "pd.DataFrame":
@@ -131,27 +158,57 @@ def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str
     }
 
 
-def train_command(
-    model: str,
-    preset: str,
-    seed: int,
-    data: str | None,
-    runs: Path | None,
-    tracking: TrackingKind,
-    extra: Sequence[str] = (),
-) -> None:
-    """Train one model of a preset and say where it lies."""
-    folder = find_runs_folder(runs)
-    request = TrainRequest(model, preset, seed, data, str(folder), tracking, extra)
-    load_preset(preset).training_configuration(model, seed)
-    with board() as progress:
-        corpus = open_corpus(load_preset(preset), data, folder, progress, extra)
-        report_corpus(corpus, progress)
-        with quiet_libraries():
-            place, record = run_training(
-                request, corpus, lambda done, total, note: progress.update(f"{model}-seed{seed}", done, total, note)
+def train_command(request: TrainRequest, runs: Path | None) -> None:
+    """Train one model of a preset and say where it lies.
+
+    Args:
+        request: what to train; its folder is filled in.
+        runs: the folder for runs, None for the usual one.
+
+    Raises:
+        OvertoneError: a user's mistake, an unusable corpus, a failed training.
+    """
+    preset = load_preset(request.preset)
+    preset.training_configuration(request.model, request.seed)
+    request = replace(
+        request, runs=str(find_runs_folder(runs)), distribution=launched_distribution(request.distribution)
+    )
+    request.distribution.check(preset.data.batch_size)
+    if process_rank() > 0:  # the first process says it all
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), board() as progress:
+            train_here(
+                request, open_corpus(preset, request.data, Path(request.runs), progress, request.extra), progress
             )
-        progress.say(f"{place.name}: {record.examples} examples in {record.seconds:.0f} s, weights in {place.weights}")
+        return
+    with board() as progress:
+        corpus = open_corpus(preset, request.data, Path(request.runs), progress, request.extra)
+        report_corpus(corpus, progress)
+        if request.distribution.processes > 1 and outer_launcher() is None:
+            train_side_by_side([request], 1, preset.budget.threads, progress)
+            say_trained(request, preset, corpus, progress)
+        else:
+            train_here(request, corpus, progress)
+            say_trained(request, preset, corpus, progress)
+
+
+def train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
+    """Train in this process."""
+    with quiet_libraries():
+        run_training(request, corpus, lambda done, total, note: progress.update(request.name, done, total, note))
+
+
+def say_trained(request: TrainRequest, preset: Preset, corpus: "Corpus", progress: Board) -> None:
+    """Say what a training cost and where it lies."""
+    from experiments.training import TrainingRecord
+
+    place = training_place(Path(request.runs), preset, request.model, request.seed, corpus.digest)
+    if not place.finished:  # a machine whose part has ended before the first one's
+        return
+    record = TrainingRecord.read(place)
+    several = f" on {record.processes} processes" if record.processes > 1 else ""
+    progress.say(
+        f"{place.name}: {record.examples} examples in {record.seconds:.0f} s{several}, weights in {place.weights}"
+    )
 
 
 def report_corpus(corpus: "Corpus", progress: Board, most: int = 5) -> None:
@@ -170,53 +227,42 @@ def report_corpus(corpus: "Corpus", progress: Board, most: int = 5) -> None:
 def train_side_by_side(requests: Sequence[TrainRequest], jobs: int, threads: int | None, progress: Board) -> None:
     """Run trainings in processes of their own, ``jobs`` at a time.
 
+    Args:
+        requests: the trainings.
+        jobs: how many at a time, however many processes each is spread over.
+        threads: of each process, None for all cores, or an equal share of them.
+        progress: told of all.
+
     Raises:
         OvertoneError: one of them failed; the others are stopped and go on from their checkpoints next time.
     """
-    running: set[subprocess.Popen[str]] = set()
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_train_in_process, request, threads, progress, running) for request in requests]
+    running: list[TrainingProcesses] = []
+    with termination_raised(), ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(_train_in_processes, request, threads, progress, running) for request in requests]
         try:
             for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()
         finally:
             for future in futures:
                 future.cancel()
-            for process in list(running):
-                process.terminate()
+            for processes in list(running):
+                processes.stop()
 
 
-def _train_in_process(
-    request: TrainRequest, threads: int | None, progress: Board, running: set[subprocess.Popen[str]]
+def _train_in_processes(
+    request: TrainRequest, threads: int | None, progress: Board, running: list[TrainingProcesses]
 ) -> None:
-    name = f"{request.model}-seed{request.seed}"
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    log = Path(request.runs) / "trainings" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.train"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment,
-        )
-        running.add(process)
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(asdict(request)) + "\n")
-        process.stdin.flush()
-        failure = None
-        for line in process.stdout:
-            event = json.loads(line)
-            if "error" in event:
-                failure = event["error"]
-            else:
-                progress.update(name, event["done"], event["total"], event["note"])
-        code = process.wait()
-        running.discard(process)
-    if code != 0:
-        raise OvertoneError(failure or f"{name}: the training process ended with code {code}; see {log}")
+    log = Path(request.runs) / "trainings" / f"{request.name}.log"
+    processes = TrainingProcesses(request.name, rank_environments(request.distribution, threads), log)
+
+    def update(event: Event) -> None:
+        progress.update(request.name, event["done"], event["total"], event["note"])
+
+    running.append(processes)
+    try:
+        processes.run(request.as_line(), update)
+    finally:
+        running.remove(processes)
 
 
 @contextmanager
@@ -233,7 +279,7 @@ def quiet_libraries() -> Iterator[None]:
 def _serve_one_request() -> int:
     """Run the request on standard input; the exit code says how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
-    request = TrainRequest(**json.loads(sys.stdin.readline()))
+    request = TrainRequest.from_line(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print belongs to the log

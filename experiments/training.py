@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
@@ -205,8 +204,8 @@ def make_trainer(
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise OvertoneError(
-            f"--devices {distribution.devices} --accelerator {distribution.accelerator}: this machine cannot train like "
-            f"that ({' '.join(str(error).split())})."
+            f"--devices {distribution.devices} --accelerator {distribution.accelerator}: this machine cannot train "
+            f"like that ({' '.join(str(error).split())})."
         ) from None
 
 

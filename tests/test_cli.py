@@ -413,7 +413,7 @@ def test_fetch_is_called_with_what_was_asked_for(monkeypatch):
 
 def test_further_splits_reach_train_and_compare(monkeypatch):
     calls = []
-    monkeypatch.setattr("experiments.train.train_command", lambda *_, extra: calls.append(extra))
+    monkeypatch.setattr("experiments.train.train_command", lambda request, _: calls.append(request.extra))
     monkeypatch.setattr("experiments.compare.compare", lambda _, options: calls.append(options.extra))
     assert main(["train", "wavegan", "demo", "--extra", "train_extra, wild"]) == 0
     assert main(["compare", "demo", "--extra", "train_extra"]) == 0
