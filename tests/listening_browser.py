@@ -1,5 +1,6 @@
 """Headless Chromium, driven through its debugging pipe: no package, no port, no network."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -24,15 +25,24 @@ OPTIONS = [
 PATIENCE = 30.0
 
 
+def _pipe():
+    """A pipe whose ends are neither 3 nor 4, which the browser gets as its own."""
+    ends = os.pipe()
+    higher = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return higher
+
+
 class Browser:
     """One page; used as a context manager."""
 
-    def __init__(self, width=1280, height=900):
+    def __init__(self, width=1280, height=900, options=()):
         self._numbers = itertools.count(1)
         self._profile = tempfile.mkdtemp()
-        to_read, self._to = os.pipe()
-        self._from, from_write = os.pipe()
-        command = [EXECUTABLE, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"]
+        to_read, self._to = _pipe()
+        self._from, from_write = _pipe()
+        command = [EXECUTABLE, *OPTIONS, *options, f"--user-data-dir={self._profile}", "about:blank"]
         shell = f'exec "$@" 3<&{to_read} 4>&{from_write} {to_read}<&- {from_write}>&-'
         self._process = subprocess.Popen(
             ["bash", "-c", shell, "browser", *command],
@@ -97,6 +107,10 @@ class Browser:
             event = {"key": key, "code": code, "windowsVirtualKeyCode": number}
             self._call("Input.dispatchKeyEvent", type=kind, **event, **({"text": text} if kind == "keyDown" else {}))
 
+    def _event(self, method, parameters):
+        if method == "Runtime.exceptionThrown":
+            self.errors.append(parameters["exceptionDetails"])
+
     def _call(self, method, **parameters):
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -107,8 +121,8 @@ class Browser:
             while b"\0" in self._buffer:
                 one, self._buffer = self._buffer.split(b"\0", 1)
                 answer = json.loads(one)
-                if answer.get("method") == "Runtime.exceptionThrown":
-                    self.errors.append(answer["params"]["exceptionDetails"])
+                if "method" in answer:
+                    self._event(answer["method"], answer["params"])
                 if answer.get("id") == number:
                     assert "error" not in answer, answer
                     return answer["result"]
