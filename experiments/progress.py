@@ -51,6 +51,13 @@ class Board:
         state = "done" if finished else f"{done:g}/{total:g}"
         console.print(f"{name}: {state} in {now - job.started:.0f} s {note}".rstrip(), highlight=False, markup=False)
 
+    def drop(self, name: str) -> None:
+        """Forget a job: what is done needs no bar any more."""
+        self._jobs.pop(name, None)
+        task = self._tasks.pop(name, None)
+        if self._bars is not None and task is not None:
+            self._bars.remove_task(task)
+
     def say(self, text: str) -> None:
         """Print a line above the bars."""
         (self._bars.console if self._bars is not None else console).print(text, highlight=False, markup=False)
