@@ -1,4 +1,4 @@
-"""Commands that train: compare, select, train."""
+"""Commands that train: compare, select, sweep, train."""
 
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,45 @@ def _train_parser() -> ArgumentParser:
     add_distribution(parser)
     add_shared(parser)
     return parser
+
+
+def _sweep_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Search an architecture's settings under the preset's budget for a trial. The same command, on "
+        "this machine or another, joins or continues the study."
+    )
+    parser.add_argument("model", help="one of the preset's models, or all")
+    parser.add_argument("preset", help="name of a preset, or a .yaml file")
+    parser.add_argument("--trials", type=int, help="of the study in all; more later continue it (the preset's number)")
+    parser.add_argument("--workers", type=int, default=1, help="trials at the same time on this machine (1)")
+    parser.add_argument("--storage", metavar="URL", help="database of the studies (optuna.db in the folder for runs)")
+    parser.add_argument("--study", metavar="NAME", help="another name of the study")
+    parser.add_argument("--side-by-side", action="store_true", help="with all: all studies at the same time")
+    parser.add_argument("--launcher", choices=["local", "ray"], default="local", help="where workers run (local)")
+    parser.add_argument(
+        "--gpus-per-worker", type=float, default=0.0, help="what each worker asks a Ray cluster for (0)"
+    )
+    add_shared(parser)
+    return parser
+
+
+def _run_sweep(options: Namespace) -> None:
+    from experiments.sweep import SweepOptions, sweep
+
+    changes = SweepOptions(
+        trials=options.trials,
+        workers=options.workers,
+        storage=options.storage,
+        study=options.study,
+        data=options.data,
+        runs=optional_path(options.runs),
+        tracking=options.tracking,
+        extra=names(options.extra),
+        side_by_side=options.side_by_side,
+        launcher=options.launcher,
+        gpus_per_worker=options.gpus_per_worker,
+    )
+    sweep(options.model, options.preset, changes)
 
 
 def _run_compare(options: Namespace) -> None:
@@ -113,5 +152,6 @@ COMMANDS = {
     "select": Command(
         "train each study's best, choose and register a champion", _select_parser, _run_select, resumable=True
     ),
+    "sweep": Command("search the settings of a preset's models", _sweep_parser, _run_sweep, resumable=True),
     "train": Command("train one model of a preset", _train_parser, _run_train, resumable=True),
 }

@@ -146,6 +146,17 @@ class TrialQueue:
         """What failed too often."""
         return [lineage for lineage in self.lineages if lineage.given_up]
 
+    @property
+    def next_place(self) -> int:
+        """How many living lineages come before the trial that is next to start."""
+        waiting = [one.number for one in self.trials if one.state == TrialState.WAITING]
+        before = 0
+        for lineage in self.lineages:
+            if waiting and lineage.last.number == min(waiting):
+                break
+            before += lineage.alive
+        return before
+
     def may_start(self, wanted: int) -> bool:
         """Whether a worker has something to begin; a guess that saves trials, the count within the trial decides."""
         if self.finished >= wanted:
