@@ -3,17 +3,126 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.short_time import Spectra
+from runtime.short_time import Spectra, root_hann
 
 BAND_HZ = 250.0
+SMOOTHING_SECONDS = 0.02
+FLOOR_RISE_DB, PEAK_FALL_DB = 3.0, 3.0  # per second
+ROUNDING_MARGIN = 6.0
+CLIFF_HZ, ABSENT_HZ, SLOPE_HZ = 3000.0, 1500.0, 1000.0
+COMPANY_HZ, COMPANY_SHARE = 1000.0, 0.7
+SURE_SECONDS, FORGOTTEN_SECONDS, REMEMBERED_SECONDS = 0.064, 0.016, 0.4
+ABSENCE_WEIGHT = np.float32(0.25)
+
+Bands = NDArray[np.float32]  # (channels, frames, bands), or (channels, bands) of one frame
+
+
+def _power(decibels: float) -> np.float32:
+    return np.float32(10 ** (decibels / 10))
+
+
+ABOVE_FLOOR, CLIFF, ABSENT, SLOPE, DEPTH = (_power(decibels) for decibels in (10.0, -20.0, -40.0, -10.0, -70.0))
 
 
 class BandwidthTracker:
-    """Finds nothing yet."""
+    """Finds, without look-ahead, up to which frequency each channel of a stream has content.
+
+    Powers are taken in bands of 250 Hz. A band has content in a frame if its power
+
+    - is 10 dB above the lowest that the band has had: sound comes and goes, hiss and dither stay;
+    - is more than rounding to 16 bits adds;
+    - lies within 20 dB of the loudest band in the 3 kHz below, and within 70 dB of the loudest so far: what a
+      resampler or an encoder leaves above its cutoff lies deeper;
+
+    and if most of the 1 kHz below has content too. A band belongs to the bandwidth after 64 ms with content, unless
+    its recent peak lies 10 dB below that of the 1 kHz below, as on the skirt of a filter. It leaves when frames have
+    shown the opposite, no power (40 dB below its neighbours) where the 1.5 kHz below have content, for four times as
+    long as they had shown content, at most 1.6 s. Silence shows nothing.
+
+    The answer errs on the low side: too low leaves the model to write what the input had, too high leaves a hole.
+
+    Args:
+        channels: of the stream.
+        sample_rate: of the spectra in Hz.
+        n_fft: their window, a square-root Hann window.
+        hop_samples: samples between them.
+        upper_hz: what the bandwidth cannot exceed.
+
+    Attributes:
+        bandwidth_hz: found so far in each channel ``(channels,)``, 0 while nothing was found.
+    """
 
     def __init__(self, channels: int, sample_rate: int, n_fft: int, hop_samples: int, upper_hz: float) -> None:
+        bins = max(round(BAND_HZ * n_fft / sample_rate), 1)
+        self._width_hz = bins * sample_rate / n_fft
+        self._upper_hz = upper_hz
+        self._starts = np.arange(0, n_fft // 2, bins)
+        count = len(self._starts)
+        seconds = hop_samples / sample_rate
+        self._smoothing = np.float32(min(seconds / SMOOTHING_SECONDS, 1.0))
+        self._rise = _power(FLOOR_RISE_DB * seconds)
+        self._fall = _power(-PEAK_FALL_DB * seconds)
+        self._rounding = np.float32(ROUNDING_MARGIN * bins * float((root_hann(n_fft) ** 2).sum()) * 2.0**-30 / 12)
+        self._sure, self._forgotten = SURE_SECONDS / seconds, FORGOTTEN_SECONDS / seconds
+        self._most = np.float32(REMEMBERED_SECONDS / seconds)
+        self._cliff, self._absence, self._company, self._slope = (
+            max(round(hz / self._width_hz), 1) for hz in (CLIFF_HZ, ABSENT_HZ, COMPANY_HZ, SLOPE_HZ)
+        )
+        self._power = np.zeros((channels, count), np.float32)
+        self._floor = np.full((channels, count), np.inf, np.float32)
+        self._peak = np.zeros((channels, count), np.float32)
+        self._evidence = np.zeros((channels, count), np.float32)
+        self._belongs = np.zeros((channels, count), bool)
         self.bandwidth_hz: NDArray[np.float64] = np.zeros(channels)
 
     def __call__(self, spectra: Spectra) -> NDArray[np.float64]:
-        """Return the bandwidth after each frame."""
-        return np.zeros(spectra.shape[:2])
+        """Return the bandwidths ``(channels, frames)`` after each frame of ``(channels, frames, bins)``."""
+        power, floor, peak = self._followed(np.add.reduceat(spectra.real**2 + spectra.imag**2, self._starts, axis=2))
+        active = power > ABOVE_FLOOR * (floor + self._rounding)
+        active &= power >= CLIFF * _largest_below(power, self._cliff)
+        active &= power >= DEPTH * peak.max(axis=2, keepdims=True)
+        active &= _count_below(active, self._company) >= COMPANY_SHARE * self._company
+        absent = power < ABSENT * _largest_below(np.where(active, power, 0), self._absence)
+        belongs = self._remembered(active - ABSENCE_WEIGHT * absent)
+        belongs &= peak >= SLOPE * _largest_below(peak, self._slope)
+        ends = np.where(belongs.any(axis=2), belongs.shape[2] - np.argmax(belongs[:, :, ::-1], axis=2), 0)
+        found = np.minimum(ends * self._width_hz, self._upper_hz)
+        self.bandwidth_hz = found[:, -1]
+        return found
+
+    def _followed(self, powers: Bands) -> tuple[Bands, Bands, Bands]:
+        """Return smoothed powers, their lowest values and their highest."""
+        smoothed, floors, peaks = np.empty_like(powers), np.empty_like(powers), np.empty_like(powers)
+        for frame in range(powers.shape[1]):
+            self._power = self._power + self._smoothing * (powers[:, frame] - self._power)
+            self._peak = np.maximum(self._peak * self._fall, self._power)
+            silent = self._power.max(axis=1, keepdims=True) <= self._rounding
+            self._floor = np.where(silent, self._floor, np.minimum(self._floor * self._rise, self._power))
+            smoothed[:, frame], peaks[:, frame] = self._power, self._peak
+            floors[:, frame] = self._floor
+        return smoothed, floors, peaks
+
+    def _remembered(self, votes: Bands) -> NDArray[np.bool_]:
+        """Return which bands have content after each frame, by what frames so far have said."""
+        belongs = np.empty(votes.shape, bool)
+        for frame in range(votes.shape[1]):
+            self._evidence = np.minimum(np.maximum(self._evidence + votes[:, frame], 0), self._most)
+            self._belongs = self._evidence >= np.where(self._belongs, self._forgotten, self._sure)
+            belongs[:, frame] = self._belongs
+        return belongs
+
+
+def _largest_below(bands: Bands, count: int) -> Bands:
+    """Return the largest of each band and the ``count`` below it, from spans that double."""
+    largest, span = bands.copy(), 1
+    while span <= count:
+        step = min(span, count + 1 - span)
+        largest[..., step:] = np.maximum(largest[..., step:], largest[..., :-step])
+        span += step
+    return largest
+
+
+def _count_below(active: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Return how many of each band and the ``count - 1`` below it are active; what lies below 0 Hz counts as active."""
+    total = np.cumsum(np.pad(active, ((0, 0), (0, 0), (count, 0)), constant_values=True), axis=2)
+    return total[..., count:] - total[..., :-count]

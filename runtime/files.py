@@ -1,5 +1,6 @@
 """Writing files so that an interrupted program never leaves half of one under its final name."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,3 +20,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what a process that was killed inside `written_whole` has left of ``path``."""
+    for part in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        part.unlink(missing_ok=True)
