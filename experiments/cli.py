@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments import cli_data, cli_scoring, cli_training
+from experiments import cli_data, cli_models, cli_scoring, cli_training
 from experiments.cli_options import Command
 from runtime.errors import OvertoneError, in_words
 
 INTERRUPTED = 130
-COMMANDS = cli_training.COMMANDS | cli_scoring.COMMANDS
+COMMANDS = cli_training.COMMANDS | cli_scoring.COMMANDS | cli_models.COMMANDS
 DATA_ACTIONS = cli_data.ACTIONS
 
 
