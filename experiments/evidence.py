@@ -14,12 +14,13 @@ from evaluation.statistics import speaker_mean
 from evaluation.training_spread import paired_difference_over_trainings, training_spread
 from experiments.compare import Comparison, Outcome
 from experiments.finalists import Finalist, cautions, inequalities
-from experiments.leaderboard_columns import markdown_table
+from experiments.leaderboard_columns import markdown_table, rows_of
 from experiments.preset import Preset, digest
 from experiments.publication import Evidence
 from experiments.runs import TrainingPlace, commit, training_place
 from experiments.scoring import read_scores, table_path
 from experiments.selection import PRIMARY, add_primary
+from experiments.study_publication import shown_trials, trial_table
 from runtime.files import written_whole
 
 RECORD, WORDS, FINALISTS = "selection.json", "selection.md", "finalists.csv"
@@ -142,7 +143,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
         if finalist.study is not None:
             files[f"trials-{finalist.model}.csv"] = path = folder / f"trials-{finalist.model}.csv"
             with written_whole(path) as temporary:
-                finalist.study.table.to_csv(temporary, index=False)
+                trial_table(shown_trials(finalist.study.study)).to_csv(temporary, index=False)
     return Evidence(decision.key, _tags(decision, place), words, files)
 
 
@@ -217,7 +218,7 @@ HEADER = ("model", "trial", "val", "val, preset's own", "difference", "test", "t
 
 def finalist_cells(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return a row of short texts per finalist, best on val first, under `HEADER`."""
-    rows = table.sort_values("primary_val").to_dict("records")
+    rows = rows_of(table.sort_values("primary_val"))
     return [
         (str(row["model"]), _trial(row), *(text for split in SPLITS for text in _scores_in_words(row, split)))
         for row in rows

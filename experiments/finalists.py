@@ -7,12 +7,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from experiments.preset import Preset, digest, load_preset
-from experiments.registry import model_class
-from experiments.study import best_trial, is_counted, known_studies, load_study, settings_of, study_name
+from experiments.study import (
+    IDENTITY,
+    StudyKey,
+    best_trial,
+    known_studies,
+    load_study,
+    settings_of,
+    study_key,
+)
+from experiments.study_publication import StudySummary, shown_trials
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
@@ -28,28 +35,33 @@ class StudyResult:
     """What a study says.
 
     Attributes:
-        name: the study's.
+        study: in its storage.
         trial: number of its best feasible trial.
         value: the objective there.
         default_value: the objective of the preset's own settings; None where they were not tried to the end.
         trials: how many are complete or pruned.
-        asked: how many were asked for.
-        examples: training examples of its best trial; None where it does not say.
-        table: its trials, a row each: ``number, state, value`` and a column per setting.
+        asked: how many the preset asks for.
+        examples: training examples that a trial may spend; None where the study does not say.
+        comparable: whether its trials were made with the data, code, budget, objective and search space of today.
     """
 
-    name: str
+    study: Study = field(compare=False)
     trial: int
     value: float
     default_value: float | None
     trials: int
     asked: int
     examples: int | None
-    table: pd.DataFrame = field(compare=False, repr=False)
+    comparable: bool
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study.study_name)
 
     @property
     def finished(self) -> bool:
-        """Whether all trials that were asked for have ended."""
+        """Whether as many trials have ended as the preset asks for."""
         return self.trials >= self.asked
 
 
@@ -94,9 +106,9 @@ def find_finalists(preset: Preset, data_digest: str, storage: str, named: Sequen
     known = known_studies(storage)
     finalists = []
     for model in preset.models:
-        name = names.get(model) or study_name(preset, model, data_digest)
-        found = name in known or model in names
-        finalists.append(_finalist(preset, model, load_study(storage, name) if found else None))
+        key = study_key(preset, model, data_digest, names.get(model))
+        found = key.name in known or model in names
+        finalists.append(_finalist(preset, key, load_study(storage, key.name) if found else None))
     if all(finalist.study is None for finalist in finalists):
         raise OvertoneError(_no_study(preset, known))
     return finalists
@@ -119,60 +131,35 @@ def _no_study(preset: Preset, known: Sequence[str]) -> str:
     )
 
 
-def _finalist(preset: Preset, model: str, study: Study | None) -> Finalist:
+def _finalist(preset: Preset, key: StudyKey, study: Study | None) -> Finalist:
+    model = key.model
     own = preset.models[model]
     if study is None:
         return Finalist(model, own, tuned=False, study=None)
+    if study.user_attrs.get("model", model) != model:
+        raise OvertoneError(f"--study {model}={key.name}: that study is of {study.user_attrs['model']}.")
     best = best_trial(study)
     if best is None:
         raise OvertoneError(
-            f"Study {study.study_name} has no feasible trial among its {len(study.trials)}. Continue it with overtone "
+            f"Study {key.name} has no feasible trial among its {len(study.trials)}. Continue it with overtone "
             f"sweep {model} {preset.name} --trials N, or leave {model} out with --models."
         )
-    settings = plain_settings(model, own, settings_of(best, preset, model))
-    return Finalist(model, settings, settings != own, _summary(preset, model, study, best))
+    settings = settings_of(best, preset, model)
+    return Finalist(model, settings, settings != own, _result(preset, key, study, best))
 
 
-def _summary(preset: Preset, model: str, study: Study, best: FrozenTrial) -> StudyResult:
-    counted = [trial for trial in study.trials if is_counted(trial)]
-    own = preset.models[model]
-    defaults = [
-        float(trial.value)
-        for trial in counted
-        if trial.value is not None and plain_settings(model, own, settings_of(trial, preset, model)) == own
-    ]
-    rows = [
-        {"number": trial.number, "state": trial.state.name, "value": trial.value, **trial.params} for trial in counted
-    ]
-    assert best.value is not None
+def _result(preset: Preset, key: StudyKey, study: Study, best: FrozenTrial) -> StudyResult:
+    summary = StudySummary.of(study, shown_trials(study))
     return StudyResult(
-        name=study.study_name,
+        study=study,
         trial=best.number,
-        value=float(best.value),
-        default_value=defaults[0] if defaults else None,
-        trials=len(counted),
-        asked=int(study.user_attrs.get("trials", preset.sweep.trials)),
-        examples=best.user_attrs.get("examples"),
-        table=pd.DataFrame(rows),
+        value=float(best.value or 0.0),
+        default_value=summary.default.value if summary.default else None,
+        trials=summary.finished,
+        asked=preset.sweep.trials,
+        examples=study.user_attrs.get("examples"),
+        comparable=study.user_attrs.get(IDENTITY) == key.identity,
     )
-
-
-def plain_settings(model: str, own: Settings, chosen: Settings) -> dict[str, Any]:
-    """Return settings so that equal trainings have equal keys.
-
-    A study names every setting that it varies. Those at the architecture's default are left out where the preset does
-    not list them either, and what equals the preset's value is written as the preset writes it.
-
-    Args:
-        model: the registry's name.
-        own: what the preset lists.
-        chosen: all settings that differ from the defaults, and any others.
-    """
-    defaults = asdict(model_class(model).settings_class())
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
-    kept = {name: own[name] if own.get(name) == value else value for name, value in plain.items()}
-    default_values = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
-    return {name: value for name, value in kept.items() if name in own or value != default_values.get(name)}
 
 
 def resolved_preset(preset: Preset, finalists: Sequence[Finalist], runs: Path) -> tuple[Path, Preset]:
@@ -180,8 +167,9 @@ def resolved_preset(preset: Preset, finalists: Sequence[Finalist], runs: Path) -
     resolved = replace(preset, models={finalist.model: dict(finalist.settings) for finalist in finalists})
     plain = asdict(resolved)
     path = runs / "selections" / f"{preset.name}-{digest(plain)}.yaml"
-    with written_whole(path) as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
+    if not path.is_file():
+        with written_whole(path) as temporary:
+            temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
     return path, load_preset(str(path))
 
 
@@ -192,6 +180,8 @@ def cautions(finalists: Sequence[Finalist]) -> Iterator[str]:
         if study is None:
             yield f"{finalist.model} has no study: it keeps the preset's own settings."
             continue
+        if not study.comparable:
+            yield f"Study {study.name} was made with other data, code, budget, objective or search space than today's."
         if not study.finished:
             yield f"Study {study.name} is unfinished: {study.trials} of {study.asked} trials have ended."
         if not finalist.tuned:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from experiments.compare import Comparison, CompareOptions, announce, decide, default_jobs, report, restricted
+from experiments.compare import CompareOptions, Comparison, announce, decide, default_jobs, report, restricted
 from experiments.evidence import (
     HEADER,
     RECORD,
@@ -23,8 +23,10 @@ from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board, console
 from experiments.publication import champion_name
 from experiments.runs import find_runs_folder, sole_use
-from experiments.study import default_storage, without_password
-from experiments.tracker import RegisteredVersion, Tracker
+from experiments.study import default_storage
+from experiments.study_publication import publish_study, study_run
+from experiments.study_storage import without_password
+from experiments.tracker import NoTracker, RegisteredVersion, Tracker
 from experiments.tracking import open_tracker
 from experiments.train import TrackingKind, open_corpus, report_corpus
 from runtime.errors import OvertoneError
@@ -109,10 +111,10 @@ def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind
     champion = tracker.champion(name)
     if champion is None and record["version"] is not None:
         return False
+    result = _result_in_words(record["winner"], record["version"], name, champion)
     progress.say(
-        f"Nothing new since {record['finished']}: the same settings, data and code were selected from then, so nothing "
-        f"is trained, scored or registered. {_result_in_words(record['winner'], record['version'], name, champion)} "
-        f"See {comparison.folder / RECORD}"
+        f"Nothing new since {record['finished']}: the same settings, data and code were selected from then, and "
+        f"nothing is trained, scored or registered. {result} See {comparison.folder / RECORD}"
     )
     return True
 
@@ -139,7 +141,7 @@ def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
     unequal = " ".join(inequalities(finalists))
     if unequal and not allowed:
         raise OvertoneError(
-            f"{unequal} Continue the shorter ones with overtone sweep, or pass --allow-unequal: the result then says so."
+            f"{unequal} Continue the shorter ones with overtone sweep, or pass --allow-unequal; the result will say so."
         )
 
 
@@ -154,8 +156,16 @@ def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved:
 
 
 def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
-    """Return what opens each study's page, by the study's name; of those that were tracked."""
-    return {}
+    """Bring each study's page up to date; return what opens it, by the study's name."""
+    if isinstance(tracker, NoTracker):
+        return {}
+    links = {}
+    for finalist in finalists:
+        if finalist.study is not None:
+            publish_study(finalist.study.study, tracker, preset, finalist.model)
+            with study_run(tracker, preset, finalist.study.name, finalist.model) as run:
+                links[finalist.study.name] = run.url_fragment
+    return links
 
 
 def _report_finalists(finalists: Sequence[Finalist], progress: Board) -> None:
@@ -205,5 +215,5 @@ def _print_version(alias: str, version: RegisteredVersion) -> None:
     table.add_column(overflow="fold")
     for name, value in sorted(version.tags.items()):
         table.add_row(name, value)
-    console.print(f"\n{alias}: version {version.version}, {version.folder}", highlight=False, soft_wrap=True)
+    console.print(f"\n{alias}: version {version.version}", highlight=False)
     console.print(table)
