@@ -25,7 +25,7 @@ __all__ = ["Enhancer", "EnhancerStream", "load_model"]
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 192_000
 SECONDS_AT_ONCE = 0.5  # bounds memory, whatever the size of a block
-Block = NDArray[np.floating[Any]] | NDArray[np.int16] | NDArray[np.number[Any, Any]]
+Block = NDArray[np.floating[Any]] | NDArray[np.int16] | NDArray[np.number[Any]]
 
 
 class Enhancer:
