@@ -1,7 +1,7 @@
 """Workers of a sweep as tasks of an existing Ray cluster; the study stays in its database.
 
-A task starts the same process that a local worker is, with the processors and GPUs that Ray gave the task, and passes on
-what it says. Ray places the tasks and tells when one is lost; trials, retries and results are the database's.
+A task starts the same process that a local worker is, with the processors and GPUs that Ray gave the task, and
+passes on what it says. Ray places the tasks and tells when one is lost; trials, retries and results are the database's.
 """
 
 import json
