@@ -65,12 +65,12 @@ def _drawn(draw: Callable[[], Any], size: Size) -> Figure | None:
     import matplotlib
     import matplotlib.pyplot as plt
 
+    settings: Any = MARGINS | {"figure.figsize": size}
     before, logger = set(plt.get_fignums()), logging.getLogger("optuna")
     level = logger.level
     try:
         logger.setLevel(logging.ERROR)
-        with matplotlib.rc_context(), warnings.catch_warnings():
-            matplotlib.rcParams.update(MARGINS | {"figure.figsize": size})
+        with matplotlib.rc_context(settings), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             plt.switch_backend("agg")  # no window is shown, and other backends fail outside the main thread
             drawn = draw()

@@ -102,18 +102,15 @@ def close_trial_run(run: Run, trial: FrozenTrial) -> None:
     """
     attributes = trial.user_attrs
     tags = {"trial.state": state_of(trial), "trial.number": str(trial.number), "feasible": _feasible(trial)}
-    for name in (REASON, RETRY_OF, "place"):
-        if attributes.get(name) not in (None, ""):
-            tags[name] = str(attributes[name])
-    if attributes.get("guards"):
-        tags["guards"] = "; ".join(map(str, attributes["guards"]))
-    run.set_tags(tags)
+    tags |= {name: str(attributes.get(name, "")) for name in (REASON, RETRY_OF, "place")}
+    tags["guards"] = "; ".join(map(str, attributes.get("guards") or ()))
+    run.set_tags({name: text for name, text in tags.items() if text})
     run.log_parameters(trial.params)
     scores = {f"val/{key}": float(value) for key, value in _scores(trial).items()}
     constraints = {f"constraint/{key}": value for key, value in trial.constraints.items()}
     costs = {f"cost/train_{key}": float(attributes[key]) for key in COSTS if attributes.get(key) is not None}
     value = {"value": trial.value} if trial.value is not None else {}
-    run.log_metrics(scores | constraints | costs | value)
+    run.log_metrics(_readable(scores | constraints | costs | value))
     run.finish()
 
 
@@ -135,7 +132,7 @@ def publish_study(study: Study, tracker: Tracker, preset: Preset, model: str, fi
     with study_run(tracker, preset, study.study_name, model) as run:
         _close_failures(study, tracker, preset, model, run, known)
         summary = StudySummary.of(study, trials)
-        run.log_metrics(summary.metrics(), step=summary.finished)
+        run.log_metrics(_readable(summary.metrics()), step=summary.finished)
         run.set_tags(summary.tags())
         run.log_table(trial_table(trials), "tables/trials.json")
         run.describe(summary.markdown(preset, model, study.study_name))
@@ -145,7 +142,7 @@ def publish_study(study: Study, tracker: Tracker, preset: Preset, model: str, fi
             known.figures_at = time.monotonic()
     if not known.described:
         tracker.describe_experiment(experiment, _experiment_words(preset), {"preset": preset.name})
-        tracker.show_columns(experiment, COLUMNS, "metrics.value", study.direction == StudyDirection.MINIMIZE)
+        tracker.show_columns(experiment, COLUMNS, "start_time")
         known.described = True
 
 
@@ -244,7 +241,7 @@ class StudySummary:
 
     def metrics(self) -> dict[str, float]:
         """Return what is a number."""
-        numbers = {f"trials/{word}": float(count) for word, count in self.counts.items()}
+        numbers = {f"trials/{word}": float(self.counts[word]) for word in ("complete", "pruned", "failed")}
         for name, trial in (("value", self.best), ("default_value", self.default)):
             if trial is not None and trial.value is not None:
                 numbers[name] = trial.value
@@ -252,7 +249,7 @@ class StudySummary:
 
     def tags(self) -> dict[str, str]:
         """Return what is a word; the best parameters too, since MLflow's parameters can never change."""
-        tags = {"trial.state": self.states}
+        tags = {"trial.state": "study", "trials": self.states}
         if self.best is not None:
             tags["best_trial"] = str(self.best.number)
             tags |= {f"best.{name}": _text(value) for name, value in self.best.params.items()}
@@ -285,7 +282,13 @@ class StudySummary:
             return f"{best}: nothing beats the preset's own settings ({self.default.value:.4g})."
         feasible = "" if is_feasible(self.default) else ", which fail a guard"
         better = "better" if self.gain > 0 else "worse"
-        return f"{best}: {abs(self.gain):.4g} {better} than the preset's own settings ({self.default.value:.4g}{feasible})."
+        own = f"the preset's own settings ({self.default.value:.4g}{feasible})"
+        return f"{best}: {abs(self.gain):.4g} {better} than {own}."
+
+
+def _readable(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Round to what a column of MLflow's table has room for."""
+    return {name: float(f"{value:.6g}") for name, value in metrics.items()}
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever a parameter may be
@@ -295,6 +298,6 @@ def _text(value: Any) -> str:  # noqa: ANN401 - whatever a parameter may be
 def _experiment_words(preset: Preset) -> str:
     return (
         f"**Sweeps of preset {preset.name}**: one row per architecture's study, its trials folded up under it. "
-        f"`value` is the objective ({preset.sweep.objective}) on validation speakers, for a study its best trial's that "
-        "meets all constraints; `gain` is how much better that is than the preset's own settings."
+        f"`value` is the objective ({preset.sweep.objective}) on validation speakers; for a study, that of the best "
+        "trial that meets all constraints. `gain` is how much better that is than the preset's own settings."
     )

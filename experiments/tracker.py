@@ -134,7 +134,7 @@ class Tracker:
         Args:
             experiment: name of the experiment.
             columns: ``metrics.NAME``, ``params.NAME`` or ``tags.NAME``, in this order.
-            sort_by: one of them.
+            sort_by: one of them; or ``start_time``, under which alone MLflow folds children up under their parents.
             ascending: whether the smallest comes first.
         """
 

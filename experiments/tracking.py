@@ -109,7 +109,7 @@ class MlflowTracker(Tracker):
             "selectedColumns": list(names.values()),
             "columnOrder": list(widths),
             "columnWidths": widths,
-            "orderByKey": names[sort_by],
+            "orderByKey": names.get(sort_by, f"attributes.{sort_by}"),
             "orderByAsc": ascending,
         }
         self._tag_experiment(experiment, {VIEW_TAG + VIEW_KEY: json.dumps(view)})
