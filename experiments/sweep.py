@@ -153,7 +153,7 @@ def study_publisher(study: Study, preset: Preset, model: str, tracking: Tracking
     def publish(ended: int, last: bool) -> None:
         due = ended != published[0] and time.monotonic() - published[1] >= PUBLISH_SECONDS
         if due or last:
-            publish_study(study, tracker, preset, model)
+            publish_study(study, tracker, preset, model, final=last)
             published[:] = [ended, time.monotonic()]
 
     return publish
