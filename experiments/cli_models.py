@@ -1,8 +1,37 @@
-"""Commands that use models: enhance."""
+"""Commands that use models: export, enhance, serve."""
+
+from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli_options import Command, optional_path
+from experiments.cli_options import Command, add_runs, names, optional_path
+
+
+def _export_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Write a model as a folder that runs without torch: ONNX graph, configuration, card, checksums, "
+        "and the proof that it is the same model."
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder; replaced when it is an exported model")
+    parser.add_argument("--preset", help="whose champion; with --checkpoint, what that was trained for")
+    parser.add_argument("--checkpoint", metavar="FILE", help="a file of weights instead of a champion")
+    parser.add_argument("--data", help="training corpus: real speech for the proof, licences for the card")
+    parser.add_argument("--extra", help="further splits of the manifest that had joined train: NAME,NAME")
+    add_runs(parser)
+    return parser
+
+
+def _run_export(options: Namespace) -> None:
+    from experiments.export import export_command
+
+    export_command(
+        Path(options.out),
+        options.preset,
+        optional_path(options.checkpoint),
+        optional_path(options.runs),
+        options.data,
+        names(options.extra),
+    )
 
 
 def _enhance_parser() -> ArgumentParser:
@@ -62,6 +91,32 @@ def _run_enhance(options: Namespace) -> None:
     enhance(options.inputs, options.out, how)
 
 
+def _serve_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Serve a page on which one records or drops speech and hears it enhanced, and an HTTP and "
+        "WebSocket interface for programs. There is no login: other machines are served only with --host."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any free one (8000)")
+    parser.add_argument(
+        "--profile",
+        choices=["fullband", "telephone"],
+        default="fullband",
+        help="packed model: to 48 or 16 kHz (fullband)",
+    )
+    parser.add_argument("--model", metavar="DIR", help="an exported model instead of a packed one")
+    return parser
+
+
+def _run_serve(options: Namespace) -> None:
+    from experiments.default_models import default_model
+    from webapp.server import serve
+
+    serve(optional_path(options.model) or default_model(options.profile), options.host, options.port)
+
+
 COMMANDS = {
+    "export": Command("write a model that runs without torch, with proof", _export_parser, _run_export),
     "enhance": Command("enhance audio files", _enhance_parser, _run_enhance, resumable=True),
+    "serve": Command("open a page that enhances recordings and live speech", _serve_parser, _run_serve),
 }

@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 log = logging.getLogger(__name__)
 
 
@@ -68,9 +69,10 @@ class Gate:
         try:
             self._require_allowed(scope["method"], scope)
             async with self._bodies.read(scope, receive) as body:
-                await self._pages(scope, _replayed(body, receive), send)
+                await self._pages(_with_length(scope, len(body)), _replayed(body, receive), send)
         except Refused as refused:
-            await discard(scope, receive)
+            if refused.status != HTTPStatus.REQUEST_TIMEOUT:
+                await discard(scope, receive)
             await answer_refused(refused, send)
         except Exception:
             log.exception("%s %s", scope["method"], scope["path"])
@@ -97,6 +99,12 @@ class _Secured:
             self.started = True
             message["headers"] = [*message["headers"], *raw_headers(SECURITY_HEADERS)]
         await self._send(message)
+
+
+def _with_length(scope: Scope, length: int) -> Scope:
+    """A request whose body's length is known, as WSGI wants it, also where it came in chunks."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in BODY_HEADERS]
+    return {**scope, "headers": [*kept, (b"content-length", str(length).encode())]}
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
