@@ -137,7 +137,7 @@ def _summary(done: Sequence[EnhancedFile], existing: int, elapsed: float, *, str
         seconds = sum(result.seconds for result in done)
         lines.append(
             f"Enhanced {_counted(len(done), 'file')}, {seconds:.1f} s of audio in {elapsed:.1f} s "
-            f"({seconds / elapsed:.0f} times real time)."
+            f"({seconds / elapsed:.3g} times real time)."
         )
     if existing:
         lines.append(f"{_counted(existing, 'output')} existed and stayed as they are; --overwrite makes them again.")

@@ -19,6 +19,7 @@ from runtime.errors import OvertoneError, in_words
 from runtime.file_enhancement import BLOCK_SECONDS, EnhancedFile, enhance_file
 from runtime.files import remove_parts
 
+JOB = "seconds of audio"
 TICK_SECONDS = 0.25
 STREAM_BLOCK_SECONDS = 0.01
 
@@ -119,9 +120,9 @@ def _ticking(shown: Board, seconds: np.memmap, jobs: Sequence[FileJob]) -> Itera
         total = sum(_seconds(job.source) for job in jobs)
         while not ended.wait(TICK_SECONDS):
             done = float(seconds[1:].sum())
-            shown.update("enhance", round(done), round(max(total, done + 1)), "seconds of audio")
+            shown.update(JOB, round(done), round(max(total, done + 1)))
         done = round(float(seconds[1:].sum()))
-        shown.update("enhance", done, done, "seconds of audio")
+        shown.update(JOB, done, done)
 
     thread = threading.Thread(target=tick, daemon=True)
     thread.start()

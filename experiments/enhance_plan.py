@@ -125,7 +125,7 @@ def _of_path(path: Path, relative: Path, out: Path, problems: list[str], *, keep
 
 def _files_in(folder: Path, out: Path, problems: list[str]) -> Iterator[Path]:
     """Yield the audio files of a folder and those below, through links as well, each folder once; not the outputs."""
-    visited = {_identity(out)} if out.is_dir() else set()
+    visited = {_identity(place) for place in (folder, out) if place.is_dir()}
     walk = os.walk(folder, followlinks=True, onerror=lambda error: problems.append(in_words(error)))
     for place, below, files in walk:
         below[:] = sorted(

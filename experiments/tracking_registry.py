@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from experiments.tracker import RegisteredVersion
+from experiments.tracking_pyfunc import pyfunc_folder
 from experiments.tracking_store import KEY_TAG, MlflowStore, long_calls
 from runtime.errors import OvertoneError
 
@@ -69,7 +70,8 @@ class Registry:
         is the later one.
         """
         client = self._store.client
-        client.log_artifacts(run_id, str(folder), CHAMPION_FOLDER)
+        with pyfunc_folder(folder) as model:
+            client.log_artifacts(run_id, str(model), CHAMPION_FOLDER)
         source = f"{client.get_run(run_id).info.artifact_uri}/{CHAMPION_FOLDER}"
         mine = client.create_model_version(model_name, source, run_id, tags=dict(tags), await_creation_for=0)
         first = self._version_with_key(model_name, tags[KEY_TAG])
