@@ -93,6 +93,8 @@ def test_from_a_study_to_a_champion_and_back(preset_file, tiny_corpus, tmp_path,
     trials = [trial(OWN, 0.50), trial(BETTER, 0.40), trial(OWN | {"layers": 2}, 0.1, infeasible=True)]
     name = sweep(preset_file, tiny_corpus, runs, trials).study_name
     register_an_earlier_champion(runs, tmp_path)
+    assert main(["select", str(preset_file), "--runs", str(runs), "--rollback"]) == 1
+    assert "nothing to roll back to" in refusal(capsys)
     trained = train_in_advance(preset_file, tiny_corpus, runs, seeds=2)
     assert run_select(preset_file, tiny_corpus, runs) == 0
     printed = capsys.readouterr().out
@@ -295,8 +297,3 @@ def test_refusals_are_one_line(tiny_preset, tiny_corpus, tmp_path, capsys):
     refused("--models", "wavegan", expected="wavegan")
     refused("--rollback", expected="--tracking mlflow")
     assert not finished(tmp_path)
-
-
-def test_nothing_to_roll_back_to(tiny_preset, tmp_path, capsys):
-    assert main(["select", str(tiny_preset), "--runs", str(tmp_path), "--rollback"]) == 1
-    assert "nothing to roll back to" in refusal(capsys)
