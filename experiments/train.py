@@ -270,7 +270,8 @@ def quiet_libraries() -> Iterator[None]:
     """Keep what Lightning and torch tell developers out of a user's terminal."""
     import pytorch_lightning  # noqa: F401 - before its logger is muted: it sets the level when it is imported
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -151,10 +151,13 @@ class Divergence(lightning.Callback):
 
 
 class RandomState(lightning.Callback):
-    """Lets a continued training draw the random numbers that an uninterrupted one would have drawn."""
+    """Lets a training draw the same random numbers however often it is interrupted and over however many processes.
+
+    It is made when the model has been: several processes seed their generators again when they meet.
+    """
 
     def __init__(self) -> None:
-        self._kept: Tensor | None = None
+        self._kept: Tensor | None = torch.get_rng_state()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of torch's generator."""
@@ -165,7 +168,7 @@ class RandomState(lightning.Callback):
         self._kept = state_dict["torch"]
 
     def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401
-        """Take up the state of the checkpoint."""
+        """Take up the state that the model's making, or the checkpoint, left."""
         if self._kept is not None:
             torch.set_rng_state(self._kept.cpu())
             self._kept = None

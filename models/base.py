@@ -1,6 +1,7 @@
 """What all architectures share: the enhance contract, the optimiser, validation, and the checkpoint's form."""
 
 import io
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,7 +76,7 @@ class SpeechModule(lightning.LightningModule):
         self.sample_rate = sample_rate
         self.settings = settings
         self.spectral_loss = MultiResolutionSpectralLoss(sample_rate)
-        self.validation_loss = MeanMetric(nan_strategy="disable")
+        self.validation_loss = MeanMetric(nan_strategy=math.nan)  # NaN stays NaN; "disable" would leave out weights
 
     def enhance(self, narrowband: Tensor) -> Tensor:
         """Return the wideband estimate of ``(batch, samples)`` float32, same shape, any length from 1."""
