@@ -43,14 +43,12 @@ def decode(data: bytes, limits: Limits) -> Recording:
     if not data:
         raise Refused(HTTPStatus.BAD_REQUEST, "The upload is empty. Send an audio file, such as a WAV.")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            _require_served_kind(file, limits)
-            samples = _read(file, limits)
-            sample_rate = file.samplerate
+        file = soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError as error:
         raise _not_audio(error) from None
-    except (RuntimeError, ValueError, TypeError, MemoryError):
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "The audio is damaged. Save it again from its source.") from None
+    with file:
+        _require_served_kind(file, limits)
+        samples, sample_rate = _read(file, limits), file.samplerate
     if not len(samples):
         raise Refused(HTTPStatus.BAD_REQUEST, "The file holds no samples. Record or save it again.")
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
@@ -101,11 +99,18 @@ def _read(file: soundfile.SoundFile, limits: Limits) -> NDArray[np.float32]:
     most = int(limits.upload_seconds * file.samplerate)
     blocks: list[NDArray[np.float32]] = []
     count = 0
-    while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        count += len(block)
-        if count > most:
-            raise _too_long(limits)
-        blocks.append(block)
+    try:
+        while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            count += len(block)
+            if count > most:
+                raise _too_long(limits)
+            blocks.append(block)
+    except (soundfile.LibsndfileError, soundfile.SoundFileRuntimeError) as error:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"The audio is damaged after {count / file.samplerate:.1f} s ({_reason(error)}). "
+            "Save it again from its source.",
+        ) from None
     return np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
 
 
@@ -117,9 +122,12 @@ def _too_long(limits: Limits) -> Refused:
     )
 
 
-def _not_audio(error: soundfile.LibsndfileError) -> Refused:
+def _not_audio(error: Exception) -> Refused:
     return Refused(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        f"Not readable as audio ({error.error_string.rstrip('.')}). "
-        "Served are WAV, FLAC, MP3, Ogg, Opus, AIFF, AU and CAF.",
+        f"Not readable as audio ({_reason(error)}). Served are WAV, FLAC, MP3, Ogg, Opus, AIFF, AU and CAF.",
     )
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")

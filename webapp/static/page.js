@@ -196,7 +196,7 @@ function redraw() {
   const loudest = Math.max(-60, ...Object.values(drawn).map((one) => one.loudest));
   for (const [side, one] of Object.entries(drawn)) {
     const canvas = pictureOf(side).querySelector('canvas');
-    draw(canvas, one, player.duration, loudest);
+    draw(canvas, one, player.duration, loudest, side === 'enhanced' ? '--accent' : '--original');
     canvas.setAttribute('aria-label', `Waveform and spectrogram, ${side}, ${seconds(one.duration)}, 0 to 24 kHz`);
   }
   showPlayer();

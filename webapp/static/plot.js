@@ -13,13 +13,13 @@ const COLOURS = [
 ];
 const PALETTE = palette();
 
-export function draw(canvas, clip, duration, loudest) {
+export function draw(canvas, clip, duration, loudest, colour) {
   const [pen, width, height] = prepared(canvas);
   const style = getComputedStyle(document.documentElement);
   const inner = width - LEFT - RIGHT;
   const top = WAVE + GAP;
   const tall = height - top - BOTTOM;
-  waveform(pen, clip, inner, style.getPropertyValue('--accent'));
+  waveform(pen, clip, inner, style.getPropertyValue(colour));
   pen.imageSmoothingEnabled = true;
   pen.drawImage(image(clip, loudest), LEFT, top, inner, tall);
   pen.fillStyle = style.getPropertyValue('--soft');

@@ -1,0 +1,232 @@
+"""The server of the page keeps answering, in a sentence, whatever is sent to it."""
+
+import http.client
+import os
+import re
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from web_cases import DOCUMENT, FORM, LIMITS, cases, form
+from web_server import clip, encoded, running_server
+
+ROW = "| {name} | {status} | {said} |"
+UPLOADS = 1000
+
+
+@pytest.fixture(scope="module")
+def server():
+    limits = {"header_seconds": 1.0, "stalled_seconds": 1.5, "workers": 2}
+    with running_server(**LIMITS, **limits) as running:
+        yield running
+
+
+def sent(server, case):
+    headers = dict(case.headers)
+    if case.path.startswith("/../"):
+        headers["Host"] = f"127.0.0.1:{server.port}"
+    return server.request(case.method, case.path, case.body, headers)
+
+
+def row(case, data):
+    """A line of the table in the documentation."""
+    if case.status == 200:
+        return ROW.format(name=case.name, status=200, said="enhanced")
+    said = re.fullmatch(r'\{"error": "(.*)"\}', data.decode())
+    assert said, data[:200]
+    return ROW.format(name=case.name, status=case.status, said=said[1])
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_each_case_is_answered_as_the_documentation_says(server, case):
+    status, headers, data = sent(server, case)
+    assert status == case.status, data[:300]
+    if status == 200:
+        assert headers["Content-Type"] == "audio/wav"
+    else:
+        assert headers["Content-Type"] == "application/json"
+        assert case.message in data.decode()
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert "Access-Control-Allow-Origin" not in headers
+    assert row(case, data) in DOCUMENT.read_text().splitlines()
+
+
+def test_a_pages_own_requests_are_served(server):
+    own = {"Origin": f"http://127.0.0.1:{server.port}", "Sec-Fetch-Site": "same-origin"}
+    assert server.enhance(encoded(clip(0.1)), headers=own)[0] == 200
+    assert server.request("GET", "/", headers={"Host": f"localhost:{server.port}"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("../../etc/passwd", "passwd-enhanced.wav"),
+        ("..\\..\\boot.ini", "boot-enhanced.wav"),
+        ("....//x", "x-enhanced.wav"),
+        ('a"; filename="b.exe', "a filenameb-enhanced.wav"),
+        ("über alles.mp3", "_ber alles-enhanced.wav"),
+        ("/", "audio-enhanced.wav"),
+        (".wav", "wav-enhanced.wav"),
+        ("n" * 500, "n" * 80 + "-enhanced.wav"),
+    ],
+)
+def test_a_name_never_becomes_a_path_or_a_header(server, given, expected):
+    body = form(encoded(clip(0.1)), name=given.replace('"', "%22"))
+    escaped = "".join(f"%{byte:02x}" for byte in given.encode())
+    answers = [server.enhance(encoded(clip(0.1)), f"?name={escaped}")]
+    if given.isascii() and '"' not in given:
+        answers.append(server.enhance(body, headers=FORM))
+    for status, headers, _ in answers:
+        assert status == 200
+        assert headers["Content-Disposition"].startswith(f'attachment; filename="{expected}"; filename*=UTF-8')
+
+
+def test_a_head_that_never_ends_is_cut_off(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
+        begun = time.monotonic()
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        ended = None
+        for letter in b"X-Slow: yes, very" * 20:
+            try:
+                slow.sendall(bytes([letter]))
+                slow.settimeout(0.1)
+                if slow.recv(1) == b"":
+                    ended = time.monotonic()
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = time.monotonic()
+                break
+    assert ended is not None
+    assert ended - begun < 3.0
+    assert server.request("GET", "/api/health")[0] == 200
+
+
+def test_a_body_that_trickles_in_is_refused(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
+        slow.sendall(b"POST /api/enhance HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nRIFF")
+        answer = slow.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_slow_uploads_hold_up_nobody(server):
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(60)]
+    try:
+        for one in slow:
+            one.sendall(b"POST /api/enhance HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nRIFF")
+        begun = time.monotonic()
+        assert server.enhance(encoded(clip(0.1)))[0] == 200
+        assert time.monotonic() - begun < 1.0
+    finally:
+        for one in slow:
+            one.close()
+
+
+def test_a_reader_that_never_reads_is_cut_off(server):
+    silence = encoded(np.zeros((10 * 192000, 2)), 192000, "FLAC")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(("127.0.0.1", server.port))
+        slow.settimeout(20)
+        slow.sendall(
+            b"POST /api/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(silence), silence)
+        )
+        head = slow.recv(1024)
+        time.sleep(4.0)
+        received = len(head)
+        try:
+            while data := slow.recv(1 << 20):
+                received += len(data)
+        except ConnectionResetError:
+            pass
+    length = int(re.search(rb"content-length: (\d+)", head)[1])
+    assert length > 11_000_000
+    assert received < length
+
+
+def test_too_many_uploads_are_told_when_to_come_back():
+    with running_server(workers=1, waiting=1) as server:
+        long = encoded(clip(60.0), subtype="PCM_16")
+        answers = []
+
+        def upload():
+            answers.append(server.enhance(long))
+
+        users = [threading.Thread(target=upload) for _ in range(6)]
+        for user in users:
+            user.start()
+        for user in users:
+            user.join()
+        statuses = sorted(status for status, _, _ in answers)
+        assert statuses[:2] == [200, 200]
+        assert statuses[-1] == 503
+        _, headers, data = next(answer for answer in answers if answer[0] == 503)
+        assert int(headers["Retry-After"]) > 0
+        assert b"busy" in data
+        assert server.enhance(encoded(clip(0.1)))[0] == 200
+
+
+def test_memory_held_by_uploads_is_bounded():
+    """Of many large bodies that are still coming, some are refused, and room comes back when they are gone."""
+    with running_server(upload_bytes=1 << 20, body_seconds=2.0, body_bytes_a_second=1e7) as server:
+        part = b"x" * (1 << 20)
+        slow = []
+        for _ in range(8):
+            one = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            head = b"POST /api/enhance HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % (len(part) + 1)
+            one.sendall(head + part)
+            slow.append(one)
+        answers = [one.recv(100) for one in slow]
+        for one in slow:
+            one.close()
+        assert {answer[:12] for answer in answers} == {b"HTTP/1.1 503", b"HTTP/1.1 408"}
+        assert server.enhance(encoded(clip(0.1)))[0] == 200
+
+
+def test_a_thousand_uploads_leave_nothing(server):
+    """No file, no descriptor and no memory stays, whether an upload was good, bad, a form or too large."""
+    good, bad = encoded(clip(0.02)), b"no sound" * 10
+    large = form(encoded(clip(3.2, 44100), 44100, subtype="FLOAT"))  # libraries put forms of this size into files
+    figures = []
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for number in range(UPLOADS):
+        body, headers, expected = good, {}, 200
+        if number % 10 == 3:
+            body, expected = bad, 415
+        elif number % 10 == 6:
+            body, headers = form(good, name="../../a.wav"), FORM
+        elif number % 100 == 99:
+            body, headers, expected = large, FORM, 200
+        connection.request("POST", "/api/enhance", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == expected
+        if number in (UPLOADS // 2, UPLOADS - 1):
+            figures.append((_resident_bytes(server.process.pid), _descriptors(server.process.pid)))
+    connection.close()
+    (earlier_bytes, earlier_files), (later_bytes, later_files) = figures
+    assert later_files <= earlier_files
+    assert later_bytes - earlier_bytes < 8e6
+    assert not list(server.temporary.iterdir())
+
+
+def test_chunks_of_a_good_file_are_put_together(server):
+    wav = encoded(clip(0.3))
+    whole = server.enhance(wav)[2]
+    status, _, data = server.request("POST", "/api/enhance", iter([wav[:100], wav[100:101], wav[101:]]))
+    assert status == 200
+    assert data == whole
+
+
+def _resident_bytes(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
