@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from models.export_forms import ComplexPair, convolutions_as_products
 from models.spectral import SpectralFrame
 from models.streaming import History, StreamingNetwork
 from runtime.model_package import SPECTRAL, WAVEFORM, State
@@ -76,17 +77,17 @@ class GivenSpectra(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spectra: list[Tensor] = []
+        self.spectra: list[ComplexPair] = []
 
-    def forward(self, waveform: Tensor, history: History) -> Tensor:
-        """Return the next spectra ``(batch, bins, frames)``."""
+    def forward(self, waveform: Tensor, history: History) -> ComplexPair:
+        """Return the next spectra, of shape ``(batch, bins, frames)``."""
         return self.spectra.pop(0)
 
 
 class TakenSpectra(nn.Module):
     """Stands in for the synthesis: the runtime inverts the spectra."""
 
-    def forward(self, spectra: Tensor, history: History) -> Tensor:
+    def forward(self, spectra: ComplexPair, history: History) -> ComplexPair:
         """Return the spectra."""
         return spectra
 
@@ -117,8 +118,10 @@ class SpectralGraph(StepGraph):
         """Run frames; inputs are in the order in which `process` transforms."""
         analysis = self.network.get_submodule("analysis")
         assert isinstance(analysis, GivenSpectra)
-        analysis.spectra = [torch.view_as_complex(one).transpose(1, 2) for one in inputs]
-        return torch.view_as_real(self.network.process(inputs[0], history).transpose(1, 2))
+        analysis.spectra = [ComplexPair(one.transpose(1, 2)) for one in inputs]
+        answered = self.network.process(inputs[0], history)
+        assert isinstance(answered, ComplexPair)
+        return answered.parts.transpose(1, 2)
 
 
 class WaveformGraph(StepGraph):
@@ -144,7 +147,7 @@ def export_graph(network: StreamingNetwork, path: Path) -> Graph:
     Returns:
         How to run it.
     """
-    with _prepared(network) as (module, inputs):
+    with _prepared(network) as (module, inputs), convolutions_as_products(network):
         states = _states(module, list(inputs.values()))
         examples = [torch.from_numpy(state.initial(EXAMPLE_CHANNELS)) for state in states]
         channels, hops = Dim("channels", max=MOST_CHANNELS), Dim("hops", max=MOST_HOPS)
