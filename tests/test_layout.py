@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("experiments", "models", "datamodules", "evaluation", "runtime")
+PACKAGES = ("experiments", "models", "datamodules", "evaluation", "runtime", "webapp")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -151,7 +151,7 @@ def test_a_reader_that_never_reads_is_cut_off(server):
 
 def test_too_many_uploads_are_told_when_to_come_back():
     with running_server(workers=1, waiting=1) as server:
-        long = encoded(clip(60.0), subtype="PCM_16")
+        long = encoded(clip(20.0), subtype="PCM_16")
         answers = []
 
         def upload():

@@ -274,7 +274,6 @@ function refresh() {
   showRecorder();
   element('clock').textContent = clock(0);
   element('clipping').hidden = true;
-  element('file').value = '';
   say('Record something, or choose a file.');
   element('record').focus();
 }
@@ -332,6 +331,7 @@ function listen() {
   element('file').addEventListener('change', (event) => {
     const [file] = event.target.files;
     if (file) choose(file, file.name);
+    event.target.value = ''; // so that the same file can be chosen again
   });
   document.querySelectorAll('[name=heard]').forEach((choice) => choice.addEventListener('change', () => hear(choice.value)));
   document.querySelectorAll('.picture canvas').forEach((canvas) => {

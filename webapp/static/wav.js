@@ -5,7 +5,7 @@ const FLOAT = 3;
 export function wav(channels, rate) {
   const frames = channels[0].length;
   const bytes = 4 * frames * channels.length;
-  const view = new DataView(new ArrayBuffer(HEAD + bytes));
+  const view = new DataView(new ArrayBuffer(HEAD));
   text(view, 0, 'RIFF');
   view.setUint32(4, HEAD - 8 + bytes, true);
   text(view, 8, 'WAVEfmt ');
