@@ -140,7 +140,10 @@ def _summary(done: Sequence[EnhancedFile], existing: int, elapsed: float, *, str
             f"({seconds / elapsed:.3g} times real time)."
         )
     if existing:
-        lines.append(f"{_counted(existing, 'output')} existed and stayed as they are; --overwrite makes them again.")
+        stayed = (
+            "stayed as it was; --overwrite makes it" if existing == 1 else "stayed as they were; --overwrite makes them"
+        )
+        lines.append(f"{_counted(existing, 'output')} existed and {stayed} again.")
     if stream and done:
         blocks = np.concatenate([result.block_seconds for result in done]) * 1000
         latency = max(result.latency_seconds for result in done) * 1000
