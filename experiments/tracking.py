@@ -120,10 +120,13 @@ class MlflowTracker(Tracker):
     @one_line_errors
     def experiment_fragment(self, experiment: str) -> str:
         try:
-            with self.store.locked():
-                return self.store.call(self._runs_table_fragment, self.store.experiment_id(experiment))
+            return self.store.call(lambda: self._runs_table_fragment(self._experiment_id(experiment)))
         except StoreAway:
             return ""
+
+    def _experiment_id(self, experiment: str) -> str:
+        with self.store.locked():
+            return self.store.experiment_id(experiment)
 
     @one_line_errors
     def latest_fragment(self) -> str:

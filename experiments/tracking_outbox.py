@@ -6,8 +6,10 @@ and whoever sends next sends some of them again, which changes nothing.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -145,11 +147,12 @@ class Outbox:
         whole = path.read_bytes().rpartition(b"\n") if path.is_file() else (b"", b"", b"")
         end = len(whole[0]) + len(whole[1])  # behind it lies what a killed process has left of a line
         plain = [entry.plain(file)] if end else [identity.plain(), entry.plain(file)]
-        with path.open("ab") as out:
+        data = "".join(json.dumps(line) + "\n" for line in plain).encode()
+        with path.open("ab", buffering=0) as out:  # a buffer would be written once more when the file is closed
             out.truncate(end)
             try:
-                out.write("".join(json.dumps(line) + "\n" for line in plain).encode())
-                out.flush()
+                if out.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
                 out.truncate(end)
                 raise

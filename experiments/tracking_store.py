@@ -6,11 +6,13 @@ MLflow takes seconds to import, so it is imported when a store is used, never wi
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -37,6 +39,7 @@ SILENT_ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # the GenAI job workers take 2 GB
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 # MLflow would retry for minutes while a training waits; the outbox is more patient, and holds nobody up.
@@ -86,6 +89,7 @@ class MlflowStore:
             else:
                 (self.runs_dir / ARTIFACTS_NAME).mkdir(parents=True, exist_ok=True)
                 uri = f"sqlite:///{self.runs_dir / DATABASE_NAME}"
+                logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # we say ourselves what went wrong
                 with self.locked():
                     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                     client.search_experiments(max_results=1)  # the database is created at the first call
@@ -101,12 +105,13 @@ class MlflowStore:
             yield
 
     def require_answer(self) -> None:
-        """Ask, within two seconds, whether the store answers.
+        """Ask, within two seconds, whether the store answers and can be written.
 
         Raises:
             StoreAway: it does not.
         """
         if self.uri is None:
+            self._require_unlocked()
             return
         import requests
 
@@ -116,6 +121,16 @@ class MlflowStore:
             raise trouble(error) or StoreAway(first_line(error)) from None
         if status >= 500:
             raise StoreAway(f"it answers with status {status}")
+
+    def _require_unlocked(self) -> None:
+        path = self.runs_dir / DATABASE_NAME
+        if not path.is_file():
+            return
+        try:
+            with closing(sqlite3.connect(path, timeout=PROBE_SECONDS)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise StoreAway(first_line(error)) from None
 
     def call(
         self, action: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
