@@ -60,7 +60,9 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        (self._bars.console if self._bars is not None else console).print(text, highlight=False, markup=False)
+        (self._bars.console if self._bars is not None else console).print(
+            text, highlight=False, markup=False, soft_wrap=True
+        )
 
 
 @contextmanager

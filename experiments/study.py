@@ -293,4 +293,4 @@ def sampler(sweep: SweepSettings, place: int) -> BaseSampler:
 
 def pruner(sweep: SweepSettings) -> BasePruner:
     """Return the pruner: worse than the median of the others at the same point is out."""
-    return MedianPruner(n_startup_trials=sweep.pruner_startup_trials, n_warmup_steps=sweep.pruner_warmup_epochs)
+    return MedianPruner(n_startup_trials=sweep.pruner_startup_trials, n_warmup_steps=sweep.pruner_warmup_epochs + 1)

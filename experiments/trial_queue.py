@@ -148,13 +148,16 @@ class TrialQueue:
 
     @property
     def next_place(self) -> int:
-        """How many living lineages come before the trial that is next to start."""
+        """How many lineages come before the trial that is next to start, surplus ones left out.
+
+        It is what its sampler is seeded with, so one that was given up counts: its successor is not to be its equal.
+        """
         waiting = [one.number for one in self.trials if one.state == TrialState.WAITING]
         before = 0
         for lineage in self.lineages:
             if waiting and lineage.last.number == min(waiting):
                 break
-            before += lineage.alive
+            before += lineage.alive or lineage.given_up
         return before
 
     def may_start(self, wanted: int) -> bool:

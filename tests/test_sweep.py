@@ -30,7 +30,7 @@ from experiments.study import (
 from experiments.study_storage import open_storage
 from experiments.sweep import SweepOptions, sweep
 from experiments.sweep_worker import Worker, WorkerRequest
-from experiments.trial_queue import DEFAULT, RELEASED, RETRY_OF, SURPLUS, enqueue_retries, read_queue
+from experiments.trial_queue import DEFAULT, RELEASED, SURPLUS, enqueue_retries, read_queue
 from models.base import SpeechModule
 from runtime.errors import OvertoneError
 
