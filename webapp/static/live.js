@@ -1,7 +1,7 @@
 // The microphone through the server and back to the ear, while one speaks.
-import { Microphone, decibels, peak } from './microphone.js';
+import { Microphone, decibels } from './microphone.js';
 import { TOP_HZ, prepared } from './plot.js';
-import { Problem, sentence } from './problem.js';
+import { sentence } from './problem.js';
 
 const RATE = 48000;
 const BLOCK_SECONDS = 0.01;
@@ -16,7 +16,6 @@ const element = (id) => document.getElementById(id);
 export class Live {
   constructor() {
     this.heard = 'enhanced';
-    this.drawn = {};
     element('live').addEventListener('click', () => (this.running ? this.stop('Stopped.') : this.start()));
     document.querySelectorAll('[name=live-heard]').forEach((choice) => choice.addEventListener('change', () => { this.heard = choice.value; }));
     element('live-denoise').addEventListener('change', () => { if (this.running) this.restart(); });
@@ -86,7 +85,6 @@ export class Live {
     this.trips.push(performance.now() - sent);
     if (this.trips.length > 100) this.trips.shift();
     element('live-out').value = decibels(enhanced);
-    this.loudest = Math.max(this.loudest || 0, peak(enhanced));
     this.playback.port.postMessage(this.heard === 'enhanced' ? enhanced : block);
   }
 
