@@ -89,14 +89,26 @@ class Interruption(lightning.Callback):
             signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop if Ctrl-C was pressed or a process was told to terminate."""
+        """Stop if Ctrl-C was pressed or a process was told to terminate; after an epoch's last batch, validate first.
+
+        A training that goes on from an epoch's last batch would leave that validation out.
+        """
+        self._stop(trainer, waits=trainer.is_last_batch)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Stop if that was put off."""
+        self._stop(trainer, waits=False)
+
+    def _stop(self, trainer: lightning.Trainer, waits: bool) -> None:
         received = largest_of_all(trainer, self._received)
-        if received:
-            trainer.save_checkpoint(self._checkpoint)
+        if not received:
+            return
+        trainer.save_checkpoint(self._checkpoint)
+        if waits:
+            return
         if received == signal.SIGINT:
             raise KeyboardInterrupt
-        if received:
-            raise SystemExit(TERMINATED)
+        raise SystemExit(TERMINATED)
 
 
 class Checkpoints(Checkpoint):

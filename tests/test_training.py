@@ -12,7 +12,7 @@ from experiments.preset import load_preset
 from experiments.registry import MODELS
 from experiments.runs import training_place
 from experiments.tracker import Run
-from experiments.training import train
+from experiments.training import TrainingRecord, train
 from models.base import SpeechModule, read_weights
 from runtime.errors import OvertoneError
 
@@ -53,6 +53,10 @@ def trained(preset, corpus, runs: Path, name: str, stop_after=None, sign=signal.
     return batches, read_weights(place.weights)["network"]
 
 
+def curve_of(preset, corpus, runs, name):
+    return TrainingRecord.read(training_place(runs, preset, name, 0, corpus.digest)).curve
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.filterwarnings("ignore")
 def test_an_interrupted_training_learns_what_an_uninterrupted_one_learns(name, preset, corpus, tmp_path):
@@ -65,6 +69,7 @@ def test_an_interrupted_training_learns_what_an_uninterrupted_one_learns(name, p
     batches, weights = trained(preset, corpus, runs, name)
     assert batches == BATCHES - 5
     assert weights.keys() == expected.keys()
+    assert curve_of(preset, corpus, runs, name) == curve_of(preset, corpus, tmp_path / "whole", name)
     for key, weight in weights.items():
         torch.testing.assert_close(weight, expected[key], rtol=0, atol=0, msg=key)
 
