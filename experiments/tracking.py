@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from experiments.tracker import NoTracker, RegisteredVersion, Run, Tracker
-from experiments.tracking_delivery import Delivery
+from experiments.tracking_delivery import OUTBOX_NAME, Delivery
 from experiments.tracking_entries import Entry, Identity
 from experiments.tracking_errors import StoreAway, first_line, one_line_errors, trouble
 from experiments.tracking_registry import Registry
@@ -37,6 +37,7 @@ __all__ = [
     "Run",
     "flat_parameters",
     "open_tracker",
+    "send_what_waits",
 ]
 
 # A view that MLflow's "Share" button would have saved: its only way to choose columns for somebody else.
@@ -200,6 +201,12 @@ def open_tracker(kind: str, runs_dir: Path) -> Tracker:
     if kind.startswith(("http://", "https://")):
         return MlflowTracker(runs_dir, kind.rstrip("/"))
     raise OvertoneError(f"--tracking {kind}: unknown; expected mlflow, none, or an address such as http://HOST:5000.")
+
+
+def send_what_waits(kind: str, runs_dir: Path) -> None:
+    """Send what an earlier process could not, for a command that has nothing else to track."""
+    if any((runs_dir / OUTBOX_NAME).glob("*/*.jsonl")):
+        open_tracker(kind, runs_dir)
 
 
 def _origin_tags() -> dict[str, str]:

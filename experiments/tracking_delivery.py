@@ -6,6 +6,7 @@ import atexit
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.tracking_entries import Entry, Identity
@@ -33,12 +34,11 @@ class Delivery:
         self._away: StoreAway | None = None
         self._wait = FIRST_WAIT
         self._retry_at = 0.0
-        self._registered = False
+        atexit.register(self.finish)
 
     def start(self) -> None:
         """Send what an earlier process has left."""
         if self.outbox:
-            self._at_exit()
             self.flush(at_once=True)
 
     def deliver(self, identity: Identity, entry: Entry) -> None:
@@ -55,7 +55,6 @@ class Delivery:
                 return
             except StoreAway as away:
                 self.note(away)
-        self._at_exit()
         self.outbox.append(identity, entry)
         self.flush()
 
@@ -90,20 +89,10 @@ class Delivery:
         if sent:
             _say(f"{self.store.place}: tracking answers; {sent} entries that waited are sent.")
 
-    def _at_exit(self) -> None:
-        if not self._registered:
-            self._registered = True
-            atexit.register(self.finish)
-
     def finish(self) -> None:
         """Try a last time, and say what still waits."""
-        deadline = time.monotonic() + LAST_WAIT
-        while self.outbox:
-            self.flush(at_once=True)
-            if self._away is not None or time.monotonic() > deadline:
-                break
-            if self.outbox:
-                time.sleep(0.2)  # another process is sending, this one's too
+        with suppress(KeyboardInterrupt):  # Ctrl-C: send no more
+            self._finish_sending()
         if not self.outbox:
             return
         waiting, unwritten = len(self.outbox), self.outbox.unwritten
@@ -111,6 +100,15 @@ class Delivery:
         _say(f"{waiting - unwritten} entries wait in {self.outbox.folder}{reason}; the same command sends them.")
         if unwritten:
             _say(f"{unwritten} entries are lost: there was no room for them in {self.outbox.folder}.")
+
+    def _finish_sending(self) -> None:
+        deadline = time.monotonic() + LAST_WAIT
+        while self.outbox:
+            self.flush(at_once=True)
+            if self._away is not None or time.monotonic() > deadline:
+                return
+            if self.outbox:
+                time.sleep(0.2)  # another process is sending, this one's too
 
 
 def _say(line: str) -> None:

@@ -123,14 +123,16 @@ def run_training(
 
     Of several processes that train together, each calls this; the first one tracks.
     """
-    from experiments.tracking import open_tracker
+    from experiments.tracking import open_tracker, send_what_waits
     from experiments.training import TrainingRecord, train
 
     preset, runs = load_preset(request.preset), Path(request.runs)
     place = training_place(runs, preset, request.model, request.seed, corpus.digest)
+    tracking = request.tracking if process_rank() == 0 else "none"
     if place.finished:
+        send_what_waits(tracking, runs)
         return place, TrainingRecord.read(place)
-    tracker = open_tracker(request.tracking if process_rank() == 0 else "none", runs)
+    tracker = open_tracker(tracking, runs)
     with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
         run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
         return place, train(preset, place, corpus, run, progress, distribution=request.distribution)
