@@ -60,6 +60,7 @@ class PatientStorage(RDBStorage):
         self.patience_seconds = patience_seconds
         self._say = say
         self._telling = threading.Lock()
+        self._thread = threading.local()
         super().__init__(
             url,
             engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_arguments(parse_url(url))},
@@ -82,9 +83,13 @@ class PatientStorage(RDBStorage):
         self._engine = engine
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Say that a trial lives; a beat that is lost must not end the thread that beats."""
-        with suppress(StorageInternalError, SQLAlchemyError, StorageGone):
-            super().record_heartbeat(trial_id)
+        """Say that a trial lives; a beat that is lost must not end or hold up the thread that beats."""
+        self._thread.impatient = True
+        try:
+            with suppress(StorageInternalError, SQLAlchemyError):
+                super().record_heartbeat(trial_id)
+        finally:
+            self._thread.impatient = False
 
     def begin_heartbeats(self, trial_ids: Sequence[int]) -> None:
         """Beat once for running trials that never did.
@@ -105,7 +110,7 @@ class PatientStorage(RDBStorage):
                 try:
                     connection = dialect.connect(*arguments, **options)
                 except dialect.loaded_dbapi.OperationalError as error:
-                    if not self.patience_seconds:
+                    if not self.patience_seconds or getattr(self._thread, "impatient", False):
                         raise
                     if time.monotonic() >= deadline:
                         raise StorageGone(_gone(self.patience_seconds, error)) from None

@@ -97,9 +97,9 @@ def outcome(study):
 class Command:
     """The command in a process of its own, group and all."""
 
-    def __init__(self, preset_path, corpus, runs, *options, model="dnn_fft"):
+    def __init__(self, preset_path, corpus, runs, *options, model="dnn_fft", url=None):
         arguments = [model, preset_path, "--data", corpus, "--runs", runs, "--tracking", "none", *options]
-        self.runs, self._study = runs, None
+        self.runs, self._study, self._url = runs, None, url or default_storage(runs)
         runs.mkdir(exist_ok=True)
         self.out = (runs / "out.txt").open("a+")
         self.process = subprocess.Popen(
@@ -114,8 +114,7 @@ class Command:
     def study(self):
         """The study, None while it is being made."""
         if self._study is None and "Study tiny-" in self.text():
-            url = default_storage(self.runs)
-            self._study = load_study(url, optuna.get_all_study_names(url)[0])
+            self._study = load_study(self._url, optuna.get_all_study_names(self._url)[0])
         return self._study
 
     def trials(self, *states):
