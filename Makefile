@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PRESET ?= demo
+PROFILE ?= fullband
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -20,7 +21,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint ui lock cheats
+.PHONY: help venv demo test lint ui lock cheats default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -49,6 +50,12 @@ cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what
 $(PEERS): $(STAMP)
 	@$(PIP_INSTALL) --quiet --no-deps "audiomentations==0.43.1" "numpy-rms==0.7.0" "python-stretch==0.3.1"
 	@touch $@
+
+default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband or telephone DATA=its corpus
+	@test -n "$(CHECKPOINT)" || { echo "Expected CHECKPOINT=file of weights, received none." >&2; exit 1; }
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  $(VENV)/bin/overtone export --checkpoint "$(CHECKPOINT)" --preset $(PROFILE) --out "$$folder/model" $(if $(DATA),--data "$(DATA)"); \
+	  $(VENV_PYTHON) -m experiments.default_models "$$folder/model" --profile $(PROFILE)
 
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui

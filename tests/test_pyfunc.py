@@ -1,0 +1,112 @@
+"""The registered champion as an MLflow model, where neither torch nor our training code can be imported."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from enhance_cases import speech
+from web_server import package
+
+from experiments.tracking import open_tracker
+from experiments.tracking_pyfunc import PACKAGE_FOLDER, REQUIREMENTS, pyfunc_folder
+from runtime.enhancer import Enhancer, load_model
+
+# What a scoring server does, without the server; it starts where nothing of this repository is found.
+LOADING = """
+import json, sys
+import numpy as np
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "librosa", "experiments", "models", "datamodules", "evaluation"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+sys.path = [place for place in sys.path if place not in ("", {root!r})]
+import mlflow
+from mlflow.exceptions import MlflowException
+
+folder, waveform = sys.argv[1:]
+mlflow.set_tracking_uri("sqlite:///" + folder + "/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/overtone-tiny@champion")
+samples = np.load(waveform)
+answers = {{
+    "own_rate": model.predict(samples),
+    "narrow": model.predict(samples, params={{"rate": 16000}}),
+    "denoised": model.predict(samples, params={{"rate": 16000, "denoise": True}}),
+    "one": model.predict(samples[1:], params={{"rate": 16000}}),
+}}
+np.savez(waveform + ".npz", **answers)
+from mlflow.pyfunc.scoring_server import invocations
+
+def asked(inputs):
+    body = json.dumps({{"inputs": inputs, "params": {{"rate": 16000}}}})
+    try:
+        answer = invocations(body, "application/json", model, model.metadata.get_input_schema())
+        return [answer.status, json.loads(answer.response)]
+    except MlflowException as error:
+        return [400, error.message]
+
+served = [asked(samples[:1].tolist()), asked([[0.0, float("nan")]])]
+print(json.dumps([sys.modules["runtime"].__file__, served]))
+"""
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory):
+    """A folder of runs with a registered champion: weights, scores and the exported package."""
+    folder = tmp_path_factory.mktemp("champion")
+    shutil.copytree(package(), folder / "bundle" / PACKAGE_FOLDER)
+    (folder / "bundle" / "model.pt").write_bytes(b"weights")
+    (folder / "bundle" / "config.yaml").write_text("name: tiny\n")
+    tracker = open_tracker("mlflow", folder / "runs")
+    with tracker.run("compare-tiny", "dnn_fft-seed0", {}, "key") as run:
+        version = tracker.register("overtone-tiny", run, folder / "bundle", {"evidence": "scores"})
+    return folder / "runs", version
+
+
+def test_the_version_is_a_model_with_weights_and_configuration_beside_it(champion):
+    _, version = champion
+    names = {path.name for path in version.folder.iterdir()}
+    assert {"MLmodel", "model.pt", "config.yaml", "requirements.txt", "input_example.json"} <= names
+    assert load_model(version.folder / "artifacts" / PACKAGE_FOLDER).name == "dnn_fft"
+    assert not list(version.folder.rglob("*.pkl"))
+    required = (version.folder / "requirements.txt").read_text().split()
+    assert [line.partition("==")[0] for line in required] == list(REQUIREMENTS)
+    assert all("==" in line for line in required)
+    signature = yaml.safe_load((version.folder / "MLmodel").read_text())["signature"]
+    waveforms = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, -1]}}]
+    assert json.loads(signature["inputs"]) == json.loads(signature["outputs"]) == waveforms
+    assert {one["name"]: one["default"] for one in json.loads(signature["params"])} == {"rate": 0, "denoise": False}
+
+
+def test_it_answers_without_torch_as_the_runtime_does(champion, tmp_path):
+    runs, _ = champion
+    batch = np.stack([speech(seed=0)[:, 0], speech(seed=1)[:, 0]])
+    np.save(tmp_path / "batch.npy", batch)
+    code = LOADING.format(root=str(Path(__file__).parent.parent))
+    command = [sys.executable, "-c", code, str(runs), str(tmp_path / "batch.npy")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    place, (answer, refusal) = json.loads(done.stdout.splitlines()[-1])
+    assert str(runs) in place  # not the runtime that is installed here
+    answers = np.load(tmp_path / "batch.npy.npz")
+    kept, changed = (Enhancer(load_model(package()), denoise=denoise) for denoise in (False, True))
+    for name, enhancer, rate in (("own_rate", kept, 48000), ("narrow", kept, 16000), ("denoised", changed, 16000)):
+        for given, received in zip(batch, answers[name], strict=True):
+            np.testing.assert_allclose(received, enhancer.enhance(given, rate)[0], atol=1e-5)
+    np.testing.assert_allclose(answers["one"][0], answers["narrow"][1], atol=1e-5)
+    assert answer[0] == 200
+    np.testing.assert_allclose(answer[1]["predictions"], answers["narrow"][:1], atol=1e-5)
+    assert refusal[0] == 400 and "Sample 1 is NaN" in str(refusal[1])
+
+
+def test_a_folder_without_a_package_is_left_as_it_is(tmp_path):
+    with pyfunc_folder(tmp_path) as folder:
+        assert folder == tmp_path
+    assert not list(tmp_path.iterdir())
