@@ -148,7 +148,11 @@ class Objective:
             work.say({"say": f"{name}: a training with its settings is finished and is read."})
             return record, 0.0
 
+        seen = 0
+
         def progress(done: int, total: int, note: str) -> None:
+            nonlocal seen
+            seen = done
             if curve.resumed_at is not None:
                 work.say({"say": f"{name}: resumes from its checkpoint at {curve.resumed_at}/{total} examples."})
                 curve.resumed_at = None
@@ -159,8 +163,11 @@ class Objective:
         started = time.monotonic()
         try:
             record = train(preset, place, work.corpus, self._tracked, progress, callbacks=[curve])
-        except TrainingDiverged as error:
-            trial.set_user_attr(REASON, str(error).partition(". ")[0])
+        except (TrainingDiverged, TrialPruned) as error:
+            if isinstance(error, TrainingDiverged):
+                trial.set_user_attr(REASON, str(error).partition(". ")[0])
+            trial.set_user_attr("examples", seen)
+            trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
             raise TrialPruned(str(error)) from None
         return record, time.monotonic() - started
 
