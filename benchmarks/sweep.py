@@ -1,0 +1,127 @@
+"""What two workers gain over one, and what a trial costs beyond its training and its scores.
+
+1. The same study by one single-threaded worker and by two: the same trials lie ready in its queue, of equal size, and
+   none is pruned. Seconds are the whole command's, all processes' imports included. The bar is 1.7.
+2. Seconds of a trial beyond its training and its scores, in the study with one worker: from a trial's start to the next
+   one's, less what the two took. The bar is 2 s.
+
+Needs two cores with nothing else to do.
+"""
+
+import argparse
+import itertools
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+
+import yaml
+from optuna import Study
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
+from rich.table import Table
+
+from experiments.preset import Preset, load_preset
+from experiments.progress import board
+from experiments.runs import find_runs_folder
+from experiments.study import default_parameters, default_storage, distributions, load_study, make_study, study_key
+from experiments.study_storage import open_storage
+from experiments.sweep import SweepOptions, sweep
+from experiments.train import open_corpus
+
+SPEED_UP_BAR = 1.7
+OVERHEAD_BAR_SECONDS = 2.0
+LEARNING_RATES = (5e-4, 5e-3)
+
+
+def prepared_preset(name: str, model: str, examples: int, folder: Path) -> tuple[Path, Preset]:
+    """Write a preset without pruning, one model in it, and return its path and what it says."""
+    plain = yaml.safe_load((Path("experiments/presets") / f"{name}.yaml").read_text())
+    plain["models"] = {model: plain["models"][model] or {}}
+    plain["sweep"] = plain.get("sweep", {}) | {"examples": examples, "epochs": 2, "pruner_startup_trials": 10**6}
+    plain["budget"]["threads"] = 1
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    return path, load_preset(str(path))
+
+
+def queued_study(preset: Preset, model: str, data_digest: str, runs: Path, trials: int) -> None:
+    """Make a study whose trials wait in its queue; they differ in what costs nothing."""
+    study = make_study(open_storage(default_storage(runs)), study_key(preset, model, data_digest, "benchmark"), preset)
+    low, high = LEARNING_RATES
+    for number in range(trials):
+        rate = low * (high / low) ** (number / max(trials - 1, 1))
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=default_parameters(preset, model) | {"learning_rate": rate},
+                distributions=distributions(preset, model),
+            )
+        )
+
+
+def timed_sweep(
+    model: str, path: Path, runs: Path, workers: int, trials: int, tracking: str, data: str | None
+) -> float:
+    """Return the seconds of a sweep."""
+    options = SweepOptions(trials=trials, workers=workers, study="benchmark", data=data, runs=runs, tracking=tracking)
+    started = time.perf_counter()
+    sweep(model, str(path), options)
+    return time.perf_counter() - started
+
+
+def overheads(study: Study) -> list[float]:
+    """Return for each trial but the last the seconds beyond its training and its scores."""
+    trials = sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: trial.datetime_start or 0)
+    seconds = []
+    for one, following in itertools.pairwise(trials):
+        assert one.datetime_start is not None and following.datetime_start is not None
+        whole = (following.datetime_start - one.datetime_start).total_seconds()
+        seconds.append(whole - one.user_attrs["training_seconds"] - one.user_attrs["scoring_seconds"])
+    return seconds
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="corpus (the demo corpus, made when missing)")
+    parser.add_argument("--model", default="dnn_fft", help="(dnn_fft)")
+    parser.add_argument("--trials", type=int, default=10, help="of the study (10)")
+    parser.add_argument("--examples", type=int, default=480, help="of a trial (480)")
+    parser.add_argument("--tracking", default="mlflow", help="where runs are kept (mlflow)")
+    options = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        path, preset = prepared_preset("demo", options.model, options.examples, folder)
+        shared = find_runs_folder(None)
+        with board() as progress:
+            corpus = open_corpus(preset, options.data, shared, progress)
+        seconds, beyond = {}, []
+        for workers in (1, 2):
+            runs = folder / str(workers)
+            runs.mkdir()
+            if options.data is None:
+                shutil.copytree(shared / "corpora", runs / "corpora")
+            queued_study(preset, options.model, corpus.digest, runs, options.trials)
+            seconds[workers] = timed_sweep(
+                options.model, path, runs, workers, options.trials, options.tracking, options.data
+            )
+            if workers == 1:
+                beyond = overheads(load_study(default_storage(runs), "benchmark"))
+    table = Table(title=f"{options.trials} trials of {options.model}, {options.examples} examples each")
+    for column in ("", "measured", "bar", ""):
+        table.add_column(column)
+    gain = seconds[1] / seconds[2]
+    table.add_row("one worker, s", f"{seconds[1]:.0f}", "", "")
+    table.add_row("two workers, s", f"{seconds[2]:.0f}", "", "")
+    table.add_row("times as fast", f"{gain:.2f}", f"{SPEED_UP_BAR}", "passed" if gain >= SPEED_UP_BAR else "missed")
+    verdict = "passed" if mean(beyond) < OVERHEAD_BAR_SECONDS else "missed"
+    table.add_row("overhead of a trial, s: mean", f"{mean(beyond):.2f}", f"{OVERHEAD_BAR_SECONDS:g}", verdict)
+    table.add_row("  largest", f"{max(beyond):.2f}", "", "")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
