@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ from experiments.spectrogram_figures import spectrogram_row
 from experiments.systems import TrainedSystem
 from experiments.tracker import RegisteredVersion, Run, Tracker
 from experiments.tracking import KEY_TAG
+from experiments.tracking_pyfunc import PACKAGE_FOLDER
 from experiments.train import comparison_experiment, run_tags
 from runtime.audio import Waveform
 from runtime.files import written_whole
@@ -186,22 +187,25 @@ class Publisher:
     def register(
         self, place: TrainingPlace, test: pd.DataFrame, evidence: Evidence | None = None
     ) -> RegisteredVersion | None:
-        """Bundle the winner's weights, configuration and scores, and register them as the preset's champion.
+        """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
 
         Args:
             place: the training that ships.
             test: the score table.
             evidence: what it was chosen on beyond these. The version then belongs to a run of the decision, so that
                 the same training can be chosen again on other evidence.
+
+        Raises:
+            OvertoneError: the exported graph differs from the model; nothing is registered then.
         """
         files = evidence.files if evidence else {}
-        bundle = self._bundle(place, _rows_of(place, test), files)
         tags = run_tags(self.preset, place, self.corpus) | {
             KEY_TAG: place.key,
             "comparison": self.folder.name,
             "test_uses": str(self.test_uses),
             **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in SHOWN_KEYS},
         }
+        bundle = self._bundle(place, _rows_of(place, test), files, tags)
         name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
         with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
             if evidence is None:
@@ -211,7 +215,12 @@ class Publisher:
             run.describe(evidence.words)
             return self.tracker.register(name, run, bundle, tags | {**evidence.tags, KEY_TAG: evidence.key})
 
-    def _bundle(self, place: TrainingPlace, rows: pd.DataFrame, files: Mapping[str, Path]) -> Path:
+    def _bundle(
+        self, place: TrainingPlace, rows: pd.DataFrame, files: Mapping[str, Path], evidence: Mapping[str, str]
+    ) -> Path:
+        from experiments.export import export_package  # torch's exporter takes seconds to import
+        from experiments.model_source import checkpoint_source
+
         bundle = self.folder / "champion"
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
@@ -221,6 +230,13 @@ class Publisher:
         shutil.copyfile(self.folder / "leaderboard.md", bundle / "leaderboard.md")
         for file_name, file in files.items():
             shutil.copyfile(file, bundle / file_name)
+        source = replace(
+            checkpoint_source(bundle / "model.pt", None),
+            origin=f"{place.name} of comparison {self.folder.name}",
+            preset=self.preset.name,
+            evidence=dict(evidence),
+        )
+        export_package(source, bundle / PACKAGE_FOLDER, self.corpus)
         return bundle
 
 

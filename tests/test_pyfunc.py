@@ -10,11 +10,20 @@ import numpy as np
 import pytest
 import yaml
 from enhance_cases import speech
+from score_tables import GOOD, score_table
 from web_server import package
 
+from datamodules.corpus import load_corpus
+from experiments import export_parity
+from experiments.preset import load_preset
+from experiments.publication import Publisher
+from experiments.registry import build_model
+from experiments.runs import TrainingPlace
+from experiments.selection import with_primary
 from experiments.tracking import open_tracker
 from experiments.tracking_pyfunc import PACKAGE_FOLDER, REQUIREMENTS, pyfunc_folder
 from runtime.enhancer import Enhancer, load_model
+from runtime.errors import OvertoneError
 
 # What a scoring server does, without the server; it starts where nothing of this repository is found.
 LOADING = """
@@ -110,3 +119,40 @@ def test_a_folder_without_a_package_is_left_as_it_is(tmp_path):
     with pyfunc_folder(tmp_path) as folder:
         assert folder == tmp_path
     assert not list(tmp_path.iterdir())
+
+
+# What a comparison registers
+
+
+@pytest.fixture
+def winner(tiny_preset, tiny_corpus, tmp_path):
+    """A publisher, the place of an untrained winner and its scores."""
+    preset = load_preset(str(tiny_preset))
+    place = TrainingPlace("dnn_fft", 0, "key", tmp_path / "trainings" / "dnn_fft-seed0-key")
+    place.folder.mkdir(parents=True)
+    build_model("dnn_fft", preset.sample_rate, preset.models["dnn_fft"]).save_weights(place.weights)
+    (place.folder / "config.yaml").write_text(yaml.safe_dump(preset.training_configuration("dnn_fft", 0)))
+    comparison = tmp_path / "comparison"
+    comparison.mkdir()
+    (comparison / "leaderboard.md").write_text("# Leaderboard")
+    tracker = open_tracker("mlflow", tmp_path / "runs")
+    scores = with_primary(score_table({"dnn_fft": GOOD}))
+    return Publisher(tracker, preset, load_corpus(tiny_corpus), comparison, 1), place, scores
+
+
+def test_the_winner_of_a_comparison_is_registered_with_its_export(winner):
+    publisher, place, scores = winner
+    version = publisher.register(place, scores)
+    names = {path.name for path in version.folder.iterdir()}
+    assert {"MLmodel", "model.pt", "config.yaml", "scores-test.csv", "leaderboard.md"} <= names
+    exported = version.folder / "artifacts" / PACKAGE_FOLDER
+    assert load_model(exported).configuration["preset"] == "tiny"
+    assert {"card.md", "parity.json", "parity.md"} <= {path.name for path in exported.iterdir()}
+
+
+def test_an_export_that_differs_from_the_model_is_not_registered(winner, monkeypatch):
+    publisher, place, scores = winner
+    monkeypatch.setattr(export_parity, "TOLERANCE", -1.0)
+    with pytest.raises(OvertoneError, match="differs from the model"):
+        publisher.register(place, scores)
+    assert publisher.tracker.champion("overtone-tiny") is None
