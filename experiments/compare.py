@@ -17,7 +17,7 @@ from evaluation.scoring_pool import ScoringPool
 from experiments.comparison_pages import LISTENING_TEST, REPORT, ComparisonPages
 from experiments.condition_matrix import condition_factors
 from experiments.distribution import Distribution, outer_launcher
-from experiments.leaderboard import build_leaderboard, print_leaderboard, write_leaderboard
+from experiments.leaderboard import build_leaderboard, leaderboard_details, print_leaderboard, write_leaderboard
 from experiments.listening import record_heard_runs, refresh_listening
 from experiments.preset import Preset, digest, load_preset
 from experiments.progress import Board, board, console
@@ -251,6 +251,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, reproduce
     write_scores(test, folder / "scores-test.csv")
     conditions = parse_conditions(preset.data.test_conditions, fixed=True)
     factors = {one.name: condition_factors(one, preset.sample_rate) for one in conditions}
+    details = leaderboard_details(test, outcome.selection, factors)
     tables = write_leaderboard(
         folder,
         outcome.leaderboard,
@@ -260,6 +261,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, reproduce
         reproduce=reproduce,
         test_uses=outcome.test_uses,
         factors=factors,
+        details=details,
     )
     pages = ComparisonPages.choose(test, outcome.leaderboard, outcome.selection)
     utterances = outcome.test_split.utterances.find(pages.names | set(sample_names(test)))
@@ -278,6 +280,8 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, reproduce
         trainings=comparison.trainings(),
         curves=comparison.curves(),
         factors=factors,
+        conditions=details.conditions,
+        tests=details.tests,
     )
     written = [
         pages.report(folder / REPORT, contents, utterances, enhance, test),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +44,10 @@ from runtime.files import written_whole
 __all__ = [
     "DECIMALS",
     "HEADINGS",
+    "LeaderboardDetails",
     "build_leaderboard",
     "headline",
+    "leaderboard_details",
     "leaderboard_markdown",
     "print_leaderboard",
     "write_leaderboard",
@@ -65,20 +68,22 @@ def build_leaderboard(
         scores: score table, on `test` as a rule; rows of candidates have a ``seed``.
         costs: indexed by system: ``rtf, latency_ms, macs, parameters``; a system without a row has none of them.
         selection: what was decided on `val`.
-        trainings: one row per training: ``system, seconds, examples``; seeds are averaged.
+        trainings: one row per training: ``system, seconds, examples`` and, where known, ``cpu_seconds``, ``peak_mb``
+            and ``examples_per_second``; seeds are averaged.
 
     Returns:
         Columns: ``rank`` (candidates only), ``system``, ``status``, ``primary`` with ``primary_low`` and
         ``primary_high`` (95 % interval), from how many ``speakers`` and ``utterances``, the measures (means over
         conditions of means over speakers), the differences in ``primary`` to unprocessed, ``vs_unprocessed``, and to
-        the runner-up, ``vs_runner_up``, with their intervals (negative is better), the costs, ``train_seconds`` and
-        ``examples``, ``failed``, the measures with a failed score, comma-separated; ``outranked_by``, the controls
-        ahead of a candidate, best first, comma-separated; ``seeds``, how many trainings there are, with ``seed_sd``,
-        the standard deviation of their primary scores, and ``trainings_low, trainings_high``, the interval of the
-        primary score that allows for other trainings; ``next``, the system one row below, with ``detectable_KEY``, the
-        smallest difference to it that can be detected in each measure (`detectable_differences`). NaN is a measure
-        that failed (then named in ``failed``), that does not apply, or, in the last two groups, that a single training
-        or speaker leaves unknown.
+        the runner-up, ``vs_runner_up``, with their intervals (negative is better), the costs, those of
+        one training (``train_cpu_hours`` of all its processes, ``train_seconds``, ``examples_per_second``,
+        ``train_peak_mb``, ``examples``), ``failed``, the measures with a failed score, comma-separated;
+        ``outranked_by``, the controls ahead of a candidate, best first, comma-separated; ``seeds``, how many trainings
+        there are, with ``seed_sd``, the standard deviation of their primary scores, and ``trainings_low,
+        trainings_high``, the interval of the primary score that allows for other trainings; ``next``, the system one
+        row below, with ``detectable_KEY``, the smallest difference to it that can be detected in each measure
+        (`detectable_differences`). NaN is a measure that failed (then named in ``failed``), that does not apply, or,
+        in the last two groups, that a single training or speaker leaves unknown.
     """
     scores = with_primary(scores)
     failed = failed_scores(scores).groupby("system")["key"].agg(lambda keys: ",".join(sorted(set(keys))))
@@ -140,8 +145,11 @@ def _training_columns(scores: pd.DataFrame, system: str) -> Row:
 def _training_means(trainings: pd.DataFrame) -> pd.DataFrame:
     if trainings.empty:
         return pd.DataFrame(columns=list(TRAINING_COLUMNS), dtype=float)
-    means = trainings.groupby("system")[["seconds", "examples"]].mean()
-    return means.rename(columns={"seconds": "train_seconds"})
+    means = trainings.groupby("system").mean(numeric_only=True)
+    means = means.rename(columns={"seconds": "train_seconds", "peak_mb": "train_peak_mb"})
+    if "cpu_seconds" in means:
+        means["train_cpu_hours"] = means["cpu_seconds"] / 3600
+    return means.reindex(columns=list(TRAINING_COLUMNS))
 
 
 def _status(system: str, selection: Selection) -> str:
@@ -152,6 +160,28 @@ def _status(system: str, selection: Selection) -> str:
     if system in selection.tied:
         return "tied"
     return "candidate" if any(system == candidate.system for candidate in selection.candidates) else "control"
+
+
+@dataclass(frozen=True)
+class LeaderboardDetails:
+    """What stands behind a leaderboard, computed once for all that is written about it.
+
+    Attributes:
+        conditions: scores by condition, as `condition_rows` gives them.
+        tests: of the differences in the primary score, as `paired_tests` gives them.
+    """
+
+    conditions: pd.DataFrame
+    tests: pd.DataFrame
+
+
+def leaderboard_details(
+    scores: pd.DataFrame, selection: Selection, factors: Mapping[str, ConditionFactors] | None = None
+) -> LeaderboardDetails:
+    """Return the details of a score table; arguments are those of `write_leaderboard`."""
+    scores = with_primary(scores)
+    conditions = condition_rows(scores, [PRIMARY, *MEASURE_COLUMNS], factors)
+    return LeaderboardDetails(conditions, paired_tests(scores, selection))
 
 
 def write_leaderboard(
@@ -165,6 +195,7 @@ def write_leaderboard(
     split: str = "test",
     test_uses: int | None = None,
     factors: Mapping[str, ConditionFactors] | None = None,
+    details: LeaderboardDetails | None = None,
 ) -> tuple[Path, Path]:
     """Write ``leaderboard.csv`` and ``leaderboard.md``, and beside them ``conditions.csv`` and ``differences.csv``.
 
@@ -178,18 +209,17 @@ def write_leaderboard(
         split: what the scores are of.
         test_uses: how many different comparisons have scored this split; None says nothing.
         factors: codec, noise and cutoff of each condition, by its name; None where nobody knows.
+        details: as `leaderboard_details` gives them; None computes them.
 
     Returns:
         The paths of the first two.
     """
     csv, markdown = folder / "leaderboard.csv", folder / "leaderboard.md"
-    scores = with_primary(scores)
-    tests = paired_tests(scores, selection)
-    conditions = condition_rows(scores, [PRIMARY, *MEASURE_COLUMNS], factors)
+    details = details or leaderboard_details(scores, selection, factors)
     for path, table in (
         (csv, leaderboard),
-        (folder / "conditions.csv", conditions),
-        (folder / "differences.csv", tests),
+        (folder / "conditions.csv", details.conditions),
+        (folder / "differences.csv", details.tests),
     ):
         with written_whole(path) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
@@ -202,8 +232,8 @@ def write_leaderboard(
         split=split,
         test_uses=test_uses,
         factors=factors,
-        tests=tests,
-        conditions=conditions,
+        tests=details.tests,
+        conditions=details.conditions,
     )
     with written_whole(markdown) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -25,7 +25,7 @@ MEASURE_COLUMNS = (
     "hallucination",
 )
 COST_COLUMNS = ("rtf", "latency_ms", "macs", "parameters")
-TRAINING_COLUMNS = ("train_seconds", "examples")
+TRAINING_COLUMNS = ("train_cpu_hours", "train_seconds", "examples_per_second", "train_peak_mb", "examples")
 HEADINGS = {
     PRIMARY: "primary ↓",
     "interval": "95\u00a0% interval",
@@ -46,7 +46,10 @@ HEADINGS = {
     "rtf": "RTF",
     "latency_ms": "ms",
     "macs": "MAC/s",
+    "train_cpu_hours": "train CPU-h",
     "train_seconds": "train s",
+    "examples_per_second": "examples/s",
+    "train_peak_mb": "train MiB",
 }
 DECIMALS = {
     "si_sdr": 1,
@@ -88,6 +91,8 @@ def number(value: float, key: str) -> str:
         return "–"
     if key in ("macs", "parameters"):
         return format_macs(value)
+    if key in ("train_cpu_hours", "examples_per_second"):
+        return f"{value:.3g}"
     if key in TRAINING_COLUMNS:
         return f"{value:.0f}"
     return f"{value:.{DECIMALS.get(key, 3)}f}"

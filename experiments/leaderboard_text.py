@@ -23,6 +23,7 @@ from experiments.leaderboard_columns import (
 from experiments.leaderboard_sections import condition_section, significance_section
 from experiments.outranking import FLAG, flagged, missing_controls, without_target
 from experiments.paired_tests import DETECTABLE_KEYS, paired_tests
+from experiments.quality_for_compute import frontier_sentences
 from experiments.selection import PRIMARY, Selection, failed_scores, with_primary
 from experiments.winner_rule import UNPROCESSED
 
@@ -91,6 +92,7 @@ def leaderboard_markdown(
         f"a measure that does not apply; {FLAG} is a control that reads no target and is ahead of a candidate.",
         _systems_table(leaderboard),
         "\n".join(f"- {note}" for note in notes(leaderboard, split=split, test_uses=test_uses)),
+        *_compute_section(leaderboard),
         "## How the winner was chosen",
         "Decided on `val`, by limits declared before the training.",
         selection.explanation,
@@ -214,6 +216,14 @@ def _uses_sentence(split: str, uses: int) -> str:
         f"keeps luck too: were they independent, one of them would look significant by luck alone with {chance:.0%} "
         "probability."
     ).replace("%", " %")
+
+
+def _compute_section(leaderboard: pd.DataFrame) -> list[str]:
+    found = frontier_sentences(leaderboard)
+    if not found:
+        return []
+    words = "Among the candidates that passed every guard; in brackets cost and primary score."
+    return ["## Quality for compute", words, "\n".join(f"- {sentence}" for sentence in found)]
 
 
 def _training_section(leaderboard: pd.DataFrame) -> list[str]:

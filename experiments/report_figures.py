@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from experiments.quality_for_compute import CostPoint, pareto_frontier
 from experiments.report_axes import Axis
 
 WHISKERS_WIDTH, WHISKERS_HEIGHT = 190, 24
@@ -16,32 +16,6 @@ LETTER = 0.61  # width of an average letter in ems
 LABEL_SIZE, SMALL_SIZE = 12.0, 10.5
 
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class CostPoint:
-    """A system in the plot of quality against compute.
-
-    Attributes:
-        name: beside the mark.
-        cost: what it costs at run time; positive.
-        score: lower is better.
-        kind: ``champion``, ``tied``, ``candidate``, ``disqualified`` or ``control``: how the mark looks.
-    """
-
-    name: str
-    cost: float
-    score: float
-    kind: str
-
-
-def pareto_frontier(points: Iterable[CostPoint]) -> list[CostPoint]:
-    """The points that no other one beats in cost and score at once, cheapest first."""
-    frontier: list[CostPoint] = []
-    for point in sorted(points, key=lambda point: (point.cost, point.score)):
-        if not frontier or point.score < frontier[-1].score:
-            frontier.append(point)
-    return frontier
 
 
 def whiskers_svg(mean: float, low: float, high: float, axis: Axis, reference: float, kind: str) -> str:
@@ -122,8 +96,7 @@ def pareto_svg(
 
     taken = [(x(point.cost) - 7, y(point.score) - 7, x(point.cost) + 7, y(point.score) + 7) for point in points]
     parts = [_grid(costs, scores, x, y, cost_text), _axis_names(cost_name, score_name)]
-    passed = [point for point in points if point.kind not in ("disqualified", "control")]
-    frontier = pareto_frontier(passed)
+    frontier = pareto_frontier(point for point in points if point.passed)
     if frontier:
         steps = "".join(f"H{x(point.cost):.1f}V{y(point.score):.1f}" for point in frontier[1:])
         start = f"M{x(frontier[0].cost):.1f} {y(frontier[0].score):.1f}"

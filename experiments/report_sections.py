@@ -1,7 +1,7 @@
 """The sections of the report as HTML, in the order in which people ask."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import pandas as pd
@@ -15,21 +15,21 @@ from experiments.leaderboard_text import notes
 from experiments.measure_weaknesses import WEAKNESSES
 from experiments.outranking import FLAG
 from experiments.paired_tests import paired_tests
+from experiments.quality_for_compute import COSTS, Cost, cost_points, frontier_sentences
 from experiments.report_axes import linear_axis, logarithmic_axis
 from experiments.report_contents import ReportContents
-from experiments.report_figures import CostPoint, curve_svg, pareto_svg
+from experiments.report_figures import curve_svg, pareto_svg
 from experiments.report_tables import (
     condition_table,
     failures_table,
     guards_table,
-    kind_of,
     leaderboard_table,
     primary_axis,
     trainings_table,
 )
 from experiments.report_utterances import shortened_to_fit
 from experiments.samples_page import Sample, sample_html
-from experiments.selection import PRIMARY, failed_scores, format_macs, with_primary
+from experiments.selection import PRIMARY, failed_scores, with_primary
 
 PRIMARY_WORDS = (
     "the declared score: `extended_ber` where a band is missing, elsewhere half the mean of two ratios to doing "
@@ -39,6 +39,8 @@ PRIMARY_WEAKNESS = "whatever fools the measures behind it, which is why there ar
 COST_WORDS = {
     "rtf": "RTF: seconds of one core per second of audio; fooled by a machine that does something else meanwhile",
     "latency_ms": "latency: how late a stream's output is, in ms; – cannot stream. The sound card's own is not in it",
+    "train_cpu_hours": "train CPU-h: processor time of one training, all its processes and starts, with validation; a "
+    "GPU's time is not in it, and other programs on the same cores make it larger",
     "macs": "MAC/s: multiply-accumulates per second of audio without the transforms; says little about memory traffic",
 }
 
@@ -50,7 +52,7 @@ def sections(contents: ReportContents) -> Iterator[tuple[str, str]]:
         ("Leaderboard", _leaderboard_section(contents, scores)),
         ("Listen", _listen_section(contents.samples)),
         ("Guards", _guards_section(contents)),
-        ("Quality and compute", _compute_section(contents.leaderboard)),
+        ("Quality for compute", _compute_section(contents.leaderboard)),
         ("Conditions", _condition_section(contents, scores)),
         ("Differences", _difference_section(contents, scores)),
         ("Training", _training_section(contents)),
@@ -97,40 +99,31 @@ def _guards_section(contents: ReportContents) -> str:
 
 
 def _compute_section(leaderboard: pd.DataFrame) -> str:
-    plots = [
-        _cost_plot(leaderboard, "macs", "multiply-accumulates per second of audio", format_macs),
-        _cost_plot(leaderboard, "rtf", "real-time factor on one core", lambda value: f"{value:.3g}"),
-    ]
+    plots = [_cost_plot(leaderboard, cost) for cost in COSTS]
     if not any(plots):
-        return "<p>No system’s cost at run time was measured.</p>"
+        return "<p>No system’s cost was measured.</p>"
+    front = "\n".join(f"- {sentence}" for sentence in frontier_sentences(leaderboard))
     return (
         "<p>Lower left is better. The line joins the candidates that passed every guard and that none of these beats "
-        "in both; hollow marks were ruled out. Dashed lines are controls, whose cost is not measured.</p>"
-        f'<div class="plots">{"".join(plots)}</div>'
+        "in both; hollow marks were ruled out. Dashed lines are controls, whose cost is not measured. In words, with "
+        f'cost and primary score in brackets:</p>{markdown_html(front)}<div class="plots">{"".join(plots)}</div>'
     )
 
 
-def _cost_plot(leaderboard: pd.DataFrame, key: str, name: str, text: Callable[[float], str]) -> str:
-    if key not in leaderboard:
-        return ""
-    rows = [row for row in rows_of(leaderboard) if math.isfinite(float(row[PRIMARY]))]
-    points = [
-        CostPoint(str(row["system"]), float(row[key]), float(row[PRIMARY]), kind_of(str(row["status"])))
-        for row in rows
-        if float(row[key]) > 0.0
-    ]
+def _cost_plot(leaderboard: pd.DataFrame, cost: Cost) -> str:
+    points = cost_points(leaderboard, cost.key)
     if not points:
         return ""
     shown = {point.name for point in points}
-    lines = {str(row["system"]): float(row[PRIMARY]) for row in rows if row["status"] == "control"}
+    controls = [row for row in rows_of(leaderboard) if row["status"] == "control" and row["system"] not in shown]
     return pareto_svg(
         points,
-        {system: score for system, score in lines.items() if system not in shown},
+        {str(row["system"]): float(row[PRIMARY]) for row in controls if math.isfinite(float(row[PRIMARY]))},
         logarithmic_axis(point.cost for point in points),
         primary_axis(leaderboard),
-        cost_name=name,
+        cost_name=cost.name,
         score_name="primary score ↓",
-        cost_text=text,
+        cost_text=cost.text,
     )
 
 

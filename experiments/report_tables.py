@@ -196,22 +196,34 @@ def _condition_cell(row: Mapping[tuple[str, str], Any], condition: str, key: str
 
 def trainings_table(trainings: pd.DataFrame) -> str:
     """What every training cost."""
-    columns = [key for key in ("seed", "examples", "seconds", "cpu_seconds", "peak_mb", "val_loss") if key in trainings]
-    words = {"cpu_seconds": "CPU seconds", "peak_mb": "peak MiB", "val_loss": "loss on val ↓"}
+    words = {
+        "seed": "seed",
+        "processes": "processes",
+        "examples": "examples",
+        "seconds": "seconds",
+        "cpu_seconds": "CPU seconds",
+        "examples_per_second": "examples a second",
+        "peak_mb": "peak MiB",
+        "gpu_peak_mb": "peak MiB, GPU",
+        "val_loss": "loss on val ↓",
+    }
+    columns = [key for key in words if key in trainings and not (key == "gpu_peak_mb" and not trainings[key].any())]
     lines = []
     for row in rows_of(trainings):
         numbers = "".join(_number_cell(_training_number(float(row[key]), key)) for key in columns)
         late = "stopped by the safety limit" if row.get("over_budget") else ""
         head = f'<th scope="row" class="name">{breakable(str(row["system"]))}</th>'
         lines.append(f'<tr>{head}{numbers}<td class="failed">{late}</td></tr>')
-    header = [_heading("system", style="name"), *(_heading(words.get(key, key), style="number") for key in columns)]
+    header = [_heading("system", style="name"), *(_heading(words[key], style="number") for key in columns)]
     return table_html([*header, _heading("")], lines, "Trainings")
 
 
 def _training_number(value: float, key: str) -> str:
     if math.isnan(value):
         return "–"
-    return f"{value:.3f}" if key == "val_loss" else f"{value:.0f}"
+    if key == "val_loss":
+        return f"{value:.3f}"
+    return f"{value:.3g}" if key == "examples_per_second" else f"{value:.0f}"
 
 
 def failures_table(failed: pd.DataFrame) -> str:

@@ -10,11 +10,14 @@ from experiments.condition_matrix import ConditionFactors
 from experiments.leaderboard import (
     build_leaderboard,
     headline,
+    leaderboard_details,
     leaderboard_markdown,
     print_leaderboard,
     write_leaderboard,
 )
 from experiments.leaderboard_text import notes
+from experiments.quality_for_compute import frontier_sentences
+from experiments.report import ReportContents, write_report
 from experiments.selection import WinnerRule, add_primary, choose
 
 CANDIDATES = {
@@ -28,7 +31,19 @@ CONTROLS = {
     "ridge_envelope": GOOD | {"extended_ber": 0.45},
 }
 TRAININGS = pd.DataFrame(
-    [{"system": name, "seconds": 60.0 + seed, "examples": 20_000} for name in CANDIDATES for seed in (0, 1)]
+    [
+        {
+            "system": name,
+            "seconds": 60.0 + seed,
+            "examples": 20_000,
+            "cpu_seconds": 3600.0 * (index + 1 + seed),
+            "examples_per_second": 300.0,
+            "peak_mb": 700.0,
+            "over_budget": False,
+        }
+        for index, name in enumerate(CANDIDATES)
+        for seed in (0, 1)
+    ]
 )
 REPRODUCE = ("make demo",)
 
@@ -111,7 +126,58 @@ def test_costs_and_trainings_are_joined_by_system(leaderboard):
     rows = leaderboard.set_index("system")
     assert rows.loc["dnn_fft", ["macs", "latency_ms", "rtf", "parameters"]].tolist() == [2e7, 24.0, 0.1, 10_000.0]
     assert rows.loc["dnn_fft", ["train_seconds", "examples"]].tolist() == [60.5, 20_000]
+    assert rows.loc["dnn_fft", ["train_cpu_hours", "examples_per_second", "train_peak_mb"]].tolist() == [2.5, 300, 700]
     assert rows.loc["ridge_envelope", ["macs", "train_seconds"]].isna().all()
+
+
+def test_trainings_of_before_have_no_processor_time(scores, costs, selection):
+    old = TRAININGS[["system", "seconds", "examples"]]
+    board = build_leaderboard(scores, costs, selection, old)
+    assert board["train_cpu_hours"].isna().all() and board["train_seconds"].notna().any()
+    assert not any("CPU-hours" in sentence for sentence in frontier_sentences(board))
+
+
+def test_the_pareto_front_is_named_for_each_cost(leaderboard, text):
+    """The first has the best score and is the cheapest; its processor time is made the largest here."""
+    dearer = leaderboard.copy()
+    hours = {"spectrogram_autoencoder": 8.0, "dnn_fft": 2.5, "wavegan": 3.5, "spectrogram_autoencoder_seed": 1.0}
+    dearer["train_cpu_hours"] = dearer["system"].map(hours)
+    by_hours, by_macs, _ = frontier_sentences(dearer)
+    assert by_hours == (
+        "By CPU-hours of one training: `dnn_fft` (2.5 h; 0.281) is the cheapest; more buys a better score with "
+        "`spectrogram_autoencoder` (8 h; 0.276). Not worth it by this cost: `wavegan` (3.5 h; 0.309; `dnn_fft` costs "
+        "no more and scores no worse)."
+    )
+    assert by_macs.startswith("By multiply-accumulates per second of audio: `spectrogram_autoencoder` (10 M; 0.276) is")
+    assert "is the cheapest and the best. Not worth it by this cost: `dnn_fft`" in by_macs
+    assert "## Quality for compute" in text and "train CPU-h" in text
+    assert not any("spectrogram_autoencoder_seed" in sentence for sentence in (by_hours, by_macs))  # ruled out
+
+
+def test_without_a_candidate_that_passed_there_is_no_front(scores, costs):
+    nobody = choose(scores, costs, WinnerRule(rtf=0.01))
+    board = build_leaderboard(scores, costs, nobody, TRAININGS)
+    assert frontier_sentences(board) == []
+    text = leaderboard_markdown(board, scores, nobody, preset="demo", reproduce=REPRODUCE)
+    assert "## Quality for compute" not in text
+
+
+def test_details_are_computed_once_for_all_outputs(tmp_path, leaderboard, scores, selection, monkeypatch):
+    details = leaderboard_details(scores, selection)
+    csv, markdown = write_leaderboard(tmp_path / "one", leaderboard, scores, selection, preset="p", reproduce=REPRODUCE)
+
+    def again(*_):
+        raise AssertionError("computed again")
+
+    for module in ("leaderboard", "leaderboard_text", "report_sections"):
+        monkeypatch.setattr(f"experiments.{module}.paired_tests", again)
+        monkeypatch.setattr(f"experiments.{module}.condition_rows", again)
+    other = {"preset": "p", "reproduce": REPRODUCE, "details": details}
+    given = write_leaderboard(tmp_path / "other", leaderboard, scores, selection, **other)
+    assert [path.read_bytes() for path in given] == [csv.read_bytes(), markdown.read_bytes()]
+    tables = {"conditions": details.conditions, "tests": details.tests}
+    contents = ReportContents("p", leaderboard, scores, selection, REPRODUCE, **tables)
+    write_report(tmp_path / "report.html", contents)
 
 
 def test_without_trainings_or_costs_the_columns_are_empty(scores, selection):
