@@ -209,12 +209,11 @@ def _state(name: str, of_two: Tensor, of_one: Tensor) -> State:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep the exporter's progress and its remarks on absent optional packages from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

@@ -61,7 +61,7 @@ class Enhancer:
             raise OvertoneError(f"Expected samples of shape (samples,) or (samples, channels), got {given.shape}.")
         stream = self.stream(rate, 1 if given.ndim == 1 else given.shape[1], output_rate)
         pushed = stream.push(given.reshape(-1, stream.channels))
-        enhanced = np.concatenate([pushed, stream.flush().reshape(-1, stream.channels)])[stream.latency_samples :]
+        enhanced = np.concatenate([pushed, stream.flush()])[stream.latency_samples :]
         return enhanced.reshape(-1, *given.shape[1:]), stream.output_rate
 
     def stream(self, rate: int, channels: int = 1, output_rate: int | None = None) -> "EnhancerStream":
@@ -82,7 +82,8 @@ class EnhancerStream:
     """Takes blocks of any size, and gives back as many samples, enhanced and late by a constant.
 
     After ``n`` samples in total, ``floor(n * output_rate / rate)`` have come out: where the rates are equal, every
-    push returns as many samples as it took. Before the first sample's answer come ``latency_samples`` zeros. After
+    push returns as many samples as it took. First come ``latency_samples`` samples from before the input: zeros, but
+    for the beginning of a resampling filter's answer where ``output_rate`` is not the model's. After
     `flush`, ``latency_samples + round(n * output_rate / rate)`` have come out, so that what follows the first
     ``latency_samples`` is aligned with the input. The samples do not depend on the sizes of the blocks.
 
@@ -118,6 +119,7 @@ class EnhancerStream:
         self.latency_samples = int(delay * self.output_rate)
         self._ready = [self._to_output(np.zeros((channels, self._step.hop_samples), np.float32))]
         self._taken = self._given = 0
+        self._flat = self.channels == 1
         self._flushed = False
 
     @property
@@ -151,19 +153,18 @@ class EnhancerStream:
         if self._flushed:
             raise OvertoneError("The stream was flushed. Start another with Enhancer.stream.")
         samples = self._checked(np.asarray(block))
+        self._flat = np.ndim(block) == 1
         self._taken += samples.shape[1]
         self._process(samples)
-        output = self._give(self._taken * self.output_rate // self.rate)
-        return output[:, 0] if np.ndim(block) == 1 else output
+        return self._give(self._taken * self.output_rate // self.rate)
 
     def flush(self) -> Waveform:
-        """Return all that has not come out yet; the stream is spent afterwards."""
+        """Return all that has not come out yet, in the form of the last block; the stream is spent afterwards."""
         self._flushed = True
         total = self.latency_samples + (2 * self._taken * self.output_rate + self.rate) // (2 * self.rate)
         missing = Fraction(total * self.rate, self.output_rate) - self._taken
         self._process(np.zeros((self.channels, int(missing) + 1), np.float32))
-        output = self._give(total)
-        return output[:, 0] if self.channels == 1 else output
+        return self._give(total)
 
     def _checked(self, block: NDArray[np.generic]) -> Samples:
         """Return a block as float32 ``(channels, samples)``."""
@@ -204,10 +205,10 @@ class EnhancerStream:
         return samples if self._from_model is None else self._from_model(samples)
 
     def _give(self, total: int) -> Waveform:
-        """Return what is missing to ``total`` samples given so far, ``(samples, channels)``."""
+        """Return what is missing to ``total`` samples given so far, in the form of the last block."""
         ready = np.concatenate(self._ready, axis=1)
         count = total - self._given
         output, self._ready = ready[:, :count], [ready[:, count:]]
         self._given = total
         self.peak = max(self.peak, float(np.abs(output).max(initial=0.0)))
-        return np.ascontiguousarray(output.T)
+        return output[0].copy() if self._flat else np.ascontiguousarray(output.T)

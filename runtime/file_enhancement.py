@@ -16,7 +16,7 @@ from runtime.output_forms import FORMAT_OF_SUFFIX, output_form
 from runtime.recordings import Recording, Source, write_recording
 
 BLOCK_SECONDS = 1.0
-HELD_BYTES = 2**26  # of enhanced audio; what is beyond waits in an unnamed file beside the output
+HELD_BYTES = 2**24  # of enhanced audio; what is beyond waits in an unnamed file beside the output
 HIGHEST_PEAK = 10 ** (-0.1 / 20)  # what a file is scaled to that would clip
 FRAMES_AT_ONCE = 2**18
 

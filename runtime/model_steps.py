@@ -104,7 +104,7 @@ class WaveformStep:
             self.hop_samples = lcm(model.hop_samples, hop_samples)
             self.delay_samples += n_fft - hop_samples
             self.preservation = Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz)
-            self._delay = Delay(channels, model.delay_samples)
+            self._delay, self._warm_up = Delay(channels, model.delay_samples), model.delay_samples
             self._analysis = Analysis(2 * channels, n_fft, hop_samples)
             self._synthesis = Synthesis(channels, n_fft, hop_samples)
 
@@ -115,5 +115,8 @@ class WaveformStep:
         enhanced = enhanced.reshape(channels, -1)
         if self.preservation is None:
             return enhanced
+        silent = min(self._warm_up, block.shape[1])
+        self._warm_up -= silent
+        enhanced[:, :silent] = 0  # an answer to the graph's own initial state, which the windows would spread
         spectra = self._analysis(np.concatenate([enhanced, self._delay(block)]))
         return self._synthesis(self.preservation(spectra[:channels], spectra[channels:]))

@@ -8,14 +8,15 @@ from runtime.short_time import Spectra
 
 MARGIN_HZ, FADE_HZ = 250.0, 250.0
 FADE_SECONDS = 0.04
-FULL_SHARE = 0.9  # of the Nyquist frequency: what reaches so far up is complete
+COMPLETE_SHARE, COMPLETE_HZ = 0.9, 19_000.0  # of the Nyquist frequency; what reaches so far up is complete
 
 
 class Preservation:
     """Blends a stream's enhanced spectra with those of its input, below the bandwidth found so far.
 
     Over frequency the blend fades within `FADE_HZ` that end `MARGIN_HZ` below the bandwidth; over time each bin fades
-    within `FADE_SECONDS`. Input whose bandwidth reaches 0.9 of the Nyquist frequency is passed on unchanged.
+    within `FADE_SECONDS`. Input whose bandwidth reaches 19 kHz, or 0.9 of a lower Nyquist
+    frequency, is complete and passed on unchanged.
 
     Args:
         channels: of the stream; each has a bandwidth of its own.
@@ -28,7 +29,7 @@ class Preservation:
     def __init__(self, channels: int, sample_rate: int, n_fft: int, hop_samples: int, upper_hz: float) -> None:
         self._tracker = BandwidthTracker(channels, sample_rate, n_fft, hop_samples, upper_hz)
         self._frequencies = np.arange(n_fft // 2 + 1, dtype=np.float32) * np.float32(sample_rate / n_fft)
-        self._nyquist = sample_rate / 2
+        self._complete_hz = min(COMPLETE_SHARE * sample_rate / 2, COMPLETE_HZ)
         self._most_change = np.float32(hop_samples / (FADE_SECONDS * sample_rate))
         self._weights = np.zeros((channels, n_fft // 2 + 1), np.float32)
 
@@ -49,6 +50,6 @@ class Preservation:
         return np.where(weights == 1, given, blended)
 
     def _targets(self, bandwidth_hz: NDArray[np.float64]) -> NDArray[np.float32]:
-        edge = np.where(bandwidth_hz >= FULL_SHARE * self._nyquist, np.inf, bandwidth_hz - MARGIN_HZ)
+        edge = np.where(bandwidth_hz >= self._complete_hz, np.inf, bandwidth_hz - MARGIN_HZ)
         below = (edge[..., None] - self._frequencies) / FADE_HZ
         return np.clip(below, 0, 1).astype(np.float32)
