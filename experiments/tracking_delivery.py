@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.tracking_entries import Entry, Identity
 from experiments.tracking_errors import StoreAway, first_line
-from experiments.tracking_outbox import Outbox
+from experiments.tracking_outbox import REFUSED_NAME, Outbox
 from experiments.tracking_store import MlflowStore
 
 OUTBOX_NAME = "outbox"
@@ -86,6 +86,10 @@ class Delivery:
             return
         self._away, self._wait = None, FIRST_WAIT
         self._retry_at = time.monotonic() + FIRST_WAIT
+        if self.outbox.refused:
+            refused = self.outbox.folder / REFUSED_NAME
+            _say(f"{self.store.place}: tracking refuses {self.outbox.refused} entries that waited; see {refused}")
+            sent, self.outbox.refused = sent - self.outbox.refused, 0
         if sent:
             _say(f"{self.store.place}: tracking answers; {sent} entries that waited are sent.")
 

@@ -35,10 +35,15 @@ class Outbox:
 
     Args:
         folder: for the files; made when the first entry comes.
+
+    Attributes:
+        folder: the same.
+        refused: how many entries the store has refused for good, here and now.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.refused = 0
         self._unwritten: dict[Path, list[tuple[Identity, Entry]]] = {}
 
     @property
@@ -109,6 +114,7 @@ class Outbox:
         except (EntryRefused, FileNotFoundError) as error:
             with (self.folder / REFUSED_NAME).open("a") as refused:
                 refused.write(f"{error}: {line.decode()}\n")
+            self.refused += 1
         return True
 
     def _drain_unwritten(self, send: Send) -> int:
