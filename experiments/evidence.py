@@ -192,10 +192,11 @@ def words_of(decision: Decision, table: pd.DataFrame) -> str:
 
 
 _NOTE = (
-    "Primary scores are means over trainings ± their standard deviation (0 is perfect, doing nothing scores 0.5). The "
-    "differences to the preset's own settings are paired, negative where tuning helped, with 95 % intervals that allow "
-    "for other trainings; there is none where these settings were not compared under the same key before. A study "
-    "chooses on val, so that val flatters what it chose; test does not."
+    "Under val and test: primary scores, means over trainings ± their standard deviation (0 is perfect, doing nothing "
+    "scores 0.5). Own: the score of the preset's own settings and over how many trainings, known where `overtone "
+    "compare` trained and scored them at the full budget. The change from it is paired, negative where tuning "
+    "helped; its 95 % interval allows for other trainings, so there is none with a single one. A study chooses on val, "
+    "so that val flatters what it chose; test does not."
 )
 
 
@@ -204,7 +205,10 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _settings_line(finalist: Finalist) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in finalist.settings.items())
+    settings = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in finalist.settings.items()
+    )
     return f"`{finalist.model}`: {settings or 'all at their defaults'} ({finalist.origin})"
 
 
@@ -213,31 +217,38 @@ def finalists_markdown(table: pd.DataFrame) -> str:
     return markdown_table(HEADER, [list(cells) for cells in finalist_cells(table)])
 
 
-HEADER = ("model", "trial", "val", "val, preset's own", "difference", "test", "test, preset's own", "difference")
+HEADER = ("model", "trial", "val", "own", "change", "test", "own", "change")
 
 
-def finalist_cells(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return a row of short texts per finalist, best on val first, under `HEADER`."""
+def finalist_cells(table: pd.DataFrame, intervals: bool = True) -> list[tuple[str, ...]]:
+    """Return a row of short texts per finalist, best on val first, under `HEADER`.
+
+    Args:
+        table: as `finalist_table` gives it.
+        intervals: whether changes have theirs, where there is one.
+    """
     rows = rows_of(table.sort_values("primary_val"))
     return [
-        (str(row["model"]), _trial(row), *(text for split in SPLITS for text in _scores_in_words(row, split)))
+        (
+            str(row["model"]),
+            _trial(row),
+            *(text for split in SPLITS for text in _scores_in_words(row, split, intervals)),
+        )
         for row in rows
     ]
 
 
 def _trial(row: Mapping[str, Any]) -> str:
-    if pd.isna(row.get("trial")):
-        return "no study"
-    return f"{row['trial']:.0f} of {row['trials']:.0f}" + ("" if row["tuned"] else ", the preset's own")
+    return "–" if pd.isna(row.get("trial")) else f"{row['trial']:.0f} of {row['trials']:.0f}"
 
 
-def _scores_in_words(row: Mapping[str, Any], split: str) -> tuple[str, str, str]:
+def _scores_in_words(row: Mapping[str, Any], split: str, intervals: bool) -> tuple[str, str, str]:
     own = f"{row[f'primary_{split}']:.3f} ± {row[f'seed_sd_{split}']:.3f}"
     if math.isnan(row[f"default_{split}"]):
-        return own, "–", "–"
+        return own, "unknown" if row["tuned"] else "the same", "–"
     default = f"{row[f'default_{split}']:.3f} ({row[f'default_seeds_{split}']:.0f})"
     difference, low, high = (row[f"{name}_{split}"] for name in _DIFFERENCE)
-    interval = "" if math.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
+    interval = f" ({low:+.3f} to {high:+.3f})" if intervals and not math.isnan(low) else ""
     return own, default, f"{difference:+.3f}{interval}"
 
 

@@ -32,6 +32,7 @@ from experiments.train import TrackingKind, open_corpus, report_corpus
 from runtime.errors import OvertoneError
 
 LEAST_SEEDS = 3
+WIDE = 100  # characters that all columns of the finalists' table take
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ def select(preset_name: str, options: SelectOptions) -> None:
         comparison.train(how.request(str(path), runs), how.jobs or default_jobs(resolved, how.distribution))
         outcome = decide(comparison)
         publisher = report(comparison, outcome, tracker, reproduction(preset_name, options, path, resolved))
-        links = publisher.links | study_links(tracker, preset, finalists)
+        links = study_links(tracker, preset, finalists) | publisher.links
         decision = Decision(preset, path, finalists, without_password(storage), comparison, outcome, links)
         table = finalist_table(preset, finalists, comparison, outcome)
         place = comparison.winner(outcome)
         version = publisher.register(place, outcome.test, make_evidence(decision, table, place)) if place else None
         write_record(decision, table, version.version if version else None, how.tracking)
     announce(comparison, outcome, version, how.tracking)
-    _print_finalists(finalist_cells(table))
+    _print_finalists(finalist_cells(table, intervals=False))
 
 
 def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
@@ -184,11 +185,13 @@ def _objective(finalist: Finalist) -> str:
 
 
 def _print_finalists(cells: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=0, title="Finalists beside the preset's own settings")
-    for name in HEADER:
-        table.add_column(name, overflow="fold")
+    shown = [number for number, name in enumerate(HEADER) if name != "own" or console.width >= WIDE]
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for number in shown:
+        table.add_column(HEADER[number], no_wrap=True)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(row[number] for number in shown))
+    console.print("The finalists, and the change from the preset's own settings where these were compared before:")
     console.print(table)
 
 

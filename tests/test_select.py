@@ -204,7 +204,7 @@ def test_finalists_stand_beside_the_settings_that_were_compared_before(preset_fi
     assert row["difference_low_val"] <= row["difference_val"] <= row["difference_high_val"] < 0
     assert math.isnan(row["default_test"]), "the preset's own settings were not scored on test"
     (cells,) = finalist_cells(pd.DataFrame([row]))
-    assert cells[1] == "1 of 2" and "0.360 (2)" in cells and cells[-2:] == ("–", "–")
+    assert cells[1] == "1 of 2" and "0.360 (2)" in cells and cells[-2:] == ("unknown", "–")
 
 
 def finalists_of(preset_file, corpus, runs, named=()):
