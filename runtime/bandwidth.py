@@ -7,11 +7,11 @@ from runtime.short_time import Spectra, root_hann
 
 BAND_HZ = 250.0
 SMOOTHING_SECONDS = 0.02
-FLOOR_RISE_DB, PEAK_FALL_DB = 3.0, 3.0  # per second
+FLOOR_RISE_DB, PEAK_FALL_DB = 6.0, 3.0  # per second
 ROUNDING_MARGIN = 6.0
-CLIFF_HZ, ABSENT_HZ, SLOPE_HZ = 3000.0, 1500.0, 1000.0
+CLIFF_HZ, ABSENT_HZ, GAP_HZ, SLOPE_HZ = 3000.0, 4500.0, 4000.0, 1000.0
 COMPANY_HZ, COMPANY_SHARE = 1000.0, 0.7
-SURE_SECONDS, FORGOTTEN_SECONDS, REMEMBERED_SECONDS = 0.064, 0.016, 0.4
+SURE_SECONDS, FORGOTTEN_SECONDS, REMEMBERED_SECONDS = 0.064, 0.016, 0.24
 ABSENCE_WEIGHT = np.float32(0.25)
 
 Bands = NDArray[np.float32]  # (channels, frames, bands), or (channels, bands) of one frame
@@ -21,7 +21,9 @@ def _power(decibels: float) -> np.float32:
     return np.float32(10 ** (decibels / 10))
 
 
-ABOVE_FLOOR, CLIFF, ABSENT, SLOPE, DEPTH = (_power(decibels) for decibels in (10.0, -20.0, -40.0, -10.0, -70.0))
+ABOVE_FLOOR, FIRST_FLOOR, CLIFF, ABSENT, SLOPE, DEPTH = (
+    _power(decibels) for decibels in (7.0, -6.0, -20.0, -40.0, -10.0, -70.0)
+)
 
 
 class BandwidthTracker:
@@ -29,15 +31,16 @@ class BandwidthTracker:
 
     Powers are taken in bands of 250 Hz. A band has content in a frame if its power
 
-    - is 10 dB above the lowest that the band has had: sound comes and goes, hiss and dither stay;
+    - is 7 dB above the lowest that the band has had, which is forgotten by 6 dB a second: sound comes and goes, hiss
+      and dither stay;
     - is more than rounding to 16 bits adds;
     - lies within 20 dB of the loudest band in the 3 kHz below, and within 70 dB of the loudest so far: what a
       resampler or an encoder leaves above its cutoff lies deeper;
 
     and if most of the 1 kHz below has content too. A band belongs to the bandwidth after 64 ms with content, unless
-    its recent peak lies 10 dB below that of the 1 kHz below, as on the skirt of a filter. It leaves when frames have
-    shown the opposite, no power (40 dB below its neighbours) where the 1.5 kHz below have content, for four times as
-    long as they had shown content, at most 1.6 s. Silence shows nothing.
+    its recent peak lies 10 dB below that of the 1 kHz below, as on the skirt of a filter, or there is a gap of 4 kHz
+    below it. It leaves when frames have shown the opposite, no power (40 dB below its neighbours) where the 4.5 kHz
+    below have content, for four times as long as they had shown content, at most 1 s. Silence shows nothing.
 
     The answer errs on the low side: too low leaves the model to write what the input had, too high leaves a hole.
 
@@ -65,9 +68,11 @@ class BandwidthTracker:
         self._rounding = np.float32(ROUNDING_MARGIN * bins * float((root_hann(n_fft) ** 2).sum()) * 2.0**-30 / 12)
         self._sure, self._forgotten = SURE_SECONDS / seconds, FORGOTTEN_SECONDS / seconds
         self._most = np.float32(REMEMBERED_SECONDS / seconds)
-        self._cliff, self._absence, self._company, self._slope = (
-            max(round(hz / self._width_hz), 1) for hz in (CLIFF_HZ, ABSENT_HZ, COMPANY_HZ, SLOPE_HZ)
+        self._cliff, self._absence, self._gap, self._company, self._slope = (
+            max(round(hz / self._width_hz), 1) for hz in (CLIFF_HZ, ABSENT_HZ, GAP_HZ, COMPANY_HZ, SLOPE_HZ)
         )
+        self._settling = n_fft / hop_samples + 2 * SMOOTHING_SECONDS / seconds
+        self._heard = np.zeros((channels, 1))
         self._power = np.zeros((channels, count), np.float32)
         self._floor = np.full((channels, count), np.inf, np.float32)
         self._peak = np.zeros((channels, count), np.float32)
@@ -77,29 +82,36 @@ class BandwidthTracker:
 
     def __call__(self, spectra: Spectra) -> NDArray[np.float64]:
         """Return the bandwidths ``(channels, frames)`` after each frame of ``(channels, frames, bins)``."""
-        power, floor, peak = self._followed(np.add.reduceat(spectra.real**2 + spectra.imag**2, self._starts, axis=2))
+        frames = np.add.reduceat(spectra.real**2 + spectra.imag**2, self._starts, axis=2)
+        power, floor, peak = self._followed(frames)
+        power = np.minimum(power, frames)  # smoothed, a click would last
         active = power > ABOVE_FLOOR * (floor + self._rounding)
         active &= power >= CLIFF * _largest_below(power, self._cliff)
         active &= power >= DEPTH * peak.max(axis=2, keepdims=True)
         active &= _count_below(active, self._company) >= COMPANY_SHARE * self._company
         absent = power < ABSENT * _largest_below(np.where(active, power, 0), self._absence)
         belongs = self._remembered(active - ABSENCE_WEIGHT * absent)
-        belongs &= peak >= SLOPE * _largest_below(peak, self._slope)
+        belongs &= ~_above_a_gap(belongs, self._gap) & (peak >= SLOPE * _largest_below(peak, self._slope))
         ends = np.where(belongs.any(axis=2), belongs.shape[2] - np.argmax(belongs[:, :, ::-1], axis=2), 0)
         found = np.minimum(ends * self._width_hz, self._upper_hz)
         self.bandwidth_hz = found[:, -1]
         return found
 
-    def _followed(self, powers: Bands) -> tuple[Bands, Bands, Bands]:
-        """Return smoothed powers, their lowest values and their highest."""
-        smoothed, floors, peaks = np.empty_like(powers), np.empty_like(powers), np.empty_like(powers)
-        for frame in range(powers.shape[1]):
-            self._power = self._power + self._smoothing * (powers[:, frame] - self._power)
+    def _followed(self, frames: Bands) -> tuple[Bands, Bands, Bands]:
+        """Return smoothed powers, their lowest values, and their highest.
+
+        The lowest are not looked for while a window fills after digital silence: until then sound seems to rise.
+        """
+        smoothed, floors, peaks = np.empty_like(frames), np.empty_like(frames), np.empty_like(frames)
+        for frame in range(frames.shape[1]):
+            self._power = self._power + self._smoothing * (frames[:, frame] - self._power)
             self._peak = np.maximum(self._peak * self._fall, self._power)
-            silent = self._power.max(axis=1, keepdims=True) <= self._rounding
-            self._floor = np.where(silent, self._floor, np.minimum(self._floor * self._rise, self._power))
-            smoothed[:, frame], peaks[:, frame] = self._power, self._peak
-            floors[:, frame] = self._floor
+            silent = frames[:, frame].max(axis=1, keepdims=True) <= self._rounding
+            self._heard = np.where(silent, 0, self._heard + 1)
+            first = np.where(np.isinf(self._floor), FIRST_FLOOR, np.float32(1))
+            lowest = np.minimum(self._floor * self._rise, self._power * first)
+            self._floor = np.where(self._heard > self._settling, lowest, self._floor)
+            smoothed[:, frame], floors[:, frame], peaks[:, frame] = self._power, self._floor, self._peak
         return smoothed, floors, peaks
 
     def _remembered(self, votes: Bands) -> NDArray[np.bool_]:
@@ -126,3 +138,9 @@ def _count_below(active: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
     """Return how many of each band and the ``count - 1`` below it are active; what lies below 0 Hz counts as active."""
     total = np.cumsum(np.pad(active, ((0, 0), (0, 0), (count, 0)), constant_values=True), axis=2)
     return total[..., count:] - total[..., :-count]
+
+
+def _above_a_gap(belongs: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Return which bands lie above ``count`` neighbours that do not belong, themselves above one that does."""
+    filled = belongs | ~np.logical_or.accumulate(belongs, axis=2)
+    return np.logical_or.accumulate(_count_below(~filled, count) == count, axis=2)
