@@ -27,7 +27,7 @@ from experiments.study import default_storage
 from experiments.study_publication import publish_study, study_run
 from experiments.study_storage import without_password
 from experiments.tracker import NoTracker, RegisteredVersion, Tracker
-from experiments.tracking import open_tracker
+from experiments.tracking import KEY_TAG, open_tracker
 from experiments.train import TrackingKind, open_corpus, report_corpus
 from runtime.errors import OvertoneError
 
@@ -213,10 +213,8 @@ def roll_back(preset_name: str, runs_folder: Path | None, tracking: TrackingKind
 
 
 def _print_version(alias: str, version: RegisteredVersion) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in sorted(version.tags.items()):
-        table.add_row(name, value)
     console.print(f"\n{alias}: version {version.version}", highlight=False)
-    console.print(table)
+    tags = {name: value for name, value in sorted(version.tags.items()) if name != KEY_TAG}
+    width = max(map(len, tags), default=0)
+    for name, value in tags.items():
+        console.print(f"  {name:<{width}}  {value}", soft_wrap=True, highlight=False, markup=False)
