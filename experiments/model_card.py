@@ -132,7 +132,8 @@ def _use(model: Model) -> str:
     nyquist = model.sample_rate / 2000
     return (
         "## Intended use\n\nSpeech that lost its upper band, to a telephone, a low sample rate or a codec, in files or "
-        "as it comes. Whatever the input holds up to its own bandwidth stays as it is, unless denoising is asked for.\n\n"
+        "as it comes. Whatever the input holds up to its own bandwidth stays as it is, unless denoising is asked "
+        "for.\n\n"
         "## Limits\n\n"
         f"- What is above the input's bandwidth, up to {nyquist:g} kHz, is invented: plausible, not what was said into "
         "the microphone. It is no evidence of anything, and not for telling speakers apart.\n"
@@ -203,5 +204,6 @@ def _proof(parity: Parity) -> str:
     speech = "real speech" if parity.real else "generated, speech-like clips"
     return (
         f"## Proof\n\nThe exported graph equals the PyTorch model within {parity.largest.difference:.1e} "
-        f"(full scale 1) over {speech}, odd lengths and block sizes; every comparison is in parity.md. SHA256SUMS covers all files."
+        f"(full scale 1) over {speech}, odd lengths and block sizes; every comparison is in parity.md. "
+        "SHA256SUMS covers all files."
     )

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+LONGEST_KERNEL = 8  # each tap is an operation of its own
+
 
 class ConvolutionAsProduct(nn.Module):
     """A convolution over time as one product of matrices, the same to rounding.
@@ -36,12 +38,12 @@ class ConvolutionAsProduct(nn.Module):
 
 @contextmanager
 def convolutions_as_products(network: nn.Module) -> Iterator[None]:
-    """Replace a network's plain convolutions while the block runs."""
+    """Replace a network's plain, short convolutions while the block runs."""
     replaced = [
         (module, name, child)
         for module in network.modules()
         for name, child in module.named_children()
-        if isinstance(child, nn.Conv1d) and child.groups == 1 and child.padding == (0,) and child.bias is not None
+        if isinstance(child, nn.Conv1d) and _is_convertible(child)
     ]
     try:
         for module, name, convolution in replaced:
@@ -50,6 +52,11 @@ def convolutions_as_products(network: nn.Module) -> Iterator[None]:
     finally:
         for module, name, convolution in replaced:
             setattr(module, name, convolution)
+
+
+def _is_convertible(convolution: nn.Conv1d) -> bool:
+    plain = convolution.groups == 1 and convolution.padding == (0,) and convolution.bias is not None
+    return plain and convolution.kernel_size[0] <= LONGEST_KERNEL
 
 
 class ComplexPair:
@@ -70,6 +77,8 @@ class ComplexPair:
         return ComplexPair(self.parts + other.parts)
 
     def __mul__(self, factor: Tensor | float) -> "ComplexPair":
+        if isinstance(factor, ComplexPair):
+            return NotImplemented
         return ComplexPair(self.parts * (factor[..., None] if isinstance(factor, Tensor) else factor))
 
     __rmul__ = __mul__
