@@ -133,8 +133,10 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
     """
     folder = decision.comparison.folder
     words = words_of(decision, table)
+    # The leaderboard is wider than a run's page; the comparison's run shows it as a table.
+    leaderboard = (folder / "leaderboard.md").read_text(encoding="utf-8").partition("\n\n")[2]
     with written_whole(folder / WORDS) as temporary:
-        temporary.write_text(words, encoding="utf-8")
+        temporary.write_text(f"{words}\n## Leaderboard on test\n\n{leaderboard}", encoding="utf-8")
     with written_whole(folder / FINALISTS) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     files = {name: folder / name for name in (WORDS, FINALISTS, "leaderboard.csv", "report.html")}
@@ -185,8 +187,6 @@ def words_of(decision: Decision, table: pd.DataFrame) -> str:
         "## Evidence",
         "\n".join(f"- {name}: `{value}`" for name, value in facts.items()),
         *_listed("## Pages", [f"[{name}]({link.lstrip('/')})" for name, link in decision.links.items() if link]),
-        "## Leaderboard on test",
-        (comparison.folder / "leaderboard.md").read_text().partition("\n\n")[2],
     ]
     return "\n\n".join(parts) + "\n"
 
