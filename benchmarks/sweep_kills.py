@@ -36,6 +36,7 @@ from experiments.study import load_study
 from experiments.tracking_store import SILENT_ENVIRONMENT
 from experiments.train import open_corpus
 from experiments.trial_queue import FINISHED, RETRY_OF, SURPLUS, read_queue
+from runtime.errors import OvertoneError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # where the tests' own server lives
 from postgresql_server import free_port, postgresql_server
@@ -142,10 +143,11 @@ def play_round(number: int, preset: Path, folder: Path, url: str, wanted: int, t
     started = time.monotonic()
     for place in ("first", "second"):
         runs = folder / f"{place}-{number}"
+        runs.mkdir()
         shutil.copytree(folder / "corpora", runs / "corpora")
         machines.append(Machine(preset, runs, [*arguments, "--tracking", tracking]))
     try:
-        study = wait_for(lambda: _study(url, name), "the study")
+        study = wait_for(lambda: _study(url, name, machines), "the study")
         killed = [_kill_one(study, machines)]
         killed += _kill_last(study, machines, wanted)
         wait_for(lambda: all(machine.process.poll() is not None for machine in machines), "the end")
@@ -156,9 +158,10 @@ def play_round(number: int, preset: Path, folder: Path, url: str, wanted: int, t
     return Round(study, wanted, killed, time.monotonic() - started, _tracked(tracking, name))
 
 
-def _study(url: str, name: str) -> Study | None:
-    from runtime.errors import OvertoneError
-
+def _study(url: str, name: str, machines: list[Machine]) -> Study | None:
+    for machine in machines:
+        if machine.process.poll() is not None:
+            raise RuntimeError((machine.runs / "output.txt").read_text())
     try:
         return load_study(url, name)
     except OvertoneError:

@@ -1,10 +1,11 @@
-"""Workers of a sweep as tasks of an existing Ray cluster; the study stays in its database.
+"""Workers of a sweep on an existing Ray cluster; the study stays in its database.
 
-A task starts the same process that a local worker is, with the processors and GPUs that Ray gave the task, and
-passes on what it says. Ray places the tasks and tells when one is lost; trials, retries and results are the database's.
+On the cluster, the same process that a local worker is gets the processors and GPUs that were asked for. Ray places it
+and tells when it is lost; trials, retries and results are the database's.
 """
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -14,58 +15,64 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from experiments.sweep_supervisor import Event
-from experiments.sweep_worker import STOPPING_SECONDS, WorkerRequest
+from experiments.sweep_worker import WorkerRequest
 from runtime.errors import OvertoneError
 
 LOST = "was lost by Ray"
 
 
-def work(line: str, threads: int) -> Iterator[Event]:
-    """Run a worker's process within a Ray task, and yield what it says; a request to cancel stops it gently.
+class RemoteProcess:
+    """A worker's process on the machine that Ray chose, as an actor: a task could not be told to stop gently.
 
     Args:
         line: the worker's request.
         threads: processor threads of a training.
     """
-    import os
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.sweep_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
-        for said in process.stdout:
-            yield json.loads(said)
-        yield {"code": process.wait()}
-    finally:
+    def __init__(self, line: str, threads: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.sweep_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def work(self) -> Iterator[Event]:
+        """Yield what the worker says, and at last its exit code."""
+        assert self._process.stdout is not None
+        for said in self._process.stdout:
+            with suppress(json.JSONDecodeError):  # the last line of a process that was killed
+                yield json.loads(said)
+        yield {"code": self._process.wait()}
+
+    def stop(self) -> None:
+        """Ask it to keep what it has learnt, and end; it does the same when this actor is gone."""
+        assert self._process.stdin is not None
         with suppress(OSError):
-            process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOPPING_SECONDS)
-        process.kill()
+            self._process.stdin.close()
 
 
 class RayWorker:
-    """A worker as a task of a Ray cluster.
+    """A worker on a Ray cluster.
 
     Args:
         name: for messages.
         request: what it is to do.
-        task: the remote form of `work`.
+        remote_process: the remote form of `RemoteProcess`.
         threads: processor threads of a training.
     """
 
-    def __init__(self, name: str, request: WorkerRequest, task: Any, threads: int) -> None:  # noqa: ANN401 - Ray's
+    def __init__(self, name: str, request: WorkerRequest, remote_process: Any, threads: int) -> None:  # noqa: ANN401
         self.name = name
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._code: int | None = None
-        self._generator = task.options(name=f"{request.study} {name}").remote(request.as_line(), threads)
+        self._process = remote_process.remote(request.as_line(), threads)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -73,7 +80,7 @@ class RayWorker:
         import ray
 
         with suppress(ray.exceptions.RayError):
-            for reference in self._generator:
+            for reference in self._process.work.options(num_returns="streaming").remote():
                 event = ray.get(reference)
                 if "code" in event:
                     self._code = event["code"]
@@ -97,15 +104,13 @@ class RayWorker:
 
     def stop(self) -> None:
         """Ask it to keep what it has learnt, and end."""
-        import ray
-
-        ray.cancel(self._generator)
+        self._process.stop.remote()
 
     def kill(self) -> None:
         """End it now."""
         import ray
 
-        ray.cancel(self._generator, force=True)
+        ray.kill(self._process)
 
 
 @contextmanager
@@ -130,8 +135,9 @@ def ray_launcher(threads: int, gpus: float) -> Iterator[Callable[[str, WorkerReq
         raise OvertoneError(
             f"No Ray cluster answers ({reason}). Start one (ray start --head), or name it in RAY_ADDRESS."
         ) from None
-    task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0, num_returns="streaming")(work)
+    # Two calls at a time: one tells what the worker says, the other stops it.
+    remote_process = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0, max_concurrency=2)(RemoteProcess)
     try:
-        yield lambda name, request: RayWorker(name, request, task, threads)
+        yield lambda name, request: RayWorker(name, request, remote_process, threads)
     finally:
         ray.shutdown()

@@ -216,7 +216,9 @@ def _value(trial: FrozenTrial) -> float | None:
 
 def _serve() -> int:
     """Work as standard input says; the exit code says how it went."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may come ignored, from a shell's background job
+    # It may come ignored, from a shell's background job, or blocked, from a thread of Ray's.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     request = WorkerRequest(**json.loads(sys.stdin.readline()))
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever libraries print belongs to the log
