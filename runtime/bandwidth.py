@@ -1,5 +1,7 @@
 """Where the input's own content ends, found while it comes."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ COMPANY_HZ, COMPANY_SHARE = 1000.0, 0.7
 SURE_SECONDS, FORGOTTEN_SECONDS, REMEMBERED_SECONDS = 0.064, 0.016, 0.24
 ABSENCE_WEIGHT = np.float32(0.25)
 
-Bands = NDArray[np.float32]  # (channels, frames, bands), or (channels, bands) of one frame
+Bands = NDArray[Any]  # (channels, frames, bands), or (channels, bands) of one frame
 
 
 def _power(decibels: float) -> np.float32:
@@ -68,9 +70,10 @@ class BandwidthTracker:
         self._rounding = np.float32(ROUNDING_MARGIN * bins * float((root_hann(n_fft) ** 2).sum()) * 2.0**-30 / 12)
         self._sure, self._forgotten = SURE_SECONDS / seconds, FORGOTTEN_SECONDS / seconds
         self._most = np.float32(REMEMBERED_SECONDS / seconds)
-        self._cliff, self._absence, self._gap, self._company, self._slope = (
-            max(round(hz / self._width_hz), 1) for hz in (CLIFF_HZ, ABSENT_HZ, GAP_HZ, COMPANY_HZ, SLOPE_HZ)
+        self._cliff, self._absence, self._slope = (
+            _reach(count, hz, self._width_hz, beside=1) for hz in (CLIFF_HZ, ABSENT_HZ, SLOPE_HZ)
         )
+        self._gap, self._company = (_reach(count, hz, self._width_hz, beside=0) for hz in (GAP_HZ, COMPANY_HZ))
         self._settling = n_fft / hop_samples + 2 * SMOOTHING_SECONDS / seconds
         self._heard = np.zeros((channels, 1))
         self._power = np.zeros((channels, count), np.float32)
@@ -86,12 +89,12 @@ class BandwidthTracker:
         power, floor, peak = self._followed(frames)
         power = np.minimum(power, frames)  # smoothed, a click would last
         active = power > ABOVE_FLOOR * (floor + self._rounding)
-        active &= power >= CLIFF * _largest_below(power, self._cliff)
+        active &= power >= CLIFF * _largest(power, self._cliff)
         active &= power >= DEPTH * peak.max(axis=2, keepdims=True)
-        active &= _count_below(active, self._company) >= COMPANY_SHARE * self._company
-        absent = power < ABSENT * _largest_below(np.where(active, power, 0), self._absence)
+        active &= active.take(self._company, axis=-1).mean(axis=-1) >= COMPANY_SHARE
+        absent = power < ABSENT * _largest(np.where(active, power, 0), self._absence)
         belongs = self._remembered(active - ABSENCE_WEIGHT * absent)
-        belongs &= ~_above_a_gap(belongs, self._gap) & (peak >= SLOPE * _largest_below(peak, self._slope))
+        belongs &= ~_above_a_gap(belongs, self._gap) & (peak >= SLOPE * _largest(peak, self._slope))
         ends = np.where(belongs.any(axis=2), belongs.shape[2] - np.argmax(belongs[:, :, ::-1], axis=2), 0)
         found = np.minimum(ends * self._width_hz, self._upper_hz)
         self.bandwidth_hz = found[:, -1]
@@ -124,23 +127,18 @@ class BandwidthTracker:
         return belongs
 
 
-def _largest_below(bands: Bands, count: int) -> Bands:
-    """Return the largest of each band and the ``count`` below it, from spans that double."""
-    largest, span = bands.copy(), 1
-    while span <= count:
-        step = min(span, count + 1 - span)
-        largest[..., step:] = np.maximum(largest[..., step:], largest[..., :-step])
-        span += step
-    return largest
+def _reach(bands: int, hz: float, width_hz: float, *, beside: int) -> NDArray[np.intp]:
+    """Return for each band the indices of those within some Hz below it, and of itself where ``beside`` is 1."""
+    count = max(round(hz / width_hz), 1) + beside
+    return np.maximum(np.arange(bands)[:, None] - np.arange(count), 0)
 
 
-def _count_below(active: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Return how many of each band and the ``count - 1`` below it are active; what lies below 0 Hz counts as active."""
-    total = np.cumsum(np.pad(active, ((0, 0), (0, 0), (count, 0)), constant_values=True), axis=2)
-    return total[..., count:] - total[..., :-count]
+def _largest(bands: Bands, reach: NDArray[np.intp]) -> Bands:
+    """Return the largest value within each band's reach."""
+    return bands.take(reach, axis=-1).max(axis=-1)
 
 
-def _above_a_gap(belongs: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """Return which bands lie above ``count`` neighbours that do not belong, themselves above one that does."""
+def _above_a_gap(belongs: NDArray[np.bool_], reach: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which bands lie above neighbours of which none belongs, themselves above one that does."""
     filled = belongs | ~np.logical_or.accumulate(belongs, axis=2)
-    return np.logical_or.accumulate(_count_below(~filled, count) == count, axis=2)
+    return np.logical_or.accumulate(~_largest(filled, reach), axis=2)

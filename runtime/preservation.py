@@ -46,8 +46,9 @@ class Preservation:
             change = np.clip(targets[:, frame] - self._weights, -self._most_change, self._most_change)
             self._weights = self._weights + change
             weights[:, frame] = self._weights
-        blended = enhanced + weights * (given - enhanced)
-        return np.where(weights == 1, given, blended)
+        if not weights.any():
+            return enhanced
+        return np.where(weights == 1, given, enhanced + weights * (given - enhanced))
 
     def _targets(self, bandwidth_hz: NDArray[np.float64]) -> NDArray[np.float32]:
         edge = np.where(bandwidth_hz >= self._complete_hz, np.inf, bandwidth_hz - MARGIN_HZ)
