@@ -200,7 +200,11 @@ def known_studies(url: str) -> list[str]:
     Raises:
         OvertoneError: it is not there or does not answer.
     """
-    return sorted(optuna.get_all_study_names(open_storage(url, must_exist=True)))
+    storage = open_storage(url, must_exist=True)
+    try:
+        return sorted(optuna.get_all_study_names(storage))
+    finally:
+        storage.engine.dispose()
 
 
 def make_study(storage: BaseStorage, key: StudyKey, preset: Preset) -> optuna.Study:
@@ -260,6 +264,7 @@ def load_study(url: str, name: str) -> optuna.Study:
         return optuna.load_study(storage=storage, study_name=name)
     except KeyError:
         known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
+        storage.engine.dispose()
         raise OvertoneError(f"No study {name!r} in {without_password(url)}. There are: {known}.") from None
 
 

@@ -63,7 +63,12 @@ class PatientStorage(RDBStorage):
         self._thread = threading.local()
         super().__init__(
             url,
-            engine_kwargs={"pool_pre_ping": True, "connect_args": _connect_arguments(parse_url(url))},
+            engine_kwargs={
+                "pool_pre_ping": True,
+                "pool_size": 1,  # kept: a server has a hundred for all workers of all machines
+                "max_overflow": 4,
+                "connect_args": _connect_arguments(parse_url(url)),
+            },
             heartbeat_interval=heartbeat_seconds,
             grace_period=grace_seconds,
         )
