@@ -40,6 +40,7 @@ from runtime.model_package import (
     FORMAT_VERSION,
     GRAPH,
     NOISE,
+    WINDOW,
     Model,
     load_model,
     write_sums,
@@ -176,6 +177,7 @@ def _write_model(source: ModelSource, folder: Path) -> None:
     graph = export_graph(network, folder / GRAPH)
     if isinstance(network, SpectralFrame):
         np.save(folder / NOISE, network.excitation.noise.numpy(), allow_pickle=False)
+        np.save(folder / WINDOW, network.analysis.window.numpy(), allow_pickle=False)
     (folder / CONFIGURATION).write_text(json.dumps(_configuration(source, graph), indent=1))
     write_sums(folder)
 

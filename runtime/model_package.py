@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from runtime.errors import OvertoneError
 
 FORMAT, FORMAT_VERSION = "overtone-model", 1
-GRAPH, CONFIGURATION, NOISE, CHECKSUMS = "model.onnx", "config.json", "noise.npy", "SHA256SUMS"
-CARD = "card.md"
+GRAPH, CONFIGURATION, CARD, CHECKSUMS = "model.onnx", "config.json", "card.md", "SHA256SUMS"
+NOISE, WINDOW = "noise.npy", "window.npy"
 SPECTRAL, WAVEFORM = "spectral", "waveform"
 STATE_TYPES = {"float32": np.float32, "int64": np.int64}
 
@@ -59,10 +59,11 @@ class Model:
         hop_samples: blocks are multiples of this.
         delay_samples: how late the graph's output is against its input.
         front_end: ``spectral`` (the runtime transforms, the graph sees spectra) or ``waveform``.
-        n_fft: window of the spectral front end, None for a waveform model.
         states: what the graph hands from step to step.
         configuration: everything that config.json holds.
         noise: the fixed noise ``(period,)`` that a spectral front end reads, empty for a waveform model.
+        window: of a spectral front end ``(n_fft,)``, the model's own to the last bit: at its edges, in single
+            precision, a square-root Hann window is known to two digits only. Empty for a waveform model.
         session: the graph.
     """
 
@@ -72,10 +73,10 @@ class Model:
     hop_samples: int
     delay_samples: int
     front_end: str
-    n_fft: int | None
     states: tuple[State, ...]
     configuration: Mapping[str, Any]
     noise: NDArray[np.float32]
+    window: NDArray[np.float32]
     session: onnxruntime.InferenceSession
 
 
@@ -111,24 +112,27 @@ def load_model(folder: Path | str) -> Model:
     check_sums(folder)
     configuration = _configuration(folder / CONFIGURATION)
     try:
-        return Model(
+        model = Model(
             folder=folder,
             name=str(configuration["model"]),
             sample_rate=int(configuration["sample_rate"]),
             hop_samples=int(configuration["hop_samples"]),
             delay_samples=int(configuration["delay_samples"]),
             front_end=str(configuration["front_end"]["kind"]),
-            n_fft=configuration["front_end"].get("n_fft"),
             states=tuple(
                 State(one["name"], tuple(one["shape"]), one["channel_axis"], one["type"])
                 for one in configuration["states"]
             ),
             configuration=configuration,
-            noise=np.load(folder / NOISE, allow_pickle=False) if (folder / NOISE).is_file() else np.zeros(0, "f4"),
+            noise=_array(folder / NOISE),
+            window=_array(folder / WINDOW),
             session=open_graph(folder / GRAPH),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelPackageError(f"{folder / CONFIGURATION}: unusable ({error!r}). Export the model again.") from None
+    if model.front_end == SPECTRAL and not (len(model.window) and len(model.noise)):
+        raise ModelPackageError(f"{folder}: {NOISE} or {WINDOW} is missing. Export or copy the model again.")
+    return model
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
@@ -189,6 +193,10 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _array(path: Path) -> NDArray[np.float32]:
+    return np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.float32)
 
 
 def _configuration(path: Path) -> dict[str, Any]:

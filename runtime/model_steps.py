@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runtime.model_package import SPECTRAL, GraphRun, Model
 from runtime.preservation import Preservation
-from runtime.short_time import Analysis, Delay, Samples, Synthesis
+from runtime.short_time import Analysis, Delay, Samples, Synthesis, root_hann
 
 BLEND_SECONDS, BLEND_OVERLAP = 0.0213, 4
 
@@ -52,17 +52,16 @@ class SpectralStep:
     """
 
     def __init__(self, model: Model, channels: int, upper_hz: float, *, preserve: bool) -> None:
-        assert model.n_fft is not None
         self.hop_samples, self.delay_samples = model.hop_samples, model.delay_samples
-        n_fft, hop_samples = model.n_fft, model.hop_samples
+        n_fft, hop_samples = len(model.window), model.hop_samples
         self.preservation = (
             Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz) if preserve else None
         )
         self._graph = GraphRun(model, channels)
         self._noise, self._position = model.noise, 0
         self._rectified = np.zeros((channels, 1), np.float32)
-        self._analysis = Analysis(2 * channels + 1, n_fft, hop_samples)
-        self._synthesis = Synthesis(channels, n_fft, hop_samples)
+        self._analysis = Analysis(2 * channels + 1, model.window, hop_samples)
+        self._synthesis = Synthesis(channels, model.window, hop_samples)
 
     def __call__(self, block: Samples) -> Samples:
         """Enhance whole hops."""
@@ -105,8 +104,8 @@ class WaveformStep:
             self.delay_samples += n_fft - hop_samples
             self.preservation = Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz)
             self._delay, self._warm_up = Delay(channels, model.delay_samples), model.delay_samples
-            self._analysis = Analysis(2 * channels, n_fft, hop_samples)
-            self._synthesis = Synthesis(channels, n_fft, hop_samples)
+            self._analysis = Analysis(2 * channels, root_hann(n_fft), hop_samples)
+            self._synthesis = Synthesis(channels, root_hann(n_fft), hop_samples)
 
     def __call__(self, block: Samples) -> Samples:
         """Enhance whole hops."""

@@ -4,12 +4,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+Window = NDArray[np.float32]  # (n_fft,)
 Samples = NDArray[np.float32]  # (channels, samples)
 Frames = NDArray[np.float32]  # (channels, frames, n_fft)
 Spectra = NDArray[np.complex64]  # (channels, frames, bins)
 
 
-def root_hann(n_fft: int) -> NDArray[np.float32]:
+def root_hann(n_fft: int) -> Window:
     """Return the square root of a periodic Hann window ``(n_fft,)``."""
     return np.sin(np.pi * np.arange(n_fft) / n_fft).astype(np.float32)
 
@@ -33,10 +34,10 @@ class Analysis:
     One frame per hop; the frame's window ends with the hop. Silence is before the first.
     """
 
-    def __init__(self, channels: int, n_fft: int, hop_samples: int) -> None:
-        self._past = np.zeros((channels, n_fft - hop_samples), np.float32)
+    def __init__(self, channels: int, window: Window, hop_samples: int) -> None:
+        self._past = np.zeros((channels, len(window) - hop_samples), np.float32)
         self._hop_samples = hop_samples
-        self._window = root_hann(n_fft)
+        self._window = window
 
     def __call__(self, block: Samples) -> Spectra:
         """Transform the hops that follow those of the last call; in single precision, as numpy 2 does."""
@@ -49,13 +50,14 @@ class Analysis:
 class Synthesis:
     """The inverse of :class:`Analysis`: ``(channels, hops, bins)`` to ``(channels, hops * hop_samples)``.
 
-    Late by ``n_fft - hop_samples`` against what the analysis took: a sample is complete when its last frame has come.
+    Takes the window of the analysis, a square-root Hann window. Late by ``n_fft - hop_samples`` against what the
+    analysis took: a sample is complete when its last frame has come.
     """
 
-    def __init__(self, channels: int, n_fft: int, hop_samples: int) -> None:
-        self._overlap = n_fft // hop_samples
+    def __init__(self, channels: int, window: Window, hop_samples: int) -> None:
+        self._overlap = len(window) // hop_samples
         self._hop_samples = hop_samples
-        self._window = root_hann(n_fft) * np.float32(2 / self._overlap)
+        self._window = window * np.float32(2 / self._overlap)
         self._unfinished = np.zeros((channels, self._overlap - 1, hop_samples), np.float32)
 
     def __call__(self, spectra: Spectra) -> Samples:

@@ -8,7 +8,7 @@ from datamodules.noise import pink
 from experiments.export_parity import syllables
 from runtime.bandwidth import BandwidthTracker
 from runtime.preservation import Preservation
-from runtime.short_time import Analysis, Synthesis
+from runtime.short_time import Analysis, Synthesis, root_hann
 from tests.waveforms import rng
 
 RATE, N_FFT, HOP = 48000, 1536, 384
@@ -29,7 +29,7 @@ def lowpass(samples, cutoff_hz, order=16):
 
 def spectra_of(*channels):
     stacked = np.stack(channels)
-    return Analysis(len(channels), N_FFT, HOP)(stacked[:, : stacked.shape[1] // HOP * HOP])
+    return Analysis(len(channels), root_hann(N_FFT), HOP)(stacked[:, : stacked.shape[1] // HOP * HOP])
 
 
 def tracked(*channels, upper_hz=RATE / 2):
@@ -121,7 +121,7 @@ def test_complete_input_passes_unchanged_and_fades_in_without_a_step():
 
 def test_transforms_invert_each_other_for_any_blocks():
     samples = np.stack([speech(0.5), speech(0.5, 1)])[:, : 60 * HOP]
-    analysis, synthesis = Analysis(2, N_FFT, HOP), Synthesis(2, N_FFT, HOP)
+    analysis, synthesis = Analysis(2, root_hann(N_FFT), HOP), Synthesis(2, root_hann(N_FFT), HOP)
     parts = [synthesis(analysis(block)) for block in np.split(samples, [HOP, 5 * HOP, 7 * HOP], axis=1)]
     output = np.concatenate(parts, axis=1)
     delay = N_FFT - HOP

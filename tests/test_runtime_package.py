@@ -39,7 +39,7 @@ def test_a_package_tells_what_it_is():
     assert [state.name for state in model.states] == ["past_0_first", "past_1_hidden_0"]
     assert model.configuration["preset"] == "tiny"
     assert {file.name for file in folder.iterdir()} == {
-        "model.onnx", "config.json", "card.md", "parity.json", "parity.md", "noise.npy", "SHA256SUMS",
+        "model.onnx", "config.json", "card.md", "parity.json", "parity.md", "noise.npy", "window.npy", "SHA256SUMS",
     }  # fmt: skip
 
 
@@ -100,6 +100,14 @@ def test_another_programs_model(package):
 def test_a_configuration_that_says_nonsense(package, values):
     changed(package, **values)
     assert "Export the model again" in refusal(package)
+
+
+def test_a_spectral_model_without_its_window(tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported("dnn_fft")[1], folder)
+    (folder / "window.npy").unlink()
+    write_sums(folder)
+    assert "window.npy is missing" in refusal(folder)
 
 
 def test_pickled_noise_is_not_opened(tmp_path):
