@@ -12,6 +12,7 @@ import yaml
 from experiments.preset import Preset, digest, load_preset
 from experiments.study import (
     IDENTITY,
+    TRIALS,
     StudyKey,
     best_trial,
     known_studies,
@@ -40,7 +41,7 @@ class StudyResult:
         value: the objective there.
         default_value: the objective of the preset's own settings; None where they were not tried to the end.
         trials: how many are complete or pruned.
-        asked: how many the preset asks for.
+        asked: how many were asked for.
         examples: training examples that a trial may spend; None where the study does not say.
         comparable: whether its trials were made with the data, code, budget, objective and search space of today.
     """
@@ -61,7 +62,7 @@ class StudyResult:
 
     @property
     def finished(self) -> bool:
-        """Whether as many trials have ended as the preset asks for."""
+        """Whether as many trials have ended as were asked for."""
         return self.trials >= self.asked
 
 
@@ -156,7 +157,7 @@ def _result(preset: Preset, key: StudyKey, study: Study, best: FrozenTrial) -> S
         value=float(best.value or 0.0),
         default_value=summary.default.value if summary.default else None,
         trials=summary.finished,
-        asked=preset.sweep.trials,
+        asked=study.user_attrs.get(TRIALS, preset.sweep.trials),
         examples=study.user_attrs.get("examples"),
         comparable=study.user_attrs.get(IDENTITY) == key.identity,
     )

@@ -32,6 +32,7 @@ from runtime.errors import OvertoneError
 DATABASE = "optuna.db"
 VAL_LOSS = "val_loss"
 IDENTITY = "identity"
+TRIALS = "trials"  # how many were last asked for
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board, console
 from experiments.runs import find_runs_folder
 from experiments.study import (
+    TRIALS,
     StudyKey,
     default_parameters,
     default_storage,
@@ -29,7 +30,6 @@ from experiments.trial_queue import enqueue_default, enqueue_retries
 from runtime.errors import OvertoneError
 
 ALL = "all"
-TRIALS = "trials"
 PUBLISH_SECONDS = 30.0
 Launch = Callable[[str, WorkerRequest], WorkerHandle]
 Publish = Callable[[int, bool], None]
