@@ -20,7 +20,7 @@ from waveforms import speech_like
 
 from experiments.registry import build_model
 from models.export import export_graph
-from runtime.model_package import CONFIGURATION, FORMAT, FORMAT_VERSION, GRAPH, NOISE, SPECTRAL, write_sums
+from runtime.model_package import CONFIGURATION, FORMAT, FORMAT_VERSION, GRAPH, NOISE, SPECTRAL, WINDOW, write_sums
 
 RATE = 48000
 SERVE = """
@@ -51,6 +51,7 @@ def _write_package(folder, sample_rate):
     graph = export_graph(network, folder / GRAPH)
     assert graph.front_end == SPECTRAL
     np.save(folder / NOISE, network.excitation.noise.numpy())
+    np.save(folder / WINDOW, network.analysis.window.numpy())
     configuration = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
