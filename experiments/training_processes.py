@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -60,7 +60,8 @@ class TrainingProcesses:
                 process.kill()
                 process.wait()
                 assert process.stdin is not None
-                process.stdin.close()
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
         if any(process.returncode for process in self._processes):
             raise OvertoneError(self._reason(errors, first_dead))
 
@@ -83,10 +84,13 @@ class TrainingProcesses:
                 env=os.environ | dict(self._environments[number]),
             )
         self._processes.append(process)
+        if self._stop_by is not None:  # in the meantime
+            process.terminate()
         threading.Thread(target=self._read, args=(number, process), daemon=True).start()
         assert process.stdin is not None
-        process.stdin.write(request + "\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended; its code says why
+            process.stdin.write(request + "\n")
+            process.stdin.flush()
 
     def log_of(self, number: int) -> Path:
         """Return the log of a process."""

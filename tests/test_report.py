@@ -47,8 +47,20 @@ CONTROLS = {
 }
 TRAININGS = pd.DataFrame(
     [
-        {"system": name, "seed": seed, "seconds": 60.0, "examples": 20_000, "over_budget": seed == 1, "val_loss": 0.5}
-        for name in CANDIDATES
+        {
+            "system": name,
+            "seed": seed,
+            "processes": 2,
+            "seconds": 60.0,
+            "cpu_seconds": 90.0 / (1 + index),
+            "peak_mb": 1300.0,
+            "gpu_peak_mb": 0.0,
+            "examples": 20_000,
+            "examples_per_second": 333.0,
+            "over_budget": seed == 1,
+            "val_loss": 0.5,
+        }
+        for index, name in enumerate(CANDIDATES)
         for seed in (0, 1)
     ]
 )
@@ -329,6 +341,17 @@ def test_clips_are_heard_as_they_were_given(report, contents):
     for (waveform, rate), given in zip(heard, contents.samples[0].clips.values(), strict=True):
         assert rate == RATE
         np.testing.assert_allclose(waveform, given, atol=1 / 32768)
+
+
+def test_quality_for_compute_is_drawn_and_said(report):
+    page = read(report)
+    text = " ".join(page.text.split())
+    assert "By CPU-hours of one training: dnn_fft (0.013 h;" in text
+    assert "then" not in text[text.index("By CPU-hours") : text.index("By multiply")]  # the seed variant was ruled out
+    drawn = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
+    assert any(words.startswith("primary score ↓ by CPU-hours of one training. ") for words in drawn)
+    assert any(words.startswith("primary score ↓ by real-time factor on one core. ") for words in drawn)
+    assert "examples a second" in text and "peak MiB, GPU" not in text
 
 
 def test_the_frontier_holds_what_nothing_beats_in_both():

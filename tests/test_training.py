@@ -1,6 +1,7 @@
 """A training that was stopped anywhere ends with the weights of one that was not."""
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,22 @@ def test_a_training_that_is_told_to_terminate_keeps_what_it_has_learnt(preset, c
         trained(preset, corpus, tmp_path, "dnn_fft", stop_after=2, sign=signal.SIGTERM)
     batches, _ = trained(preset, corpus, tmp_path, "dnn_fft")
     assert batches == BATCHES - 2
+
+
+@pytest.mark.parametrize("name", ["dnn_fft", "wavegan"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_within_an_epoch_also_of_a_model_with_two_optimisers(name, preset, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.training.CHECKPOINT_INTERVAL", timedelta(0))
+
+    def fail_at_the_second_batch(done, total, note):
+        if done == 8:
+            raise ValueError
+
+    place = training_place(tmp_path, preset, name, 0, corpus.digest)
+    with pytest.raises(ValueError):
+        train(preset, place, corpus, Run(), fail_at_the_second_batch)
+    checkpoint = torch.load(place.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["SpeechPairsDataModule"] == {"examples": 4}
 
 
 @pytest.mark.filterwarnings("ignore")
