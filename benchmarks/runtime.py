@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from experiments.default_models import default_model
 from experiments.export import export_package
-from experiments.export_parity import narrowed, syllables
+from experiments.generated_speech import narrowed, syllables
 from experiments.model_source import ModelSource
 from experiments.registry import build_model
 from models.base import StreamingModule

@@ -17,13 +17,12 @@ import torch
 from datamodules.corpus import Corpus, load_corpus
 from experiments.export_parity import (
     Parity,
-    generated_clips,
     parity_of,
     parity_page,
     parity_record,
     real_clips,
-    syllables,
 )
+from experiments.generated_speech import generated_clips, syllables
 from experiments.model_card import Speed, TrainingData, training_data, write_card
 from experiments.model_source import ModelSource, champion_source, checkpoint_source
 from experiments.progress import board, console

@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from datamodules.corpus import Corpus
+from experiments.generated_speech import CLIP_SECONDS, CLIPS, NARROW_RATE, narrowed
 from experiments.leaderboard_columns import markdown_table
 from experiments.systems import enhance_waveform
 from models.base import StreamingModule
@@ -17,9 +18,7 @@ from runtime.enhancer import Enhancer
 from runtime.model_package import Model
 
 TOLERANCE = 1e-4
-CLIPS, CLIP_SECONDS = 6, 2.0
 CLOSELY_LOOKED_AT = 2
-NARROW_RATE = 8000
 SEED = 0
 
 
@@ -132,36 +131,6 @@ def _streamed(enhancer: Enhancer, clip: Waveform, sizes: Sequence[int]) -> Wavef
     stream = enhancer.stream(enhancer.model.sample_rate)
     pushed = [stream.push(block) for block in np.split(clip, np.cumsum(sizes)[:-1])]
     return np.concatenate([*pushed, stream.flush()])[stream.latency_samples :]
-
-
-def generated_clips(sample_rate: int) -> dict[str, Waveform]:
-    """Return speech-like clips with pauses: syllables of harmonics and of hiss, full band and narrowband."""
-    clips = {}
-    for number in range(CLIPS // 2):
-        clip = syllables(sample_rate, CLIP_SECONDS, number)
-        clips[f"generated {number}"] = clip
-        clips[f"generated {number}, from {NARROW_RATE} Hz"] = narrowed(clip, sample_rate)
-    return clips
-
-
-def syllables(sample_rate: int, seconds: float, seed: int) -> Waveform:
-    """Return a speech-like waveform ``(samples,)``: voiced and hissing syllables in turn, digital silence between."""
-    generator = np.random.default_rng(seed)
-    time = np.arange(round(seconds * sample_rate)) / sample_rate
-    phase = 2 * np.pi * np.cumsum((100 + 25 * seed) * (1 + 0.1 * np.sin(3 * time))) / sample_rate
-    voiced = np.zeros_like(time)
-    for harmonic in range(1, 40):
-        voiced += np.sin(harmonic * phase) / harmonic
-    hiss = np.diff(generator.standard_normal(len(time) + 1))
-    rhythm = np.sin(2 * np.pi * 2.5 * time)
-    speech = 0.1 * np.maximum(rhythm - 0.2, 0) * voiced + 0.05 * np.maximum(-rhythm - 0.4, 0) * hiss
-    return speech.astype(np.float32)
-
-
-def narrowed(clip: Waveform, sample_rate: int) -> Waveform:
-    """Return a clip after a visit to 8 kHz."""
-    back = resample(resample(clip, sample_rate, NARROW_RATE), NARROW_RATE, sample_rate)
-    return np.resize(back, len(clip)).astype(np.float32)
 
 
 def real_clips(corpus: Corpus, sample_rate: int) -> dict[str, Waveform]:

@@ -13,7 +13,8 @@ import experiments.export as export
 from datamodules.corpus import load_corpus
 from experiments.cli import main
 from experiments.export import check_target, export_package
-from experiments.export_parity import TOLERANCE, Parity, ParityRow, generated_clips, parity_of, real_clips
+from experiments.export_parity import TOLERANCE, Parity, ParityRow, parity_of, real_clips
+from experiments.generated_speech import generated_clips
 from experiments.model_card import training_data, write_card
 from experiments.model_source import ModelSource, checkpoint_source
 from experiments.registry import MODELS, build_model

@@ -4,22 +4,16 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from datamodules.noise import pink
-from experiments.export_parity import syllables
 from runtime.bandwidth import BandwidthTracker
 from runtime.preservation import Preservation
 from runtime.short_time import Analysis, Synthesis, root_hann
-from tests.waveforms import rng
+from tests.waveforms import breathing_speech, rng
 
 RATE, N_FFT, HOP = 48000, 1536, 384
 
 
 def speech(seconds=4.0, seed=0):
-    """Syllables, and bursts of pink noise as consonants, over faint steady noise."""
-    base = syllables(RATE, seconds, seed)
-    bursts = np.arange(len(base)) / RATE % 0.4 < 0.15
-    consonants = 0.05 * bursts * pink(len(base), RATE, rng(seed))
-    return (base + consonants + 1e-5 * rng(seed).standard_normal(len(base))).astype(np.float32)
+    return breathing_speech(RATE, seconds, seed)
 
 
 def lowpass(samples, cutoff_hz, order=16):

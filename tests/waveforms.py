@@ -4,6 +4,7 @@ import numpy as np
 
 from datamodules.noise import pink
 from datamodules.scene import HeldRecordings, Scene
+from experiments.generated_speech import syllables
 
 
 def rng(seed=0):
@@ -26,6 +27,14 @@ def speech_like(sample_rate, samples, seed=0):
     """Pink noise in bursts of 200 ms, 100 ms apart."""
     bursts = (np.arange(samples) / sample_rate % 0.3) < 0.2
     return (0.1 * pink(samples, sample_rate, rng(seed)) * bursts).astype(np.float32)
+
+
+def breathing_speech(sample_rate, seconds, seed=0):
+    """Syllables and consonants over faint steady noise: what comes and goes, and what stays."""
+    base = syllables(sample_rate, seconds, seed)
+    bursts = np.arange(len(base)) / sample_rate % 0.4 < 0.15
+    consonants = 0.05 * bursts * pink(len(base), sample_rate, rng(seed))
+    return (base + consonants + 1e-5 * rng(seed).standard_normal(len(base))).astype(np.float32)
 
 
 def lag(later, earlier):
