@@ -87,10 +87,12 @@ endif
 	@touch $@
 
 # Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.
+# So are the peers of the benchmarks.
 lock: ## write requirements.lock from pyproject.toml and what .venv holds
 	@test -x $(VENV_PYTHON) || { echo "Expected $(VENV), found none. Run 'make venv' first." >&2; exit 1; }
 	@$(PIP_INSTALL) --quiet -e '.[demo,dev]'
 	@{ echo "# Exact versions that the project is tested with. Written by 'make lock': change pyproject.toml, not this file."; \
-	   $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/+.*//' | grep -viE '^(nvidia|cuda|triton)[-=]' | LC_ALL=C sort -f; } > requirements.lock.part
+	   $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/+.*//' | grep -viE '^(nvidia|cuda|triton)[-=]' | \
+	   grep -vE '^(audiomentations|numpy-rms|python-stretch)=' | LC_ALL=C sort -f; } > requirements.lock.part
 	@mv requirements.lock.part requirements.lock
 	@echo "Wrote requirements.lock: $$(grep -c == requirements.lock) packages."
