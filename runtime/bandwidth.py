@@ -24,7 +24,7 @@ def _power(decibels: float) -> np.float32:
 
 
 ABOVE_FLOOR, FIRST_FLOOR, CLIFF, ABSENT, SLOPE, DEPTH = (
-    _power(decibels) for decibels in (7.0, -6.0, -20.0, -40.0, -10.0, -70.0)
+    _power(decibels) for decibels in (7.0, -6.0, -20.0, -50.0, -10.0, -70.0)
 )
 
 
@@ -41,7 +41,7 @@ class BandwidthTracker:
 
     and if most of the 1 kHz below has content too. A band belongs to the bandwidth after 64 ms with content, unless
     its recent peak lies 10 dB below that of the 1 kHz below, as on the skirt of a filter, or there is a gap of 4 kHz
-    below it. It leaves when frames have shown the opposite, no power (40 dB below its neighbours) where the 4.5 kHz
+    below it. It leaves when frames have shown the opposite, no power (50 dB below its neighbours) where the 4.5 kHz
     below have content, for four times as long as they had shown content, at most 1 s. Silence shows nothing.
 
     The answer errs on the low side: too low leaves the model to write what the input had, too high leaves a hole.
