@@ -18,7 +18,6 @@ from runtime.files import written_whole
 from runtime.model_package import Model
 
 SCORE_KEYS = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
-LONGEST_ATTRIBUTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,7 @@ def _data_section(source: ModelSource, data: TrainingData | None) -> str:
         lines.append(f"{data.speakers} speakers in training{unknown}.\n")
         lines.append(markdown_table(["kind", "corpus", "licence", "minutes"], rows))
         if data.attributions:
-            shown = data.attributions[:LONGEST_ATTRIBUTIONS]
-            more = len(data.attributions) - len(shown)
-            lines += ["", "Attributions: " + "; ".join(shown) + (f"; and {more} more." if more else ".")]
+            lines += ["", "Attributions:", "", *(f"- {name}" for name in data.attributions)]
     if digest:
         lines += ["", f"Digest of the corpus: `{digest}`."]
     return "\n".join(lines)
