@@ -1,9 +1,8 @@
 """What enhancing costs on one core at 48 kHz, beside a stack of layers with the AP-BWE generator's published shape.
 
 Three tables: real-time factors of whole arrays, ours and the stack's on the same sound in the same run, with their
-ratio; the time of each block of 10 ms of a long stream, pushed without pauses, and what the process holds at its
-start and at its end; what a process holds at most that enhances a file of a minute, and one of an hour, block by
-block. Everything runs on one thread of one core (Linux only), so that another program on that core shows up in the
+ratio; the time of each block of 10 ms of a long stream, and what the process holds at its start and at its end; what a
+process holds at most that enhances a file of a minute, and one of an hour, block by block. Everything runs on one thread of one core (Linux only), so that another program on that core shows up in the
 highest percentiles. The stack is AP-BWE's (Lu 2024) in size, 29.8 M parameters, not in weights: what it gives is
 noise.
 """
@@ -138,13 +137,15 @@ def whole_table(enhancer: Enhancer) -> Table:
     return table
 
 
-def stream_blocks(enhancer: Enhancer, minutes: float) -> Streamed:
-    """Push blocks of 10 ms without pauses."""
+def stream_blocks(enhancer: Enhancer, minutes: float, *, paced: bool) -> Streamed:
+    """Push blocks of 10 ms, each when it is due or without pauses."""
     phrase = telephone_speech(PHRASE_SECONDS)
     stream = enhancer.stream(RATE)
     milliseconds = np.zeros(round(minutes * 60 * RATE / BLOCK), np.float32)
-    settled = held_mb()
+    settled, began = held_mb(), time.perf_counter()
     for number in range(len(milliseconds)):
+        if paced:
+            time.sleep(max(began + number * BLOCK / RATE - time.perf_counter(), 0))
         start = number * BLOCK % len(phrase)
         block = phrase[start : start + BLOCK]
         started = time.perf_counter()
@@ -155,14 +156,15 @@ def stream_blocks(enhancer: Enhancer, minutes: float) -> Streamed:
     return Streamed(milliseconds, settled, held_mb())
 
 
-def stream_table(enhancer: Enhancer, minutes: float) -> Table:
+def stream_table(enhancer: Enhancer, minutes: float, *, paced: bool) -> Table:
     """Measure a long stream."""
-    streamed = stream_blocks(enhancer, minutes)
+    streamed = stream_blocks(enhancer, minutes, paced=paced)
     times, length = streamed.milliseconds, 1000 * BLOCK / RATE
     latency = 1000 * enhancer.stream(RATE).latency_seconds
     share, high = float(times.mean()) / length, float(np.percentile(times, 99.9))
     grown = streamed.last_mb - streamed.settled_mb
-    table = _table(f"A stream of {minutes:g} minutes in blocks of 10 ms", "what", "value", "bar", "")
+    pace = "each when it is due" if paced else "without pauses"
+    table = _table(f"A stream of {minutes:g} minutes in blocks of 10 ms, {pace}", "what", "value", "bar", "")
     table.add_row("real-time factor", f"{share:.4f}", f"{BAR_STREAM}", _verdict(share <= BAR_STREAM))
     table.add_row("block time, median", f"{np.median(times):.2f} ms", "", "")
     table.add_row("block time, 99th percentile", f"{np.percentile(times, 99):.2f} ms", "", "")
@@ -232,6 +234,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="exported 48 kHz model (the packed one)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the stream (10)")
     parser.add_argument("--long-minutes", type=float, default=60.0, help="of the long file (60)")
+    parser.add_argument("--paced", action="store_true", help="push each block when it is due, as a microphone would")
     parser.add_argument("--core", type=int, help="which core (the first allowed)")
     parser.add_argument("--data", type=Path, help="not used: speed does not depend on the speech")
     options = parser.parse_args()
@@ -242,7 +245,7 @@ def main() -> None:
         package = find_package(options.model, Path(folder))
         enhancer = Enhancer(load_model(package))
         console.print(whole_table(enhancer))
-        console.print(stream_table(enhancer, options.minutes))
+        console.print(stream_table(enhancer, options.minutes, paced=options.paced))
         console.print(memory_table(package, options.long_minutes))
 
 
