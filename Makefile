@@ -40,7 +40,7 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, sweep, sweep_kills; DATA=folder of real speech
+benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, sweep, sweep_kills; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
 
 cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs
