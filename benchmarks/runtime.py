@@ -2,9 +2,9 @@
 
 Three tables: real-time factors of whole arrays, ours and the stack's on the same sound in the same run, with their
 ratio; the time of each block of 10 ms of a long stream, and what the process holds at its start and at its end; what a
-process holds at most that enhances a file of a minute, and one of an hour, block by block. Everything runs on one thread of one core (Linux only), so that another program on that core shows up in the
-highest percentiles. The stack is AP-BWE's (Lu 2024) in size, 29.8 M parameters, not in weights: what it gives is
-noise.
+process holds at most that enhances a file of a minute, and one of an hour, block by block. Everything runs on one
+thread of one core (Linux only), so that another program on that core shows up in the highest percentiles. The stack is
+AP-BWE's (Lu 2024) in size, 29.8 M parameters, not in weights: what it gives is noise.
 """
 
 import argparse

@@ -210,7 +210,7 @@ def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corp
     card = (tmp_path / "card.md").read_text()
     assert "| telephone | extended_ber | 0.315 | 0.3" in card
     assert "| speech | - | CC-BY-4.0 | 0.1 |" in card or "| speech | - | CC-BY-4.0 | 0.2 |" in card
-    assert "by ada; by ben." in card
+    assert "- by ada\n- by ben\n" in card
     assert "512 samples at 16000 Hz, 32.0 ms" in card
     assert "2 speakers in training" in card
     assert all(heading in card for heading in ("## Intended use", "## Limits", "## Proof"))
