@@ -228,7 +228,7 @@ def check_exact(study, wanted):
 def test_many_threads_end_with_exactly_the_trials_asked_for(tmp_path):
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     study, _ = open_test_study(url)
-    threads = [threading.Thread(target=take_trials, args=(url, 12, seed, False)) for seed in range(8)]
+    threads = [threading.Thread(target=take_trials, args=(url, 12, seed, False)) for seed in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -251,10 +251,11 @@ def test_processes_that_die_lose_no_trial_and_two_supervisors_make_none_too_many
             enqueue_retries(own, 9)
             time.sleep(0.1)
 
-    supervisors = [threading.Thread(target=reap) for _ in range(2)]
+    # Processes, not threads: who is forked while another thread holds a lock waits for it for ever.
+    supervisors = [context.Process(target=reap) for _ in range(2)]
     for supervisor in supervisors:
         supervisor.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while read_queue(study, 9).finished < wanted and time.monotonic() < end:
         workers = [worker for worker in workers if worker.is_alive()]
         while len(workers) < 3:
@@ -263,7 +264,8 @@ def test_processes_that_die_lose_no_trial_and_two_supervisors_make_none_too_many
             started += 1
         time.sleep(0.05)
     for one in [*supervisors, *workers]:
-        one.join()
+        one.join(30)
+        one.kill()
     check_exact(study, wanted)
     assert any(RETRY_OF in trial.user_attrs for trial in study.trials), "nobody died: the test shows nothing"
 
