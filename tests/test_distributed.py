@@ -166,6 +166,7 @@ class Watcher(Board):
 def test_a_killed_process_ends_the_others_and_the_next_start_goes_on(preset_path, tiny_corpus, tmp_path):
     plain = yaml.safe_load(preset_path.read_text())
     plain["budget"] |= {"examples": 400_000, "epochs": 20_000}
+    plain["data"]["val_utterances_per_speaker"] = 1
     longer = tmp_path / "long.yaml"
     longer.write_text(yaml.safe_dump(plain))
     runs, distribution, ranks = tmp_path / "runs", Distribution(devices=2), []
@@ -270,12 +271,15 @@ def test_an_outer_launcher_is_seen_and_its_numbers_are_taken(monkeypatch):
         launched_distribution(Distribution(4, 1))
 
 
-def test_a_process_own_words_come_before_what_others_died_of(tmp_path):
-    processes = TrainingProcesses("dnn_fft-seed0", [{}, {}], tmp_path / "log")
+def test_a_process_that_fails_without_a_word_names_its_log(tmp_path):
+    processes = TrainingProcesses("dnn_fft-seed0", [{}], tmp_path / "dnn_fft-seed0.log")
     request = json.dumps({"nonsense": True})
-    with pytest.raises(OvertoneError, match=r"^dnn_fft-seed0: process 1 of 2 ended with code 1; the others were stopp"):
+    with pytest.raises(
+        OvertoneError, match=r"^dnn_fft-seed0: the training process ended with code 1\. See .*seed0\.log"
+    ):
         processes.run(request, lambda _: None)
-    assert "Traceback" in processes.log_of(1).read_text()
+    assert "Traceback" in processes.log_of(0).read_text()
+    assert processes.log_of(1).name == "dnn_fft-seed0.1.log"
 
 
 def test_processor_time_and_memory_of_child_processes_count():

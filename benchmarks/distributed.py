@@ -1,0 +1,117 @@
+"""Whether two processes train what one trains: loss on val of each, beside what rounding and another seed change.
+
+    python -m benchmarks.distributed --data prepared --examples 160 --seeds 3
+
+Every model of a preset is trained with each seed in one process, and with the first seed in several. What rounding does
+is shown by a training in one process with each batch's examples in reverse order.
+"""
+
+import argparse
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import yaml
+
+from datamodules import speech_pairs
+from datamodules.corpus import Corpus
+from datamodules.pair_datasets import collate
+from experiments.distribution import Distribution
+from experiments.leaderboard_columns import markdown_table
+from experiments.preset import PRESETS, Preset, load_preset
+from experiments.progress import Board
+from experiments.registry import build_model
+from experiments.runs import training_place
+from experiments.train import TrainRequest, open_corpus, quiet_libraries, run_training, train_side_by_side
+from experiments.training import TrainingRecord
+
+RATE_SHARE = 0.2  # of the preset's rates: so short a schedule warms up in a few steps, and at full rate goes astray
+
+
+def main() -> None:
+    """Train and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--data", help="folder or manifest of speech (the preset's own)")
+    parser.add_argument("--models", help="NAME,NAME (all of the preset's)")
+    parser.add_argument("--examples", type=int, default=160)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder, quiet_libraries():
+        path = shortened_preset(arguments.preset, arguments.examples, Path(folder))
+        preset = load_preset(str(path))
+        corpus = open_corpus(preset, arguments.data, Path(folder), Board(None))
+        bench = Benchmark(preset, corpus, TrainRequest("", str(path), 0, arguments.data, folder, "none"))
+        speakers = len({clip.speaker for clip in corpus.split("train")})
+        print(f"{arguments.examples} examples of {speakers} speakers, batches of {preset.data.batch_size}")
+        headings = ["model", "1 process", f"{arguments.processes} processes", "difference", "by rounding", "over seeds"]
+        print(markdown_table([*headings, "CPU s, 1", f"CPU s, {arguments.processes}"], []))
+        for model in arguments.models.split(",") if arguments.models else preset.models:
+            cells = bench.row(model, arguments.seeds, arguments.processes)
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def shortened_preset(name: str, examples: int, folder: Path) -> Path:
+    """Write a preset with a smaller budget and rates, one utterance of each speaker for validation, one thread."""
+    preset = load_preset(name)
+    plain = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    plain["budget"] |= {"examples": examples, "epochs": 2, "threads": 1}
+    plain["data"]["val_utterances_per_speaker"] = 1
+    for model, settings in plain["models"].items():
+        rate = build_model(model, preset.sample_rate, settings).settings.learning_rate
+        plain["models"][model] = settings | {"learning_rate": RATE_SHARE * rate}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    return path
+
+
+class Benchmark:
+    """Trains the models of a preset in one and in several processes.
+
+    Args:
+        preset: shortened.
+        corpus: what it is trained on.
+        request: of any model of the preset.
+    """
+
+    def __init__(self, preset: Preset, corpus: Corpus, request: TrainRequest) -> None:
+        self._preset, self._corpus, self._request = preset, corpus, request
+
+    def row(self, model: str, seeds: int, processes: int) -> list[str]:
+        """Return a model's line of the table."""
+        alone = [self._alone(model, seed) for seed in range(seeds)]
+        with patch.object(speech_pairs, "collate", lambda items: collate(items[::-1])):
+            reversed_order = self._alone(model, 0, "reversed")
+        together = self._together(model, processes)
+        one = alone[0].val_loss
+        spread = float(np.std([record.val_loss for record in alone], ddof=1)) if seeds > 1 else float("nan")
+        return [
+            model,
+            f"{one:.5f}",
+            f"{together.val_loss:.5f}",
+            f"{together.val_loss - one:+.1e}",
+            f"{reversed_order.val_loss - one:+.1e}",
+            f"{spread:.1e}",
+            f"{alone[0].cpu_seconds:.0f}",
+            f"{together.cpu_seconds:.0f}",
+        ]
+
+    def _alone(self, model: str, seed: int, folder: str = ".") -> TrainingRecord:
+        request = replace(self._request, model=model, seed=seed, runs=f"{self._request.runs}/{folder}")
+        _, record = run_training(request, self._corpus, lambda *_: None)
+        return record
+
+    def _together(self, model: str, processes: int) -> TrainingRecord:
+        runs = f"{self._request.runs}/together"
+        request = replace(self._request, model=model, runs=runs, distribution=Distribution(devices=processes))
+        train_side_by_side([request], 1, 1, Board(None))
+        return TrainingRecord.read(training_place(Path(runs), self._preset, model, 0, self._corpus.digest))
+
+
+if __name__ == "__main__":
+    main()
