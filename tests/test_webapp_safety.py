@@ -211,7 +211,7 @@ def test_a_thousand_uploads_leave_nothing(server):
     connection.close()
     (earlier_bytes, earlier_files), (later_bytes, later_files) = figures
     assert later_files <= earlier_files
-    assert later_bytes - earlier_bytes < 8e6
+    assert later_bytes - earlier_bytes < 16e6  # each of the large ones is 1 MB; allocators keep a few
     assert not list(server.temporary.iterdir())
 
 
