@@ -28,6 +28,10 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=ExperimentalWarning, module="(optuna|experiments)")
 
 
+# What an operation raises during which the database went away; the next one waits, or raises `StorageGone`.
+BROKEN = (StorageInternalError, SQLAlchemyError)
+
+
 class StorageGone(OvertoneError):
     """The database has not answered for longer than anybody's patience."""
 
@@ -91,7 +95,7 @@ class PatientStorage(RDBStorage):
         """Say that a trial lives; a beat that is lost must not end or hold up the thread that beats."""
         self._thread.impatient = True
         try:
-            with suppress(StorageInternalError, SQLAlchemyError):
+            with suppress(*BROKEN):
                 super().record_heartbeat(trial_id)
         finally:
             self._thread.impatient = False

@@ -24,8 +24,7 @@ from optuna.trial import TrialState
 from experiments.preset import SweepSettings
 from experiments.progress import Board
 from experiments.study import best_trial
-from experiments.study_storage import PatientStorage
-from experiments.sweep_trial import STORAGE_ERRORS
+from experiments.study_storage import BROKEN, PatientStorage
 from experiments.sweep_worker import STOPPING_SECONDS, WorkerRequest, trainings_folder
 from experiments.trial_queue import DEFAULT, TrialQueue, enqueue_retries, read_queue
 from runtime.errors import OvertoneError
@@ -183,7 +182,7 @@ class Supervisor:
         for slot in list(self._slots):
             self._hear(slot)
         if time.monotonic() >= self._next_check:
-            with suppress(*STORAGE_ERRORS):  # it is there again the next time, or waits
+            with suppress(*BROKEN):  # the next time waits
                 self._check()
             self._next_check = time.monotonic() + CHECK_SECONDS
         done = self._queue is not None and self._queue.finished >= self._request.trials
@@ -224,7 +223,10 @@ class Supervisor:
             slot.error = event["error"]
 
     def _report(self, event: Event) -> None:
-        trial = self._study.get_trials(deepcopy=False)[event["ended"]]
+        try:
+            trial = self._study.get_trials(deepcopy=False)[event["ended"]]
+        except BROKEN:
+            return
         value = "" if event["value"] is None else f" {self._sweep.objective} {event['value']:.4f}"
         failed = [guard for guard, value in trial.constraints.items() if value > 0]
         why = f", infeasible: {', '.join(failed)}" if failed else ""
@@ -243,7 +245,7 @@ class Supervisor:
                 )
             return
         self._progress.say(f"{self.model}: {slot.worker.name} {ended}; trial {slot.trial} is tried again.")
-        with suppress(*STORAGE_ERRORS):
+        with suppress(*BROKEN):  # else its heart tells
             self._study.tell(slot.trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _check(self) -> None:
@@ -303,6 +305,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ask all workers to keep what they have learnt, wait until they have ended, and see what is left."""
+        self._storage.patience_seconds = 0.0
         for slot in self._slots:
             slot.worker.stop()
             slot.stop_by = time.monotonic() + STOPPING_SECONDS
@@ -310,7 +313,7 @@ class Supervisor:
             while self._slots:
                 for slot in list(self._slots):
                     slot.error = None  # the first one has been raised
-                    with suppress(OvertoneError, *STORAGE_ERRORS):
+                    with suppress(OvertoneError, *BROKEN):
                         self._hear(slot)
                 time.sleep(0.05)
         except KeyboardInterrupt:  # the impatient's second

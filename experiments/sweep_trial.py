@@ -12,14 +12,13 @@ from typing import Any
 
 import optuna
 import pytorch_lightning as lightning
-from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 
 from datamodules.corpus import Corpus
 from experiments.preset import Preset
 from experiments.runs import TrainingPlace, training_place
 from experiments.study import settings_with, suggest, trial_preset
-from experiments.study_storage import StorageGone
+from experiments.study_storage import BROKEN, StorageGone
 from experiments.tracker import Run
 from experiments.training import TrainingRecord, train
 from experiments.training_callbacks import TrainingDiverged
@@ -29,7 +28,7 @@ from runtime.errors import OvertoneError, in_words
 
 DISK_RESERVE_BYTES = 16 * 2**20
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-STORAGE_ERRORS = (StorageInternalError, StorageGone, SQLAlchemyError)
+STORAGE_ERRORS = (*BROKEN, StorageGone)
 Say = Callable[[dict[str, Any]], None]
 
 

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board
 from experiments.study import StudyKey, check_identity, pruner, sampler, study_key
-from experiments.study_storage import PatientStorage, open_storage
+from experiments.study_storage import BROKEN, PatientStorage, open_storage
 from experiments.sweep_trial import STORAGE_ERRORS, Interrupted, Lost, Objective, Say, Surplus, Workplace
 from experiments.tracker import Run
 from experiments.train import TrackingKind, open_corpus, quiet_libraries
@@ -132,7 +132,10 @@ class Worker:
         )
         objective = Objective(study, work)
         while not self._stopping.is_set():
-            queue = read_queue(study, sweep.max_retries)
+            try:
+                queue = read_queue(study, sweep.max_retries)
+            except BROKEN:
+                continue  # which waits
             if queue.finished >= request.trials:
                 return
             if queue.may_start(request.trials):

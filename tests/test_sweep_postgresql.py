@@ -98,7 +98,7 @@ def test_two_machines_share_a_study_one_dies_with_the_last_trial_and_the_databas
     first, second = machine("first"), machine("second")
     first.wait_until_in_trial(0)
     second.wait_until_in_trial(0)
-    server.stop()
+    server.stop("immediate")
     time.sleep(2)
     server.start()
     victim = None
