@@ -21,7 +21,7 @@ from experiments.study import settings_with, suggest, trial_preset
 from experiments.study_storage import BROKEN, StorageGone
 from experiments.tracker import Run
 from experiments.training import TrainingRecord, train
-from experiments.training_callbacks import TrainingDiverged
+from experiments.training_callbacks import TrainingDiverged, is_whole_checkpoint, keep_checkpoint
 from experiments.trial_queue import REASON, RELEASED, RETRY_OF, SURPLUS, read_queue
 from experiments.trial_scoring import TrialScores, TrialScoring
 from runtime.errors import OvertoneError, in_words
@@ -157,7 +157,7 @@ class Objective:
                 curve.resumed_at = None
             work.say({"done": done, "total": total, "note": note})
 
-        if retried is not None and not curve.checkpoint.is_file():
+        if retried is not None and not is_whole_checkpoint(curve.checkpoint):
             work.say({"say": f"{name}: repeats trial {retried} from the start."})
         started = time.monotonic()
         try:
@@ -263,7 +263,7 @@ class Curve(lightning.Callback):
         try:
             self._trial.report(value, epoch)
         except UpdateFinishedTrialError:
-            trainer.save_checkpoint(self.checkpoint)  # for whoever repeats it
+            keep_checkpoint(trainer, self.checkpoint)  # for whoever repeats it
             raise
         if epoch < (trainer.max_epochs or 0) and self._trial.should_prune():
             self._trial.set_user_attr(REASON, f"pruned after epoch {epoch}")

@@ -31,6 +31,7 @@ from experiments.training_callbacks import (
     Progress,
     RandomState,
     Spending,
+    is_whole_checkpoint,
 )
 from models.base import SpeechModule
 from runtime.errors import OvertoneError
@@ -155,7 +156,9 @@ def train(
         declare(preset, place, corpus, run)
     try:
         with interruption:
-            trainer.fit(module, datamodule, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+            trainer.fit(
+                module, datamodule, ckpt_path=str(last) if is_whole_checkpoint(last) else None, weights_only=True
+            )
     except SystemExit as stop:  # Lightning's answer to Ctrl-C, which would end the command with code 1 and no word
         if trainer.interrupted and stop.code != TERMINATED:
             raise KeyboardInterrupt from None

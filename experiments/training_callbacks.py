@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,27 @@ def largest_of_all(trainer: lightning.Trainer, value: int) -> int:
     return int(shared)
 
 
+def keep_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
+    """Keep a checkpoint whole or not at all; all processes of a training call this.
+
+    The trainer moves what it writes from the system's temporary folder, which may be on another disk: a full one, or
+    one that is killed then, would leave half a file in place of the checkpoint before.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(path)
+    finally:
+        if trainer.is_global_zero:
+            part.unlink(missing_ok=True)
+
+
+def is_whole_checkpoint(path: Path) -> bool:
+    """Return whether there is a checkpoint, and not half a one, as a disk leaves that loses its power."""
+    return zipfile.is_zipfile(path)
+
+
 class Interruption(lightning.Callback):
     """Ends a training between two batches after Ctrl-C or a request to terminate, and keeps what it has learnt.
 
@@ -51,7 +73,7 @@ class Interruption(lightning.Callback):
     def __init__(self, checkpoint: Path) -> None:
         self._checkpoint = checkpoint
         self._received = 0
-        self._resumed = checkpoint.is_file()
+        self._resumed = is_whole_checkpoint(checkpoint)
 
     def __enter__(self) -> Self:
         self._previous = signal.getsignal(signal.SIGINT)
@@ -103,7 +125,7 @@ class Interruption(lightning.Callback):
         received = largest_of_all(trainer, self._received)
         if not received:
             return
-        trainer.save_checkpoint(self._checkpoint)
+        keep_checkpoint(trainer, self._checkpoint)
         if waits:
             return
         if received == signal.SIGINT:
@@ -136,7 +158,7 @@ class Checkpoints(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        trainer.save_checkpoint(self._path)
+        keep_checkpoint(trainer, self._path)
         self._saved = time.monotonic()
 
 

@@ -278,7 +278,10 @@ def test_a_training_that_diverges_is_pruned_with_its_reason(worker, monkeypatch)
 def test_a_full_disk_ends_the_sweep_in_one_line_and_the_trial_is_tried_again(worker, monkeypatch):
     study, one, _ = worker(trials=1)
 
-    def full(*_, **__):
+    def full(preset, place, *_, **__):
+        checkpoint = place.folder / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir()
+        checkpoint.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device", "last.ckpt")
 
     with monkeypatch.context() as patch:
@@ -286,9 +289,10 @@ def test_a_full_disk_ends_the_sweep_in_one_line_and_the_trial_is_tried_again(wor
         with pytest.raises(OvertoneError, match=r"last\.ckpt: No space left on device\. Make room"):
             one.run()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
-    _, one, _ = worker(trials=1)
+    _, one, said = worker(trials=1)
     one.run()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert "trial 1: repeats trial 0 from the start." in sentences(said)
 
 
 def test_a_trial_that_fails_again_and_again_is_given_up_and_another_takes_its_place(worker, monkeypatch):
