@@ -218,6 +218,8 @@ def announce(
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if tracking == "mlflow":
         console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
+    elif tracking != "none":
+        console.print(f"Browse the runs and listen: {tracking}", soft_wrap=True, highlight=False)
 
 
 def decide(comparison: Comparison) -> Outcome:
