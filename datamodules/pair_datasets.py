@@ -12,6 +12,7 @@ from datamodules.conditions import Condition
 from datamodules.corpus import Clip, Corpus
 from datamodules.epoch_loader import Item
 from datamodules.scene import Scene
+from datamodules.variation import Variation
 from evaluation.contracts import Utterance
 from runtime.audio import Waveform
 
@@ -57,6 +58,7 @@ class TrainingPairs(Dataset[Item]):
         crop_samples: length of an item.
         gap_samples: zeros between the clips of one that is joined.
         loudness_lufs: what speech is brought to before it varies; None to leave it as it is.
+        variation: of the speech before it is degraded.
         seed: of all items.
     """
 
@@ -70,6 +72,7 @@ class TrainingPairs(Dataset[Item]):
         crop_samples: int,
         gap_samples: int,
         loudness_lufs: float | None,
+        variation: Variation,
         seed: int,
     ) -> None:
         self._corpus = corpus
@@ -79,6 +82,7 @@ class TrainingPairs(Dataset[Item]):
         self._crop_samples = crop_samples
         self._gap_samples = gap_samples
         self._loudness_lufs = loudness_lufs
+        self._variation = variation
         self._seed = seed
         self._surroundings = Surroundings(corpus, reader, "train")
         self._condition_ends = cumulative_shares([condition.share for condition in self._conditions])
@@ -88,12 +92,24 @@ class TrainingPairs(Dataset[Item]):
         rng = np.random.default_rng([self._seed, epoch, index])
         clip, others = self._choice.draw(index, rng)
         condition = self._conditions[drawn(self._condition_ends, rng)].draw(rng)
-        context = round(_CONTEXT_SECONDS * self._reader.sample_rate)
-        speech, clips = self._speech(clip, others, self._crop_samples + 2 * context, rng)
+        sample_rate = self._reader.sample_rate
+        context = round(_CONTEXT_SECONDS * sample_rate)
+        samples = self._crop_samples + 2 * context
+        speed = self._variation.draw_speed(rng)
+        speech, clips = self._speech(clip, others, round(speed * samples), rng)
+        speech = self._variation.apply(speech, speed, samples, sample_rate, rng)
         speech = speech * _random_gain(speech, rng)
         narrowband = condition.apply(speech, self._surroundings.scene(clip.speaker, rng))
         inner = slice(context, context + self._crop_samples)
-        return _item(self._corpus, clips, condition, self._reader.sample_rate, narrowband[inner], speech[inner])
+        return {
+            "narrowband": narrowband[inner],
+            "wideband": speech[inner],
+            "cutoff_hz": condition.cutoff_hz(sample_rate) or sample_rate / 2,
+            "band_hz": min(speed * band_hz_of(clips, sample_rate), sample_rate / 2),
+            "condition": condition.name,
+            "speaker": clip.speaker,
+            "file": joined_name(self._corpus, clips),
+        }
 
     def _speech(
         self, clip: Clip, others: Sequence[Clip], samples: int, rng: np.random.Generator
@@ -171,25 +187,6 @@ def joined_name(corpus: Corpus, clips: Sequence[Clip]) -> str:
     """Return what joined clips are called: the first one's path, and how many follow."""
     further = f"+{len(clips) - 1}" if len(clips) > 1 else ""
     return corpus.name_of(clips[0]) + further
-
-
-def _item(
-    corpus: Corpus,
-    clips: Sequence[Clip],
-    condition: Condition,
-    sample_rate: int,
-    narrowband: Waveform,
-    wideband: Waveform,
-) -> Item:
-    return {
-        "narrowband": narrowband,
-        "wideband": wideband,
-        "cutoff_hz": condition.cutoff_hz(sample_rate) or sample_rate / 2,
-        "band_hz": band_hz_of(clips, sample_rate),
-        "condition": condition.name,
-        "speaker": clips[0].speaker,
-        "file": joined_name(corpus, clips),
-    }
 
 
 def _middle(utterance: Utterance, samples: int) -> Item:

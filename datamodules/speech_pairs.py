@@ -23,6 +23,7 @@ from datamodules.pair_datasets import (
     joined_name,
     loudness_gain,
 )
+from datamodules.variation import Variation
 from evaluation.contracts import Utterance
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
@@ -53,6 +54,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         full_band_share: of each batch's items, 0 to 1, cut from full-band clips.
         speaker_balance: 0 draws training clips by duration alone, 1 hears all speakers equally often.
         loudness_lufs: what each clip is brought to first, by ITU-R BS.1770; None to leave levels as they are.
+        variation: of training speech before it is degraded, None for none; val and test are heard as recorded.
 
     Raises:
         OvertoneError: a test condition holds a range, no training condition has a share, or a share or balance lies
@@ -78,6 +80,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         full_band_share: float = 0.0,
         speaker_balance: float = 0.0,
         loudness_lufs: float | None = None,
+        variation: Variation | None = None,
     ) -> None:
         super().__init__()
         refuse_ranges(test_conditions)
@@ -103,6 +106,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             "test": test_utterances_per_speaker,
         }
         self.loudness_lufs = loudness_lufs
+        self.variation = variation or Variation()
         train = corpus.split("train")
         self._choice = ClipChoice(
             train, full_band_hz=full_band_hz, full_band_share=full_band_share, speaker_balance=speaker_balance
@@ -126,6 +130,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
                 crop_samples=self.crop_samples,
                 gap_samples=self.gap_samples,
                 loudness_lufs=self.loudness_lufs,
+                variation=self.variation,
                 seed=self.seed,
             )
         if stage in {"fit", "validate", None} and self._val is None:

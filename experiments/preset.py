@@ -30,6 +30,8 @@ class DataSettings:
     full_band_share: float = 0.0
     speaker_balance: float = 0.0
     loudness_lufs: float | None = None
+    speed: tuple[float, float] = (1.0, 1.0)
+    tilt_db_per_octave: tuple[float, float] = (0.0, 0.0)
     num_workers: int = 0
 
 

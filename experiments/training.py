@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from datamodules.conditions import parse_conditions
 from datamodules.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
+from datamodules.variation import Variation
 from experiments.distribution import Distribution, cluster_environment
 from experiments.preset import Preset
 from experiments.registry import build_model
@@ -106,6 +107,7 @@ def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDat
         full_band_share=data.full_band_share,
         speaker_balance=data.speaker_balance,
         loudness_lufs=data.loudness_lufs,
+        variation=Variation(data.speed, data.tilt_db_per_octave),
     )
 
 

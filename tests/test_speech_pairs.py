@@ -14,6 +14,7 @@ from datamodules.conditions import parse_conditions
 from datamodules.corpus import load_corpus
 from datamodules.noise import pink
 from datamodules.speech_pairs import SpeechPairsDataModule
+from datamodules.variation import Variation
 from runtime.audio import resample
 from runtime.errors import OvertoneError
 
@@ -229,6 +230,19 @@ def test_levels_vary_but_do_not_clip(corpus):
     levels = 20 * wideband.std(dim=1).log10()
     assert 8 < levels.max() - levels.min() < 16
     assert wideband.abs().max() <= 1
+
+
+def test_faster_speech_reaches_higher_and_only_training_varies(corpus):
+    conditions = parse_conditions({"undamaged": {"share": 1.0, "steps": [{"gain": {"db": 0}}]}})
+    arguments = {"train_conditions": conditions, "sample_rate": 44100}
+    plain = epoch_of(make(corpus, **arguments))
+    varied = make(corpus, variation=Variation(speed=(1.2, 1.2), tilt_db_per_octave=(-3, 3)), **arguments)
+    for before, after in zip(plain, epoch_of(varied), strict=True):
+        torch.testing.assert_close(after["band_hz"], 1.2 * before["band_hz"])
+        assert after["wideband"].shape == before["wideband"].shape
+        torch.testing.assert_close(after["narrowband"], after["wideband"])
+    for utterance, same in zip(make(corpus, **arguments).utterances("val"), varied.utterances("val"), strict=True):
+        np.testing.assert_array_equal(utterance.wideband, same.wideband)
 
 
 def test_utterances_last_three_seconds_with_silent_gaps(corpus):
