@@ -219,7 +219,7 @@ def announce(
     if tracking == "mlflow":
         console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
     elif tracking != "none":
-        console.print(f"Browse the runs and listen: {tracking}", soft_wrap=True, highlight=False)
+        console.print("Browse the runs and listen: on the tracking server.", highlight=False)
 
 
 def decide(comparison: Comparison) -> Outcome:
