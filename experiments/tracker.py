@@ -57,8 +57,10 @@ class Run:
         id: the run's identifier, empty where nothing is kept, and as long as the store that shall keep it is away.
         key: the run key under which a restarted program finds this run again.
         url_fragment: what follows the server's address to open the run, empty where `id` is.
+        keeps: whether anything is kept; what takes long to make is not made for a run that drops it.
     """
 
+    keeps: bool = False
     id: str = ""
     key: str = ""
     url_fragment: str = ""

@@ -58,6 +58,8 @@ def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str
 class MlflowRun(Run):
     """A run in an MLflow store."""
 
+    keeps = True
+
     def __init__(self, delivery: Delivery, identity: Identity) -> None:
         self._delivery = delivery
         self.store = delivery.store

@@ -321,7 +321,7 @@ class EpochReport(lightning.Callback):
         metrics = self._metrics(trainer, "val/")
         self._run.log_metrics(metrics, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
         self.curve.append((self._examples(trainer), metrics["val/loss"]))
-        if not trainer.is_global_zero:
+        if not (trainer.is_global_zero and self._run.keeps):
             return
         for clip in self._clips:
             waveforms = {

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-import experiments.training
 from datamodules.corpus import load_corpus
 from experiments.cli import main
 from experiments.distribution import Distribution, launched_distribution, process_rank
@@ -93,5 +92,4 @@ def record_of(preset, corpus, runs, model):
 
 
 if __name__ == "__main__":
-    experiments.training.SPECTROGRAM_CLIPS = 0  # pictures are not what this is about
     run(*sys.argv[1:])

@@ -69,7 +69,6 @@ def alone(preset, corpus, tmp_path_factory):
     """What one process learns, and a training of one process that was stopped."""
     runs = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.training.SPECTROGRAM_CLIPS", 0)
         for name in LAUNCHER_VARIABLES:
             patch.delenv(name, raising=False)
         learnt = {model: trained(preset, corpus, runs, model) for model in MODELS}
