@@ -1,6 +1,7 @@
 """A small corpus and preset that the tests of whole commands share."""
 
 import csv
+import signal
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import soundfile
 import yaml
 
 SPLIT_OF = {"ada": "train", "ben": "train", "cleo": "val", "dan": "val", "eve": "test", "finn": "test"}
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a background job, which everything it starts inherits
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +41,11 @@ def tiny_corpus(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def tiny_preset(tmp_path):
-    """A preset that trains in a second."""
+@pytest.fixture(scope="session")
+def tiny_settings():
+    """What a preset holds that trains in a second; copy it before changing it."""
     telephone = {"steps": [{"resample": {"rate": 8000}}]}
-    preset = {
+    return {
         "name": "tiny",
         "sample_rate": 16000,
         "data": {
@@ -56,6 +60,17 @@ def tiny_preset(tmp_path):
         "budget": {"examples": 16, "epochs": 2, "threads": 1},
         "models": {"dnn_fft": {"hidden": 16, "layers": 1}, "wavegan_seed": {"channels": 2}},
     }
+
+
+@pytest.fixture
+def tiny_preset(tiny_settings, tmp_path):
+    """A preset that trains in a second."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(preset))
+    path.write_text(yaml.safe_dump(tiny_settings))
     return path
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """A machine that trains and scores one thing after the other, the latter without starting processes."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)

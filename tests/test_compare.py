@@ -1,9 +1,14 @@
 """The main job on a tiny corpus: from clips to a leaderboard, continued when killed, done once."""
 
+import contextlib
+import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -31,17 +36,33 @@ def leaderboard(runs):
     return pd.read_csv(path)
 
 
-def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(
-    tiny_preset, tiny_corpus, tmp_path, capsys
-):
-    runs = tmp_path / "runs"
-    assert run_compare(tiny_preset, tiny_corpus, runs) == 0
+class Finished(NamedTuple):
+    """A comparison that has ended."""
+
+    preset: Path
+    runs: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_settings, tiny_corpus, tmp_path_factory):
+    """A comparison whose trainings, in processes of their own, have a loader process each."""
+    folder, printed = tmp_path_factory.mktemp("finished"), io.StringIO()
+    preset, runs = folder / "tiny.yaml", folder / "runs"
+    preset.write_text(yaml.safe_dump(tiny_settings | {"data": tiny_settings["data"] | {"num_workers": 1}}))
+    with contextlib.redirect_stdout(printed):
+        assert run_compare(preset, tiny_corpus, runs) == 0
+    return Finished(preset, runs, printed.getvalue())
+
+
+def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(finished, tiny_corpus, capsys):
+    preset, runs, printed = finished
     table = leaderboard(runs)
     assert {"dnn_fft", "wavegan_seed", "unprocessed", "ridge_envelope", "target_gain"} <= set(table["system"])
     assert table.loc[table["system"] == "dnn_fft", "latency_ms"].item() == 32.0
     assert table.set_index("system")["extended_ber"]["unprocessed"] == pytest.approx(0.5, abs=0.1)
     assert (table["examples"].dropna() == 16).all()
-    first, printed = trained(runs), capsys.readouterr().out
+    first = trained(runs)
     assert len(first) == 2
     (folder,) = runs.glob("comparisons/*")
     assert str(folder) in printed
@@ -50,7 +71,7 @@ def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(
     assert kept <= {path.name for path in folder.iterdir()}
     assert "wavegan_seed" in printed
 
-    assert run_compare(tiny_preset, tiny_corpus, runs) == 0
+    assert run_compare(preset, tiny_corpus, runs) == 0
     assert trained(runs) == first
     assert "2 of 2 trainings are finished" in capsys.readouterr().out
     (uses,) = json.loads((runs / "test-uses.json").read_text()).values()
@@ -73,34 +94,29 @@ def assert_tracked(runs, table):
     assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
     assert run.data.tags["test_uses"] == "1"
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"samples.html", "config.yaml", "tables"} <= artifacts
+    assert {"samples.html", "config.yaml", "tables", "images"} <= artifacts
     (comparison,) = (run for run in found if run.info.run_name == "comparison")
     artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
     assert {"report.html", "listening-test.html"} <= artifacts
 
 
-def test_models_can_be_chosen_and_seeds_added_without_training_again(tiny_preset, tiny_corpus, tmp_path):
+def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, one_core, tiny_corpus, tmp_path):
     runs = tmp_path / "runs"
-    assert run_compare(tiny_preset, tiny_corpus, runs, "--models", "dnn_fft", "--tracking", "none") == 0
+    shutil.copytree(finished.runs, runs, ignore=shutil.ignore_patterns("mlflow*", "comparisons"))
     first = trained(runs)
     options = ("--models", "dnn_fft", "--seeds", "2", "--tracking", "none")
-    assert run_compare(tiny_preset, tiny_corpus, runs, *options) == 0
-    assert len(trained(runs)) == 2
+    assert run_compare(finished.preset, tiny_corpus, runs, *options) == 0
+    assert len(trained(runs)) == 3
     assert first.items() <= trained(runs).items()
+    systems = set(leaderboard(runs)["system"])
+    assert "dnn_fft" in systems and "wavegan_seed" not in systems
     assert not (runs / "mlflow.db").exists()
 
 
-def test_a_training_in_a_process_of_its_own_may_have_loader_processes(tiny_preset, tiny_corpus, tmp_path):
-    plain = yaml.safe_load(tiny_preset.read_text())
-    plain["data"]["num_workers"] = 1
-    plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
-    tiny_preset.write_text(yaml.safe_dump(plain))
-    assert run_compare(tiny_preset, tiny_corpus, tmp_path / "runs", "--tracking", "none") == 0
-
-
-def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(tiny_preset, tiny_corpus, tmp_path):
+def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(one_core, tiny_preset, tiny_corpus, tmp_path):
     plain = yaml.safe_load(tiny_preset.read_text())
     plain["budget"] |= {"examples": 800, "epochs": 20}
+    del plain["data"]["test_conditions"]["mp3"]
     plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
     tiny_preset.write_text(yaml.safe_dump(plain))
     runs = tmp_path / "runs"
