@@ -33,6 +33,7 @@ class Settings:
         weight_decay: of AdamW.
         waveform_weight: weight of the waveform's distance in :meth:`SpeechModule.reconstruction_loss`.
         envelope_weight: weight of the spectral envelope's distance in that loss.
+        retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
     """
 
     learning_rate: float = 2e-3
@@ -40,6 +41,7 @@ class Settings:
     weight_decay: float = 1e-4
     waveform_weight: float = 0.1
     envelope_weight: float = 1.0
+    retained_weight: float = 0.3
 
 
 OPTIMISER_SPACE: SearchSpace = {
@@ -50,6 +52,7 @@ OPTIMISER_SPACE: SearchSpace = {
 LOSS_SPACE: SearchSpace = {
     "waveform_weight": FloatRange(0.01, 1.0, log=True),
     "envelope_weight": FloatRange(0.3, 3.0, log=True),
+    "retained_weight": FloatRange(0.1, 1.0, log=True),
 }
 
 
@@ -92,14 +95,17 @@ class SpeechModule(lightning.LightningModule):
         return with_target_above_band(estimate, batch["wideband"], batch["band_hz"], self.sample_rate)
 
     def reconstruction_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
-        """Return the multi-resolution spectral loss plus a small waveform term that keeps the low band's phase."""
+        """Return the spectral loss at a resolution drawn anew, plus a small waveform term for the low band's phase."""
         wideband = batch["wideband"]
         waveform = (estimate - wideband).abs().mean() / (mean_over_shares(wideband.abs().mean()) + 1e-4)
         spectral = self.spectral_loss(
             preds=estimate,
             target=wideband,
             band_hz=batch["band_hz"],
+            cutoff_hz=batch["cutoff_hz"],
+            retained_weight=self.settings.retained_weight,
             envelope_weight=self.settings.envelope_weight,
+            resolutions=[self.spectral_loss.drawn_resolution()],
         )
         return spectral + self.settings.waveform_weight * waveform
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
 from models.search_space import Choice, IntRange, SearchSpace
 from models.spectral import SpectralFrame
-from models.streaming import CausalConv1d, History
+from models.streaming import History
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,35 @@ class DnnFftSettings(Settings):
     Attributes:
         window_ms: analysis window, which is the latency.
         overlap: hops per window.
-        context_frames: frames that the first layer sees, the current one included.
         hidden: width of the hidden layers.
-        layers: hidden layers, each with a view of two frames.
+        layers: hidden layers; each looks back twice as far as the one before, the first by one frame.
     """
 
     window_ms: float = 32.0
-    overlap: int = 4
-    context_frames: int = 5
-    hidden: int = 320
-    layers: int = 4
+    overlap: int = 2
+    hidden: int = 256
+    layers: int = 6
+
+
+class TimeDelayLayer(nn.Module):
+    """A residual layer over a frame and the one ``delay`` frames before it (Peddinti 2015, section 3.1).
+
+    With doubled delays the context grows exponentially with depth, and each frame still costs two products of matrices.
+    """
+
+    def __init__(self, hidden: int, delay: int) -> None:
+        super().__init__()
+        self.delay = delay
+        self.norm = nn.LayerNorm(hidden)
+        self.pair = nn.Linear(2 * hidden, hidden)
+        self.mix = nn.Linear(hidden, hidden)
+        nn.init.normal_(self.mix.weight, std=0.01)
+
+    def forward(self, x: Tensor, history: History) -> Tensor:
+        """Add what the layer finds to a block of frames ``(batch, frames, hidden)``."""
+        now = self.norm(x)
+        past = history.extend(now, self.delay, dim=1)[:, : x.shape[1]]
+        return x + self.mix(nn.functional.gelu(self.pair(torch.cat([past, now], dim=-1))))
 
 
 class FrameNetwork(SpectralFrame):
@@ -40,12 +59,12 @@ class FrameNetwork(SpectralFrame):
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:
         n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(n_fft, n_fft // settings.overlap)
+        super().__init__(sample_rate, n_fft, n_fft // settings.overlap)
         hidden = settings.hidden
-        self.first = CausalConv1d(2 * self.bins, hidden, settings.context_frames)
-        self.hidden = nn.ModuleList(CausalConv1d(hidden, hidden, 2) for _ in range(settings.layers))
-        self.activations = nn.ModuleList(nn.PReLU(hidden) for _ in range(settings.layers + 1))
-        self.last = nn.Conv1d(hidden, 4 * self.bins, 1)
+        self.first = nn.Linear(2 * self.bins, hidden)
+        self.layers = nn.ModuleList(TimeDelayLayer(hidden, 2**layer) for layer in range(settings.layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.last = nn.Linear(hidden, 4 * self.bins)
         nn.init.normal_(self.last.weight, std=1e-3)
         with torch.no_grad():
             self.last.get_parameter("bias").view(4, self.bins)[3] = (
@@ -55,10 +74,11 @@ class FrameNetwork(SpectralFrame):
     def predict(self, features: Tensor, history: History) -> Tensor:
         """Run the layers over frames."""
         batch, _, _, frames = features.shape
-        hidden = self.activations[0](self.first(features.reshape(batch, -1, frames), history))
-        for layer, activation in zip(self.hidden, self.activations[1:], strict=True):
-            hidden = hidden + activation(layer(hidden, history))
-        return self.last(hidden).view(batch, 4, self.bins, frames)
+        x = self.first(features.reshape(batch, -1, frames).transpose(1, 2))
+        for layer in self.layers:
+            x = layer(x, history)
+        maps = self.last(nn.functional.gelu(self.norm(x)))
+        return maps.transpose(1, 2).reshape(batch, 4, self.bins, frames)
 
     def combine(self, spectra: Tensor, phase: Tensor, maps: Tensor) -> Tensor:
         """Blend the narrowband, under a gain, with the predicted amplitudes of all frequencies."""
@@ -78,9 +98,8 @@ class DnnFftModule(StreamingModule):
         **LOSS_SPACE,
         "window_ms": Choice((16.0, 24.0, 32.0)),
         "overlap": Choice((2, 4)),
-        "context_frames": IntRange(1, 9),
         "hidden": IntRange(128, 512, step=64),
-        "layers": IntRange(2, 6),
+        "layers": IntRange(3, 7),
     }
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:

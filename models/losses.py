@@ -41,8 +41,9 @@ class MultiResolutionSpectralLoss(nn.Module):
     """Log-spectral distances and spectral convergence over several resolutions (Yamamoto 2020, eq. 3 to 6).
 
     Deliberate differences: the log term of each resolution is the root of the mean square over bins, which is the
-    log-spectral distance that the field reports; and a term on the log energies of linear bands ties the envelope,
-    which single bins of noise-like speech cannot.
+    log-spectral distance that the field reports, on request apart for the band that is there and the one that is
+    missing; and a term on the log energies of linear bands ties the envelope, which single bins of noise-like speech
+    cannot.
 
     Args:
         sample_rate: rate of the waveforms in Hz.
@@ -56,28 +57,49 @@ class MultiResolutionSpectralLoss(nn.Module):
         for n_fft in self.resolutions:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor, envelope_weight: float = 1.0) -> Tensor:
-        """Return a scalar, lower is better, for waveforms ``(batch, samples)`` and bands ``(batch,)`` in Hz."""
-        terms = [self._resolution_loss(n_fft, preds, target, band_hz, envelope_weight) for n_fft in self.resolutions]
+    def drawn_resolution(self) -> int:
+        """Draw the resolution that a training step is judged at: each step costs a quarter, and four teach more."""
+        return self.resolutions[int(torch.randint(len(self.resolutions), ()))]
+
+    def forward(
+        self,
+        preds: Tensor,
+        target: Tensor,
+        band_hz: Tensor,
+        *,
+        cutoff_hz: Tensor | None = None,
+        retained_weight: float = 1.0,
+        envelope_weight: float = 1.0,
+        resolutions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return a scalar, lower is better.
+
+        Args:
+            preds: ``(batch, samples)``.
+            target: ``(batch, samples)``.
+            band_hz: where each clip's own content ends, ``(batch,)`` in Hz.
+            cutoff_hz: where each narrowband's content ends, ``(batch,)`` in Hz: the distances below and above are then
+                two terms, so that the large one does not drown the small one. None for one distance.
+            retained_weight: of the distance below ``cutoff_hz``.
+            envelope_weight: of the distance of log energies in bands.
+            resolutions: some of the loss's own; None for all.
+        """
+        terms = []
+        for n_fft in resolutions or self.resolutions:
+            power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
+            mask = band_mask(band_hz, power.shape[1], self.sample_rate)
+            retained = None if cutoff_hz is None else band_mask(cutoff_hz, power.shape[1], self.sample_rate)
+            terms.append(
+                _log_distance(log_power(power) - log_power(target_power), mask, retained, retained_weight)
+                + 0.5 * _convergence(power, target_power, mask)
+                + envelope_weight * self._envelope_loss(mask * power, mask * target_power, mask)
+            )
         return torch.stack(terms).mean()
 
     def _power(self, n_fft: int, waveform: Tensor) -> Tensor:
         window = self.get_buffer(f"window_{n_fft}")
         spectra = torch.stft(waveform, n_fft, n_fft // 4, window=window, return_complex=True)
         return spectra.real.square() + spectra.imag.square()
-
-    def _resolution_loss(
-        self, n_fft: int, preds: Tensor, target: Tensor, band_hz: Tensor, envelope_weight: float
-    ) -> Tensor:
-        power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
-        mask = band_mask(band_hz, power.shape[1], self.sample_rate)
-        bins = mask.sum(dim=1)
-        difference = log_power(power) - log_power(target_power)
-        distance = ((mask * difference.square()).sum(dim=1) / bins + 1e-8).sqrt().mean()
-        error = mask * ((power + LOG_FLOOR).sqrt() - (target_power + LOG_FLOOR).sqrt())
-        convergence = (error.square().sum((1, 2)) / ((mask * target_power).sum((1, 2)) + LOG_FLOOR)).sqrt().mean()
-        envelope = self._envelope_loss(mask * power, mask * target_power, mask)
-        return distance + 0.5 * convergence + envelope_weight * envelope
 
     def _envelope_loss(self, power: Tensor, target_power: Tensor, mask: Tensor) -> Tensor:
         per_band = max(power.shape[1] // self.bands, 4)
@@ -87,6 +109,26 @@ class MultiResolutionSpectralLoss(nn.Module):
         difference = (log_power(energy) - log_power(target_energy)).abs() * band_is_seen
         seen = band_is_seen.sum() * energy.shape[-1]
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
+
+
+def _log_distance(difference: Tensor, mask: Tensor, retained: Tensor | None, retained_weight: float) -> Tensor:
+    """Return the root mean square over bins, averaged over frames; see :class:`MultiResolutionSpectralLoss`."""
+    if retained is None:
+        return _root_mean_square(difference, mask).mean()
+    low, high = mask * retained, mask * (1 - retained)
+    missing = high.sum(dim=1).gt(0).float()  # a clip that lacks no band has one distance, with the full weight
+    weight = 1 + missing * (retained_weight - 1)
+    return (weight * _root_mean_square(difference, low) + missing * _root_mean_square(difference, high)).mean()
+
+
+def _root_mean_square(difference: Tensor, mask: Tensor) -> Tensor:
+    """Return the root mean square ``(batch, frames)`` over the bins of a mask ``(batch, bins, 1)``."""
+    return ((mask * difference.square()).sum(dim=1) / mask.sum(dim=1).clamp_min(1) + 1e-8).sqrt()
+
+
+def _convergence(power: Tensor, target_power: Tensor, mask: Tensor) -> Tensor:
+    error = mask * ((power + LOG_FLOOR).sqrt() - (target_power + LOG_FLOOR).sqrt())
+    return (error.square().sum((1, 2)) / ((mask * target_power).sum((1, 2)) + LOG_FLOOR)).sqrt().mean()
 
 
 def log_power(power: Tensor) -> Tensor:

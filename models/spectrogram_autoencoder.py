@@ -87,7 +87,7 @@ class SliceNetwork(SpectralFrame):
 
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSettings) -> None:
         n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(n_fft, n_fft // settings.overlap)
+        super().__init__(sample_rate, n_fft, n_fft // settings.overlap)
         self.padding = -self.bins % REDUCTION**LAYERS
         channels = [settings.channels * 2**layer for layer in range(LAYERS)]
         bins = [(self.bins + self.padding) // REDUCTION**layer for layer in range(LAYERS + 1)]

@@ -32,7 +32,8 @@ def pair_batch(size=4, samples=8000):
     spectrum = torch.fft.rfft(wideband)
     spectrum[:, spectrum.shape[1] // 2 :] = 0
     narrowband = torch.fft.irfft(spectrum, n=samples)
-    return {"narrowband": narrowband, "wideband": wideband, "band_hz": torch.full((size,), SAMPLE_RATE / 2)}
+    bands = {"band_hz": torch.full((size,), SAMPLE_RATE / 2), "cutoff_hz": torch.full((size,), SAMPLE_RATE / 4)}
+    return {"narrowband": narrowband, "wideband": wideband} | bands
 
 
 def make(name, **settings):

@@ -67,16 +67,27 @@ def test_ranges_grow_to_hold_a_value():
 
 def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not():
     preds, target = torch.randn(2, 2, 8000).unbind()
-    band_hz = torch.tensor([8000.0, 6000.0])
+    band_hz, cutoff_hz = torch.tensor([8000.0, 6000.0]), torch.tensor([4000.0, 8000.0])
     loss = MultiResolutionSpectralLoss(SAMPLE_RATE)
-    batch = {"narrowband": preds, "wideband": target, "band_hz": band_hz}
+    batch = {"narrowband": preds, "wideband": target, "band_hz": band_hz, "cutoff_hz": cutoff_hz}
     relative = (preds - target).abs().mean() / (target.abs().mean() + 1e-4)
-    module = build_model("dnn_fft", SAMPLE_RATE, {})
+
+    def of_module(**settings):
+        torch.manual_seed(0)
+        return build_model("dnn_fft", SAMPLE_RATE, settings).eval().reconstruction_loss(preds, batch)
+
+    def of_loss(retained_weight=0.3, envelope_weight=1.0):
+        torch.manual_seed(0)
+        build_model("dnn_fft", SAMPLE_RATE, {})
+        weights = {"retained_weight": retained_weight, "envelope_weight": envelope_weight}
+        return loss(preds, target, band_hz, cutoff_hz=cutoff_hz, resolutions=[loss.drawn_resolution()], **weights)
+
+    exactly = {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(of_module(), of_loss() + 0.1 * relative, **exactly)
     torch.testing.assert_close(
-        module.reconstruction_loss(preds, batch), loss(preds, target, band_hz) + 0.1 * relative, rtol=0, atol=0
+        of_module(waveform_weight=0.0, envelope_weight=2.0), of_loss(envelope_weight=2.0), **exactly
     )
-    heavier = build_model("dnn_fft", SAMPLE_RATE, {"envelope_weight": 2.0, "waveform_weight": 0.0})
-    envelope = heavier.reconstruction_loss(preds, batch) - loss(preds, target, band_hz)
     torch.testing.assert_close(
-        envelope, loss(preds, target, band_hz) - loss(preds, target, band_hz, envelope_weight=0.0)
+        of_module(waveform_weight=0.0, retained_weight=1.0), of_loss(retained_weight=1.0), **exactly
     )
+    assert len({float(of_loss()), float(of_loss(envelope_weight=2.0)), float(of_loss(retained_weight=1.0))}) == 3

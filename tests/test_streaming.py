@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models.losses import MultiResolutionSpectralLoss, band_mask, gradient_penalty
+from models.spectral import LEVEL_FLOOR, RunningLevel
 from models.streaming import (
     Analysis,
     CausalConv1d,
@@ -104,6 +105,29 @@ def test_spectral_loss_is_zero_for_the_target_and_blind_above_the_band():
     assert loss(target, target, band).item() < 1e-3
     assert loss(target + high, target, band) < 0.02
     assert loss(target + low, target, band) > 0.05
+
+
+def test_the_distances_below_and_above_the_cutoff_are_terms_of_their_own():
+    """10 dB more in the upper half are a distance of 1 there, and of the root of a half over the whole."""
+    target = 0.1 * torch.randn(2, 16000)
+    spectrum = torch.fft.rfft(target)
+    spectrum[:, spectrum.shape[1] // 2 :] *= 10**0.5
+    louder, band = torch.fft.irfft(spectrum, 16000), torch.full((2,), 8000.0)
+    loss = MultiResolutionSpectralLoss(16000)
+    whole = loss(louder, target, band)
+    missing = loss(louder, target, band, cutoff_hz=band / 2, retained_weight=0.0)
+    leakage = loss(louder, target, band, cutoff_hz=band / 2, retained_weight=1.0) - missing
+    assert (missing - whole).item() == pytest.approx(1 - 0.5**0.5, abs=0.02)
+    assert 0 <= leakage < 0.1
+    # Where no band is missing there is one distance, whatever the weight.
+    assert loss(louder, target, band, cutoff_hz=band, retained_weight=0.0) == whole
+
+
+def test_the_running_level_is_that_of_the_last_frames_or_of_those_there_were():
+    magnitudes = torch.tensor([2.0, 4.0, 4.0, 6.0])
+    level = RunningLevel(2)(magnitudes.expand(1, 5, 4).to(torch.complex64), History())
+    expected = torch.tensor([4.0, 10.0, 16.0, 26.0]).sqrt() + LEVEL_FLOOR
+    torch.testing.assert_close(level, expected[None, None])
 
 
 def test_band_mask_ends_at_each_clips_band():
