@@ -44,6 +44,7 @@ def preset_file(tiny_preset):
     plain = yaml.safe_load(tiny_preset.read_text())
     plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
     plain["winner"] = NO_GUARDS
+    plain["budget"]["epochs"] = 1
     tiny_preset.write_text(yaml.safe_dump(plain))
     return tiny_preset
 
@@ -88,7 +89,7 @@ def refusal(capsys):
     return error
 
 
-def test_from_a_study_to_a_champion_and_back(preset_file, tiny_corpus, tmp_path, capsys):
+def test_from_a_study_to_a_champion_and_back(one_core, preset_file, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
     trials = [trial(OWN, 0.50), trial(BETTER, 0.40), trial(OWN | {"layers": 2}, 0.1, infeasible=True)]
     name = sweep(preset_file, tiny_corpus, runs, trials).study_name

@@ -206,7 +206,7 @@ def take_trials(url, wanted, seed, kill):
             raise TooMany
         x = trial.suggest_float("x", 0, 1)
         time.sleep(chance.random() * 0.05)
-        if kill and chance.random() < 0.15:
+        if kill and chance.random() < 0.3:
             os._exit(1)
         return x
 
@@ -214,7 +214,7 @@ def take_trials(url, wanted, seed, kill):
         if queue.may_start(wanted):
             study.optimize(objective, n_trials=1, catch=(TooMany,))
         else:
-            time.sleep(0.05)
+            time.sleep(0.2)
 
 
 def check_exact(study, wanted):
@@ -240,7 +240,7 @@ def test_processes_that_die_lose_no_trial_and_two_supervisors_make_none_too_many
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     study, _ = open_test_study(url)
     context = multiprocessing.get_context("fork")
-    wanted, started = 10, 0
+    wanted, started = 6, 0
     workers = []
 
     def reap():
@@ -249,7 +249,7 @@ def test_processes_that_die_lose_no_trial_and_two_supervisors_make_none_too_many
             own_storage.begin_heartbeats([trial._trial_id for trial in read_queue(own, 9).running])
             fail_stale_trials(own)
             enqueue_retries(own, 9)
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     # Processes, not threads: who is forked while another thread holds a lock waits for it for ever.
     supervisors = [context.Process(target=reap) for _ in range(2)]
@@ -259,10 +259,10 @@ def test_processes_that_die_lose_no_trial_and_two_supervisors_make_none_too_many
     while read_queue(study, 9).finished < wanted and time.monotonic() < end:
         workers = [worker for worker in workers if worker.is_alive()]
         while len(workers) < 3:
-            workers.append(context.Process(target=take_trials, args=(url, wanted, started, started < 8)))
+            workers.append(context.Process(target=take_trials, args=(url, wanted, started, started < 5)))
             workers[-1].start()
             started += 1
-        time.sleep(0.05)
+        time.sleep(0.2)
     for one in [*supervisors, *workers]:
         one.join(30)
         one.kill()
