@@ -71,8 +71,20 @@ def leaderboard(scores, costs, selection):
 
 
 @pytest.fixture(scope="module")
+def details(scores, selection):
+    return leaderboard_details(scores, selection)
+
+
+@pytest.fixture(scope="module")
 def text(leaderboard, scores, selection):
     return leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+
+
+@pytest.fixture(scope="module")
+def nobody(scores, costs):
+    """A selection in which no candidate passes, and its leaderboard."""
+    selection = choose(scores, costs, WinnerRule(rtf=0.01))
+    return selection, build_leaderboard(scores, costs, selection, TRAININGS)
 
 
 def printed(leaderboard, selection, width, terminal=False):
@@ -154,16 +166,14 @@ def test_the_pareto_front_is_named_for_each_cost(leaderboard, text):
     assert not any("spectrogram_autoencoder_seed" in sentence for sentence in (by_hours, by_macs))  # ruled out
 
 
-def test_without_a_candidate_that_passed_there_is_no_front(scores, costs):
-    nobody = choose(scores, costs, WinnerRule(rtf=0.01))
-    board = build_leaderboard(scores, costs, nobody, TRAININGS)
+def test_without_a_candidate_that_passed_there_is_no_front(scores, nobody):
+    selection, board = nobody
     assert frontier_sentences(board) == []
-    text = leaderboard_markdown(board, scores, nobody, preset="demo", reproduce=REPRODUCE)
+    text = leaderboard_markdown(board, scores, selection, preset="demo", reproduce=REPRODUCE)
     assert "## Quality for compute" not in text
 
 
-def test_details_are_computed_once_for_all_outputs(tmp_path, leaderboard, scores, selection, monkeypatch):
-    details = leaderboard_details(scores, selection)
+def test_details_are_computed_once_for_all_outputs(tmp_path, leaderboard, scores, selection, details, monkeypatch):
     csv, markdown = write_leaderboard(tmp_path / "one", leaderboard, scores, selection, preset="p", reproduce=REPRODUCE)
 
     def again(*_):
@@ -200,10 +210,9 @@ def test_a_failed_score_is_told_apart_from_one_that_does_not_apply(scores, costs
     assert "## Failed scores" in text and "anna/0.wav" in text
 
 
-def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selection):
-    csv, markdown = write_leaderboard(
-        tmp_path / "new", leaderboard, scores, selection, preset="demo", reproduce=("make demo", "overtone ui")
-    )
+def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selection, details):
+    other = {"preset": "demo", "reproduce": ("make demo", "overtone ui"), "details": details}
+    csv, markdown = write_leaderboard(tmp_path / "new", leaderboard, scores, selection, **other)
     read = pd.read_csv(csv)
     assert read.columns.tolist() == leaderboard.columns.tolist()
     assert read["system"].tolist() == leaderboard["system"].tolist()
@@ -247,12 +256,11 @@ def test_headline_says_when_the_test_disagrees_with_val(scores, costs, selection
     assert "worse than the runner-up `dnn_fft`" in headline(board, selection)
 
 
-def test_headline_without_a_champion(scores, costs):
-    nobody = choose(scores, costs, WinnerRule(rtf=0.01))
-    board = build_leaderboard(scores, costs, nobody, TRAININGS)
-    assert "No champion" in headline(board, nobody)
+def test_headline_without_a_champion(nobody):
+    selection, board = nobody
+    assert "No champion" in headline(board, selection)
     assert board["vs_runner_up"].isna().all()
-    assert "No champion" in printed(board, nobody, 120)
+    assert "No champion" in printed(board, selection, 120)
 
 
 @pytest.mark.parametrize("width", [120, 80])
