@@ -42,6 +42,7 @@ SWEEP = {
     "grace_seconds": 3,
     "max_retries": 2,
 }
+LONG_EXAMPLES = 120  # a second or two of training: long enough to be interrupted
 PROJECT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -49,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture
 def preset_path(tiny_preset):
-    """A preset whose trials take a second or two: long enough to be interrupted."""
+    """A preset whose trials take a second."""
     plain = yaml.safe_load(tiny_preset.read_text())
     plain["budget"] |= {"examples": 60, "epochs": 3}
     plain["models"] = {"dnn_fft": {"hidden": 16, "layers": 1}, "dnn_fft_seed": {}}
@@ -61,6 +62,13 @@ def preset_path(tiny_preset):
 def changed(path, **changes):
     plain = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(plain | changes))
+
+
+@pytest.fixture
+def long_preset_path(preset_path):
+    """The same with trials that can be interrupted."""
+    changed(preset_path, budget=yaml.safe_load(preset_path.read_text())["budget"] | {"examples": LONG_EXAMPLES})
+    return preset_path
 
 
 @pytest.fixture
@@ -148,28 +156,28 @@ def uninterrupted():
 
 
 @pytest.fixture
-def expected(uninterrupted, preset_path, tiny_corpus, tmp_path):
+def expected(uninterrupted, long_preset_path, tiny_corpus, tmp_path):
     if not uninterrupted:
         runs = tmp_path / "undisturbed"
         options = SweepOptions(data=str(tiny_corpus), runs=runs, tracking="none")
-        sweep("dnn_fft", str(preset_path), options)
+        sweep("dnn_fft", str(long_preset_path), options)
         name = optuna.get_all_study_names(default_storage(runs))[0]
         uninterrupted["study"] = load_study(default_storage(runs), name)
         uninterrupted["outcome"] = outcome(uninterrupted["study"])
     return uninterrupted
 
 
-def test_a_sweep_begins_with_the_presets_own_settings_and_keeps_what_each_trial_was(expected, preset_path):
+def test_a_sweep_begins_with_the_presets_own_settings_and_keeps_what_each_trial_was(expected, long_preset_path):
     study = expected["study"]
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     assert study.trials[0].user_attrs[DEFAULT] is True
     assert study.trials[0].params["hidden"] == 16
     assert study.user_attrs["trials"] == 4
-    assert study.user_attrs["examples"] == 60
+    assert study.user_attrs["examples"] == LONG_EXAMPLES
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
-        assert set(trial.params) == set(distributions(load_preset(str(preset_path)), "dnn_fft"))
+        assert set(trial.params) == set(distributions(load_preset(str(long_preset_path)), "dnn_fft"))
         attributes = trial.user_attrs
-        assert attributes["examples"] == 60
+        assert attributes["examples"] == LONG_EXAMPLES
         assert attributes["scores"]["primary"] == trial.value
         assert attributes["guards"] == []
         assert 0 < attributes["seconds"] < 60
@@ -179,11 +187,13 @@ def test_a_sweep_begins_with_the_presets_own_settings_and_keeps_what_each_trial_
     assert best.value == min(trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,)))
 
 
-def test_the_same_seed_gives_the_same_study_whatever_interrupts_it(expected, preset_path, tiny_corpus, tmp_path):
+def test_the_same_seed_gives_the_same_study_whatever_interrupts_it(
+    expected, long_preset_path, tiny_corpus, tmp_path, capsys
+):
     runs = tmp_path / "disturbed"
 
     def start():
-        return Command(preset_path, tiny_corpus, runs)
+        return Command(long_preset_path, tiny_corpus, runs)
 
     command = start()
     command.wait_until_in_trial(1)
@@ -201,9 +211,9 @@ def test_the_same_seed_gives_the_same_study_whatever_interrupts_it(expected, pre
     command.process.kill()
     wait_for(lambda: not is_running(worker))  # no worker outlives its supervisor, and it keeps what it has learnt
 
-    command = start()
-    assert command.wait() == 0, command.text()
-    text = command.text()
+    capsys.readouterr()
+    sweep("dnn_fft", str(long_preset_path), SweepOptions(data=str(tiny_corpus), runs=runs, tracking="none"))
+    text = command.text() + capsys.readouterr().out
     assert ": resumes from its checkpoint at " in text
     assert "was killed by SIGKILL; trial" in text
     assert "4 trials (" in text
