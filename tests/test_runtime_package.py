@@ -36,7 +36,7 @@ def test_a_package_tells_what_it_is():
     model = load_model(folder)
     assert (model.name, model.sample_rate, model.front_end) == ("dnn_fft", 16000, "spectral")
     assert model.hop_samples + model.delay_samples == module.latency_samples
-    assert [state.name for state in model.states] == ["past_0_first", "past_1_hidden_0"]
+    assert [state.name for state in model.states] == ["past_0_level", "past_1_level", "past_2_layers_0"]
     assert model.configuration["preset"] == "tiny"
     assert {file.name for file in folder.iterdir()} == {
         "model.onnx", "config.json", "card.md", "parity.json", "parity.md", "noise.npy", "window.npy", "SHA256SUMS",
