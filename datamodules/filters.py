@@ -53,8 +53,8 @@ def lowpass(
     if family == "resampling":
         return resample(waveform, scene, rate=2 * cutoff_hz)
     if family == "brickwall":
-        return _filtered(waveform, scene.sample_rate, lambda hertz: (hertz <= cutoff_hz).astype(np.float32))
-    return _filtered(
+        return filtered(waveform, scene.sample_rate, lambda hertz: (hertz <= cutoff_hz).astype(np.float32))
+    return filtered(
         waveform,
         scene.sample_rate,
         lambda hertz: lowpass_gain(hertz, scene.sample_rate, cutoff_hz, family, round(order), ripple_db),
@@ -75,7 +75,7 @@ def bandpass(
     """
     high_hz = min(high_hz, 0.495 * scene.sample_rate)
     low_hz = min(low_hz, 0.99 * high_hz)
-    return _filtered(
+    return filtered(
         waveform,
         scene.sample_rate,
         lambda hertz: bandpass_gain(hertz, scene.sample_rate, low_hz, high_hz, round(order)),
@@ -156,9 +156,10 @@ def _prototype(
     return np.atleast_1d(zeros), np.atleast_1d(poles), float(np.real(gain))
 
 
-def _filtered(
+def filtered(
     waveform: Waveform, sample_rate: int, gain: Callable[[NDArray[np.float64]], NDArray[np.float32]]
 ) -> Waveform:
+    """Return a waveform ``(samples,)`` under a zero-phase gain, a function of frequencies in Hz."""
     size = scipy.fft.next_fast_len(waveform.size + round(_RINGING_SECONDS * sample_rate), real=True)
     spectrum = scipy.fft.rfft(waveform, size)
     spectrum *= gain(scipy.fft.rfftfreq(size, 1 / sample_rate))

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 import soxr
+from numpy.typing import NDArray
 
-from datamodules.filters import fitted
+from datamodules.filters import filtered, fitted
 from runtime.audio import Waveform
 from runtime.errors import OvertoneError
 
@@ -53,11 +53,12 @@ class Variation:
 
 def tilted(speech: Waveform, db_per_octave: float, sample_rate: int) -> Waveform:
     """Return speech under a zero-phase gain of ``db_per_octave`` around 1 kHz, at most 12 dB either way."""
-    samples = scipy.fft.next_fast_len(speech.size, real=True)
-    hertz = np.maximum(scipy.fft.rfftfreq(samples, 1 / sample_rate), 1.0)
-    gain_db = np.clip(db_per_octave * np.log2(hertz / _TILT_PIVOT_HZ), -_TILT_LIMIT_DB, _TILT_LIMIT_DB)
-    spectrum = scipy.fft.rfft(speech, samples) * (10 ** (gain_db / 20)).astype(np.float32)
-    return scipy.fft.irfft(spectrum, samples)[: speech.size].astype(np.float32)
+
+    def gain(hertz: NDArray[np.float64]) -> NDArray[np.float32]:
+        slope_db = db_per_octave * np.log2(np.maximum(hertz, 1.0) / _TILT_PIVOT_HZ)
+        return (10 ** (np.clip(slope_db, -_TILT_LIMIT_DB, _TILT_LIMIT_DB) / 20)).astype(np.float32)
+
+    return filtered(speech, sample_rate, gain)
 
 
 def _is_range(bounds: object) -> bool:

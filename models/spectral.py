@@ -46,7 +46,7 @@ class SpectralFrame(StreamingNetwork):
     """A magnitude network between a causal transform and its inverse.
 
     The network sees log-magnitudes of the narrowband and of its rectified excitation, ``(batch, 2, bins, frames)``,
-    and answers maps of the same size, ``(batch, 4, bins, frames)``, which :meth:`combine` turns into spectra.
+    and answers four maps of the same size, ``(batch, 4, bins, frames)``, which :meth:`combine` turns into spectra.
     The phase of what is generated is that of the excitation's harmonics and of noise in a mixture that the network
     chooses: both come from the stream, so that nothing has to be inverted iteratively.
 
@@ -79,10 +79,11 @@ class SpectralFrame(StreamingNetwork):
         magnitude = spectra.abs().mean(dim=1, keepdim=True)
         audible = magnitude / (magnitude + QUIET)
         level = self.level(spectra, history)
-        maps = self.predict(self._features(spectra / level, harmonic_spectra / level, level), history)
+        relative = spectra / level
+        maps = self.predict(self._features(relative, harmonic_spectra / level, level), history)
         voicing = torch.sigmoid(maps[:, 2])
         phase = unit(voicing * unit(harmonic_spectra) + (1 - voicing) * unit(noise_spectra))
-        return self.synthesis(level * self.combine(spectra / level, audible * phase, maps), history)
+        return self.synthesis(level * self.combine(relative, audible * phase, maps), history)
 
     def _features(self, spectra: Tensor, harmonic_spectra: Tensor, level: Tensor) -> Tensor:
         """Return log-magnitudes of about unit variance; at the Nyquist bin, which holds no speech, the level itself."""
