@@ -21,7 +21,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint ui lock cheats default-model
+.PHONY: help venv demo test lint docs ui lock cheats default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -39,6 +39,10 @@ lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+docs: $(STAMP) ## build the documentation site into site/; any warning fails
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --quiet
+	@echo "Wrote site/index.html. While writing: $(VENV)/bin/mkdocs serve"
 
 benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, sweep, sweep_kills; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)

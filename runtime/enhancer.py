@@ -2,10 +2,11 @@
 
 A whole array is one stream in big blocks, so that both give the same samples.
 
->>> enhancer = Enhancer(load_model("models/fullband"))        # doctest: +SKIP
->>> enhanced, rate = enhancer.enhance(samples, 16000)         # doctest: +SKIP
->>> stream = enhancer.stream(48000)                           # doctest: +SKIP
->>> player.write(stream.push(microphone.read(480)))           # doctest: +SKIP
+Examples:
+    >>> enhancer = Enhancer(load_model("models/fullband"))  # doctest: +SKIP
+    >>> enhanced, rate = enhancer.enhance(samples, 16000)  # doctest: +SKIP
+    >>> stream = enhancer.stream(48000)  # doctest: +SKIP
+    >>> player.write(stream.push(microphone.read(480)))  # doctest: +SKIP
 """
 
 from fractions import Fraction

@@ -31,13 +31,14 @@ class Stream:
     The output is the enhanced signal delayed by ``latency_samples``; before it come zeros. All that was pushed
     has left after ``flush``, so that ``concatenate([*pushed, flushed])[latency_samples:]`` is as long as the input.
 
-    >>> class Double:
-    ...     hop_samples, delay_samples = 4, 0
-    ...     def __call__(self, block):
-    ...         return 2 * block
-    >>> stream = Stream(Double())
-    >>> stream.push(np.ones(3, np.float32)), stream.push(np.ones(2, np.float32))
-    (array([0., 0., 0.], dtype=float32), array([0., 2.], dtype=float32))
+    Examples:
+        >>> class Double:
+        ...     hop_samples, delay_samples = 4, 0
+        ...     def __call__(self, block):
+        ...         return 2 * block
+        >>> stream = Stream(Double())
+        >>> stream.push(np.ones(3, np.float32)), stream.push(np.ones(2, np.float32))
+        (array([0., 0., 0.], dtype=float32), array([0., 2.], dtype=float32))
     """
 
     def __init__(self, step: Step) -> None:
