@@ -21,7 +21,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint docs ui lock cheats default-model
+.PHONY: help venv demo test lint docs ui lock cheats failures default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -49,6 +49,9 @@ benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, h
 
 cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs
 	@$(VENV_PYTHON) -m experiments.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12,--out mlruns/what-fools-what.md)
+
+failures: $(STAMP) ## write docs/failures: the original's failures before and after, from PRESET's finished comparison on DATA
+	@$(VENV_PYTHON) -m experiments.failure_stories $(PRESET) $(if $(DATA),--data "$(DATA)") $(FAILURES_ARGS)
 
 # Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
 $(PEERS): $(STAMP)

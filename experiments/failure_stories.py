@@ -1,0 +1,302 @@
+"""`python -m experiments.failure_stories PRESET`: the original's failures, one by one, before and after.
+
+Everything comes from a finished comparison's trainings: scores, pictures and players of one page of the documentation.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+
+from datamodules.corpus import Corpus
+from evaluation.contracts import Utterance
+from evaluation.harness import MEASURES, score_pairs
+from evaluation.statistics import summary
+from experiments.preset import Preset, load_preset
+from experiments.progress import Board, board
+from experiments.registry import load_model
+from experiments.runs import TrainingPlace, find_runs_folder, training_place
+from experiments.spectrogram_figures import spectrogram_row
+from experiments.systems import enhance_waveform
+from experiments.train import open_corpus
+from experiments.training import make_datamodule
+from models.base import SpeechModule, read_weights
+from runtime.audio import Waveform
+from runtime.errors import OvertoneError
+from runtime.files import written_whole
+
+BLOCK_SAMPLES = 2048  # of the original's page
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to enhance: a trained model, or a seed variant run as the original ran it.
+
+    Attributes:
+        label: what tables and pictures call it.
+        model: the registry's name.
+        reconstruction: another than the one that it was trained with.
+        in_blocks: whether each 2048 samples are enhanced alone.
+    """
+
+    label: str
+    model: str
+    reconstruction: str | None = None
+    in_blocks: bool = False
+
+
+@dataclass(frozen=True)
+class Story:
+    """A failure of the original, and what became of it.
+
+    Attributes:
+        title: the failure.
+        text: Markdown: where it came from, and what mends it.
+        forms: before, perhaps between, after.
+        measures: that hear it, keys of `evaluation.harness.MEASURES`.
+    """
+
+    title: str
+    text: str
+    forms: tuple[Form, ...]
+    measures: tuple[str, ...]
+
+
+STORIES = (
+    Story(
+        "The DNN's inverse FFT",
+        "The original's first model predicted amplitudes of all frequencies and inverted them without a phase. A "
+        "waveform is mostly phase: even perfect amplitudes would be unusable. Griffin-Lim finds a phase that suits "
+        "the amplitudes, so that errors of the amplitudes are what remains to be heard. `dnn_fft` keeps the "
+        "narrowband's own spectrum where it is sound and generates the rest with the phase of its harmonics or of "
+        "noise.",
+        (
+            Form("dnn_fft_seed, inverse FFT", "dnn_fft_seed", reconstruction="inverse_fft"),
+            Form("dnn_fft_seed, Griffin-Lim", "dnn_fft_seed", reconstruction="griffin_lim"),
+            Form("dnn_fft", "dnn_fft"),
+        ),
+        ("si_sdr", "visqol", "lsd_low", "content_ber"),
+    ),
+    Story(
+        "WaveGAN's artefacts",
+        "The original's generator wrote samples through transposed convolutions: what each stride folds over stays "
+        "as a buzz at multiples of the layers' rates, and a critic that judges from the first step on rewards any "
+        "high frequencies at all. `wavegan` sets the gains of a filterbank in which the folding cancels, learns "
+        "from spectral losses first, and hears the critic late.",
+        (Form("wavegan_seed", "wavegan_seed"), Form("wavegan", "wavegan")),
+        ("tonality", "excess_above_band", "lsd_low", "visqol"),
+    ),
+    Story(
+        "Griffin-Lim's choppiness",
+        "The original's page cut recordings into blocks of 2048 samples that knew nothing of each other. "
+        "Griffin-Lim finds another waveform for each, and they break where they meet. Over the whole file it does "
+        "not break, but then nothing streams. `spectrogram_autoencoder` streams with overlap and needs no search "
+        "for a phase.",
+        (
+            Form("spectrogram_autoencoder_seed, blocks alone", "spectrogram_autoencoder_seed", in_blocks=True),
+            Form("spectrogram_autoencoder_seed, whole file", "spectrogram_autoencoder_seed"),
+            Form("spectrogram_autoencoder", "spectrogram_autoencoder"),
+        ),
+        ("seam", "si_sdr", "visqol"),
+    ),
+    Story(
+        "The autoencoder's hallucinations",
+        "Squared errors of linear amplitudes see loud frames only: what is written into quiet ones costs nothing. "
+        "`spectrogram_autoencoder` learns logarithmic differences, relative to the level of the last second, and "
+        "what it generates is scaled by what the input holds.",
+        (
+            Form("spectrogram_autoencoder_seed", "spectrogram_autoencoder_seed"),
+            Form("spectrogram_autoencoder", "spectrogram_autoencoder"),
+        ),
+        ("hallucination", "extended_ber", "lsd_hf_band", "content_ber"),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the page from the command line; a user's mistake is one line and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.failure_stories", description=__doc__)
+    parser.add_argument("preset", help="its comparison has to be finished")
+    parser.add_argument("--data", help="folder or manifest of speech; without it, the preset's own corpus")
+    parser.add_argument("--runs", type=Path, help="where the comparison's trainings lie (default: mlruns)")
+    parser.add_argument("--condition", help="one of the preset's test conditions (default: the first)")
+    parser.add_argument("--speaker", help="whom the players let speak (default: the first of the test split)")
+    parser.add_argument("--credit", default="", help="under the players: who spoke, and the licence")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/failures"), help="folder of the page (default %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        make_page(options)
+    except OvertoneError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def make_page(options: argparse.Namespace) -> None:
+    """Score, draw and write ``index.md`` with its pictures and sounds.
+
+    Raises:
+        OvertoneError: a training is missing, or a condition or speaker is unknown.
+    """
+    preset = load_preset(options.preset)
+    runs = find_runs_folder(options.runs)
+    with board() as progress:
+        corpus = open_corpus(preset, options.data, runs, progress)
+        places = finished_places(preset, corpus, runs)
+        utterances = test_utterances(preset, corpus, options.condition)
+        shown = _spoken_by(options.speaker, utterances)
+        options.out.mkdir(parents=True, exist_ok=True)
+        sections = [_introduction(preset, utterances)]
+        for number, story in enumerate(STORIES, start=1):
+            table, estimates = _told(story, places, utterances, shown, progress)
+            sections.append(_section(number, story, table, estimates, shown, options))
+    with written_whole(options.out / "index.md") as temporary:
+        temporary.write_text("\n\n".join(sections) + "\n")
+    print(f"Page: {options.out / 'index.md'}")
+
+
+def finished_places(preset: Preset, corpus: Corpus, runs: Path) -> dict[str, TrainingPlace]:
+    """Return where the first seed of each model that a story needs was trained.
+
+    Raises:
+        OvertoneError: one of them is not finished.
+    """
+    models = sorted({form.model for story in STORIES for form in story.forms})
+    places = {model: training_place(runs, preset, model, 0, corpus.digest) for model in models}
+    missing = [model for model, place in places.items() if not place.finished]
+    if missing:
+        raise OvertoneError(
+            f"{runs}: no finished training of {', '.join(missing)} for preset {preset.name} on this corpus and code. "
+            f"Run `overtone compare {preset.name}` first."
+        )
+    return places
+
+
+def test_utterances(preset: Preset, corpus: Corpus, condition: str | None) -> list[Utterance]:
+    """Return the test split under one condition.
+
+    Raises:
+        OvertoneError: the preset has no such condition.
+    """
+    known = list(preset.data.test_conditions)
+    wanted = condition or known[0]
+    if wanted not in known:
+        raise OvertoneError(f"--condition {wanted}: expected one of {', '.join(known)}.")
+    utterances = make_datamodule(preset, corpus, seed=0).utterances("test")
+    return [utterance for utterance in utterances if utterance.condition == wanted]
+
+
+def _spoken_by(speaker: str | None, utterances: Sequence[Utterance]) -> Utterance:
+    for utterance in utterances:
+        if speaker in (None, utterance.speaker):
+            return utterance
+    known = ", ".join(sorted({utterance.speaker for utterance in utterances}))
+    raise OvertoneError(f"--speaker {speaker}: expected one of {known}.")
+
+
+def _told(
+    story: Story,
+    places: Mapping[str, TrainingPlace],
+    utterances: Sequence[Utterance],
+    shown: Utterance,
+    progress: Board,
+) -> tuple[pd.DataFrame, dict[str, Waveform]]:
+    """Return a story's score table, and each form's estimate of the utterance that is shown."""
+    systems: dict[str, Callable[[Waveform], Waveform]] = {"narrowband": lambda narrowband: narrowband}
+    systems |= {form.label: _enhancer(form, places[form.model]) for form in story.forms}
+    tables, heard = [], {}
+    for done, (label, enhance) in enumerate(systems.items(), start=1):
+        pairs = ((utterance, enhance(utterance.narrowband)) for utterance in utterances)
+        tables.append(score_pairs(pairs, label, story.measures, block_samples=BLOCK_SAMPLES))
+        heard[label] = enhance(shown.narrowband)
+        progress.update(story.title, done, len(systems), label)
+    return pd.concat(tables, ignore_index=True), heard | {"target": shown.wideband}
+
+
+def _enhancer(form: Form, place: TrainingPlace) -> Callable[[Waveform], Waveform]:
+    weights = read_weights(place.weights)
+    if form.reconstruction is not None:
+        settings = weights["overtone"]["settings"] | {"reconstruction": form.reconstruction}
+        weights["overtone"] = weights["overtone"] | {"settings": settings}
+    module = load_model(weights)
+    return partial(_in_blocks if form.in_blocks else enhance_waveform, module)
+
+
+def _in_blocks(module: SpeechModule, narrowband: Waveform) -> Waveform:
+    """Enhance each block alone; an incomplete last one stays as it is."""
+    blocks, rest = np.split(narrowband, [narrowband.size // BLOCK_SAMPLES * BLOCK_SAMPLES])
+    with torch.inference_mode():
+        enhanced = module.enhance(torch.from_numpy(blocks.reshape(-1, BLOCK_SAMPLES)))
+    return np.concatenate([enhanced.numpy().reshape(-1), rest])
+
+
+def _introduction(preset: Preset, utterances: Sequence[Utterance]) -> str:
+    speakers = len({utterance.speaker for utterance in utterances})
+    return (
+        "# The original's failures\n\n"
+        "The original project found its numbers improving while the sound hardly did. Here is each failure that it "
+        "named, as it sounds when the original's form is trained here under the same budget as ours, and what "
+        "became of it.\n\n"
+        f"Preset `{preset.name}`, condition `{utterances[0].condition}`, {speakers} speakers of the test split; "
+        "means over speakers with 95 % intervals. [Measures](../measures.md) says what each column hears. `python "
+        f"-m experiments.failure_stories {preset.name} --data FOLDER` writes this page from a finished comparison; "
+        "do not edit it."
+    )
+
+
+def _section(
+    number: int,
+    story: Story,
+    scores: pd.DataFrame,
+    estimates: Mapping[str, Waveform],
+    shown: Utterance,
+    options: argparse.Namespace,
+) -> str:
+    picture = f"failure-{number}.png"
+    figure = spectrogram_row(estimates, shown.sample_rate, cutoff_hz=shown.cutoff_hz)
+    with written_whole(options.out / picture) as temporary:
+        figure.savefig(temporary, format="png")
+    players = "\n".join(_player(number, label, waveform, shown, options.out) for label, waveform in estimates.items())
+    credit = f"\n\n*{options.credit}*" if options.credit else ""
+    return (
+        f"## {story.title}\n\n{story.text}\n\n{score_table(story, scores)}\n\n"
+        f"![{', '.join(estimates)}]({picture})\n\n{players}{credit}"
+    )
+
+
+def score_table(story: Story, scores: pd.DataFrame) -> str:
+    """Return means over speakers with intervals as a Markdown table, a row per form."""
+    cells = summary(scores, story.measures).set_index(["system", "key"])
+    arrows = [f"`{key}` {'↑' if MEASURES[key].higher_is_better else '↓'}" for key in story.measures]
+    lines = [f"| | {' | '.join(arrows)} |", "|---" * (len(arrows) + 1) + "|"]
+    for label in scores["system"].unique():
+        row = [_cell(cells.loc[(label, key)]) for key in story.measures]
+        lines.append(f"| {label} | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def _cell(interval: pd.Series) -> str:
+    if np.isnan(interval["mean"]):
+        return "–"
+    return f"{interval['mean']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
+
+
+def _player(number: int, label: str, waveform: Waveform, shown: Utterance, folder: Path) -> str:
+    stem = "".join(letter if letter.isalnum() else "-" for letter in label.lower())
+    name = f"failure-{number}-{stem}.flac"
+    with written_whole(folder / name) as temporary:
+        soundfile.write(temporary, np.clip(waveform, -1, 1), shown.sample_rate, format="FLAC", subtype="PCM_16")
+    return f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="{name}"></audio></figure>'
+
+
+if __name__ == "__main__":
+    sys.exit(main())
