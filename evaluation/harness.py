@@ -119,7 +119,7 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "excess_above_band",
             False,
-            "energy above the target's own band against the last 1 kHz below its end, dB",
+            "energy above the target's own band against 1 kHz below its edge, dB",
             spectral.excess_above_band,
         ),
         Measure(

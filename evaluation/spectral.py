@@ -326,15 +326,16 @@ def excess_above_band(
     band_hz: float,
     spectrograms: Spectrograms | None = None,
 ) -> float:
-    """Energy above ``band_hz`` against the target's last 1 kHz below it, key ``excess_above_band``.
+    """Energy above ``band_hz`` against 1 kHz of the target below it, key ``excess_above_band``.
 
-    Hears hiss where nothing was trained. "Above" begins at 1.02 ``band_hz``, after the encoder's slope.
+    Hears hiss where nothing was trained. The slope of the encoder or converter that ended the target's band is left
+    out: the reference ends at 0.95 ``band_hz``, "above" begins at 1.02.
 
     Returns:
         dB, at least -100; lower is better.
 
     Raises:
-        NotApplicable: the wideband's band reaches within 4 bins of Nyquist, or is silent in its last 1 kHz.
+        NotApplicable: the wideband's band reaches within 4 bins of Nyquist, or is silent in that 1 kHz.
     """
     check_pair(preds, target)
     preds_power, target_power = short_power(preds, target, sample_rate, spectrograms)
@@ -342,10 +343,11 @@ def excess_above_band(
     above = frequencies > 1.02 * band_hz
     if above.sum() < MINIMUM_BINS:
         raise NotApplicable(f"nothing lies above the wideband's own band of {band_hz:.0f} Hz")
-    below = (frequencies > band_hz - 1000.0) & (frequencies <= band_hz)
+    edge_hz = 0.95 * band_hz
+    below = (frequencies > edge_hz - 1000.0) & (frequencies <= edge_hz)
     reference = float(target_power[below].sum(dtype=np.float64))
     if reference <= 0.0:
-        raise NotApplicable("the target is silent in the last 1 kHz of its band")
+        raise NotApplicable(f"the target is silent in the 1 kHz below {edge_hz:.0f} Hz")
     return _decibel(float(preds_power[above].sum(dtype=np.float64)) / reference)
 
 

@@ -34,14 +34,16 @@ class Settings:
         waveform_weight: weight of the waveform's distance in :meth:`SpeechModule.reconstruction_loss`.
         envelope_weight: weight of the spectral envelope's distance in that loss.
         retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
+        quiet_weight: weight of the missing band's distance in its quiet frames, against its loud ones.
     """
 
     learning_rate: float = 2e-3
     gradient_clip: float = 1.0
     weight_decay: float = 1e-4
     waveform_weight: float = 0.1
-    envelope_weight: float = 1.0
+    envelope_weight: float = 3.0
     retained_weight: float = 0.3
+    quiet_weight: float = 0.2
 
 
 OPTIMISER_SPACE: SearchSpace = {
@@ -51,8 +53,9 @@ OPTIMISER_SPACE: SearchSpace = {
 }
 LOSS_SPACE: SearchSpace = {
     "waveform_weight": FloatRange(0.01, 1.0, log=True),
-    "envelope_weight": FloatRange(0.3, 3.0, log=True),
+    "envelope_weight": FloatRange(0.3, 10.0, log=True),
     "retained_weight": FloatRange(0.1, 1.0, log=True),
+    "quiet_weight": FloatRange(0.05, 1.0, log=True),
 }
 
 
@@ -104,6 +107,7 @@ class SpeechModule(lightning.LightningModule):
             band_hz=batch["band_hz"],
             cutoff_hz=batch["cutoff_hz"],
             retained_weight=self.settings.retained_weight,
+            quiet_weight=self.settings.quiet_weight,
             envelope_weight=self.settings.envelope_weight,
             resolutions=[self.spectral_loss.drawn_resolution()],
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
-from models.search_space import Choice, IntRange, SearchSpace
+from models.search_space import Choice, FloatRange, IntRange, SearchSpace
 from models.spectral import SpectralFrame
 from models.streaming import History
 
@@ -23,12 +23,14 @@ class DnnFftSettings(Settings):
     Attributes:
         window_ms: analysis window, which is the latency.
         overlap: hops per window.
+        coarse_hz: width of the groups of bins above 4 kHz that have one answer each.
         hidden: width of the hidden layers.
         layers: hidden layers; each looks back twice as far as the one before, the first by one frame.
     """
 
     window_ms: float = 32.0
     overlap: int = 2
+    coarse_hz: float = 160.0
     hidden: int = 256
     layers: int = 6
 
@@ -59,15 +61,15 @@ class FrameNetwork(SpectralFrame):
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:
         n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(sample_rate, n_fft, n_fft // settings.overlap)
-        hidden = settings.hidden
-        self.first = nn.Linear(2 * self.bins, hidden)
+        super().__init__(sample_rate, n_fft, n_fft // settings.overlap, settings.coarse_hz)
+        hidden, points = settings.hidden, self.scale.points
+        self.first = nn.Linear(2 * points, hidden)
         self.layers = nn.ModuleList(TimeDelayLayer(hidden, 2**layer) for layer in range(settings.layers))
         self.norm = nn.LayerNorm(hidden)
-        self.last = nn.Linear(hidden, 4 * self.bins)
+        self.last = nn.Linear(hidden, 4 * points)
         nn.init.normal_(self.last.weight, std=1e-3)
         with torch.no_grad():
-            self.last.get_parameter("bias").view(4, self.bins)[3] = (
+            self.last.get_parameter("bias").view(4, points)[3] = (
                 2.0  # keep the narrowband until there is a reason not to
             )
 
@@ -78,14 +80,14 @@ class FrameNetwork(SpectralFrame):
         for layer in self.layers:
             x = layer(x, history)
         maps = self.last(nn.functional.gelu(self.norm(x)))
-        return maps.transpose(1, 2).reshape(batch, 4, self.bins, frames)
+        return maps.transpose(1, 2).reshape(batch, 4, self.scale.points, frames)
 
-    def combine(self, spectra: Tensor, phase: Tensor, maps: Tensor) -> Tensor:
+    def combine(self, spectra: Tensor, material: Tensor, maps: Tensor) -> Tensor:
         """Blend the narrowband, under a gain, with the predicted amplitudes of all frequencies."""
         keep = torch.sigmoid(maps[:, 3])
         gain = torch.exp(maps[:, 0].clamp(-6, 6))
         amplitude = torch.exp((3.0 * maps[:, 1] - 2.0).clamp(-14, 7))  # full scale is window / 2: e^6.6 at 48 kHz
-        return keep * gain * spectra + (1 - keep) * amplitude * phase
+        return keep * gain * spectra + (1 - keep) * amplitude * material
 
 
 class DnnFftModule(StreamingModule):
@@ -98,6 +100,7 @@ class DnnFftModule(StreamingModule):
         **LOSS_SPACE,
         "window_ms": Choice((16.0, 24.0, 32.0)),
         "overlap": Choice((2, 4)),
+        "coarse_hz": FloatRange(30.0, 600.0, log=True),
         "hidden": IntRange(128, 512, step=64),
         "layers": IntRange(3, 7),
     }

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from models.batch_share import drawn_for_batch, mean_over_shares
 
 LOG_FLOOR = 1e-8  # of power, the field's clamp in the log-spectral distance
+QUIET_DB, LOUD_DB = -60.0, -30.0  # of frames, against the loudest
+QUIET_POWER = 1e-7
 
 
 def band_mask(band_hz: Tensor, bins: int, sample_rate: int) -> Tensor:
@@ -69,6 +71,7 @@ class MultiResolutionSpectralLoss(nn.Module):
         *,
         cutoff_hz: Tensor | None = None,
         retained_weight: float = 1.0,
+        quiet_weight: float = 1.0,
         envelope_weight: float = 1.0,
         resolutions: Sequence[int] | None = None,
     ) -> Tensor:
@@ -81,6 +84,9 @@ class MultiResolutionSpectralLoss(nn.Module):
             cutoff_hz: where each narrowband's content ends, ``(batch,)`` in Hz: the distances below and above are then
                 two terms, so that the large one does not drown the small one. None for one distance.
             retained_weight: of the distance below ``cutoff_hz``.
+            quiet_weight: of the distance above ``cutoff_hz`` in frames in which the target's missing band is
+                `QUIET_DB` below its loudest; it rises to 1 at `LOUD_DB`. Pauses are most of speech's frames, hold
+                noise that nobody can foretell, and are hardly heard.
             envelope_weight: of the distance of log energies in bands.
             resolutions: some of the loss's own; None for all.
         """
@@ -88,9 +94,15 @@ class MultiResolutionSpectralLoss(nn.Module):
         for n_fft in resolutions or self.resolutions:
             power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
             mask = band_mask(band_hz, power.shape[1], self.sample_rate)
-            retained = None if cutoff_hz is None else band_mask(cutoff_hz, power.shape[1], self.sample_rate)
+            difference = log_power(power) - log_power(target_power)
+            if cutoff_hz is None:
+                distance = _root_mean_square(difference, mask).mean()
+            else:
+                retained = band_mask(cutoff_hz, power.shape[1], self.sample_rate)
+                loudness = self._loudness_weight(mask * (1 - retained) * target_power, quiet_weight)
+                distance = _split_distance(difference, mask, retained, retained_weight, loudness)
             terms.append(
-                _log_distance(log_power(power) - log_power(target_power), mask, retained, retained_weight)
+                distance
                 + 0.5 * _convergence(power, target_power, mask)
                 + envelope_weight * self._envelope_loss(mask * power, mask * target_power, mask)
             )
@@ -100,6 +112,13 @@ class MultiResolutionSpectralLoss(nn.Module):
         window = self.get_buffer(f"window_{n_fft}")
         spectra = torch.stft(waveform, n_fft, n_fft // 4, window=window, return_complex=True)
         return spectra.real.square() + spectra.imag.square()
+
+    def _loudness_weight(self, missing_power: Tensor, quiet_weight: float) -> Tensor:
+        """Return a weight for each frame ``(batch, frames)``, 1 on average over the batch."""
+        level_db = 10 * torch.log10(missing_power.sum(dim=1) + QUIET_POWER)
+        relative_db = level_db - level_db.amax(dim=1, keepdim=True)
+        weight = ((relative_db - QUIET_DB) / (LOUD_DB - QUIET_DB)).clamp(quiet_weight, 1)
+        return weight / (mean_over_shares(weight.mean()) if self.training else weight.mean())
 
     def _envelope_loss(self, power: Tensor, target_power: Tensor, mask: Tensor) -> Tensor:
         per_band = max(power.shape[1] // self.bands, 4)
@@ -111,14 +130,15 @@ class MultiResolutionSpectralLoss(nn.Module):
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
 
 
-def _log_distance(difference: Tensor, mask: Tensor, retained: Tensor | None, retained_weight: float) -> Tensor:
-    """Return the root mean square over bins, averaged over frames; see :class:`MultiResolutionSpectralLoss`."""
-    if retained is None:
-        return _root_mean_square(difference, mask).mean()
+def _split_distance(
+    difference: Tensor, mask: Tensor, retained: Tensor, retained_weight: float, loudness: Tensor
+) -> Tensor:
+    """Return the distances in the band that is there and in the missing one, weighed, averaged over frames."""
     low, high = mask * retained, mask * (1 - retained)
     missing = high.sum(dim=1).gt(0).float()  # a clip that lacks no band has one distance, with the full weight
     weight = 1 + missing * (retained_weight - 1)
-    return (weight * _root_mean_square(difference, low) + missing * _root_mean_square(difference, high)).mean()
+    distance = weight * _root_mean_square(difference, low)
+    return (distance + missing * loudness * _root_mean_square(difference, high)).mean()
 
 
 def _root_mean_square(difference: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
 from models.dnn_fft import window_samples
-from models.search_space import Choice, IntRange, SearchSpace
+from models.search_space import Choice, FloatRange, IntRange, SearchSpace
 from models.spectral import MAGNITUDE_FLOOR, SpectralFrame
 from models.streaming import History
 
@@ -27,15 +27,19 @@ class SpectrogramAutoencoderSettings(Settings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderModule`.
 
     Attributes:
+        learning_rate: weights that are shared along frequency bear more than those of a bin.
         window_ms: analysis window, which is the latency.
         overlap: hops per window.
+        coarse_hz: width of the groups of bins above 4 kHz that have one answer each.
         channels: channels of the first encoder layer; each further one doubles them.
         frames: frames that each encoder layer sees, the current one included.
         memory: width of the recurrent layer between encoder and decoder.
     """
 
+    learning_rate: float = 5e-3
     window_ms: float = 32.0
     overlap: int = 4
+    coarse_hz: float = 160.0
     channels: int = 16
     frames: int = 2
     memory: int = 192
@@ -87,10 +91,11 @@ class SliceNetwork(SpectralFrame):
 
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSettings) -> None:
         n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(sample_rate, n_fft, n_fft // settings.overlap)
-        self.padding = -self.bins % REDUCTION**LAYERS
+        super().__init__(sample_rate, n_fft, n_fft // settings.overlap, settings.coarse_hz)
+        points = self.scale.points
+        self.padding = -points % REDUCTION**LAYERS
         channels = [settings.channels * 2**layer for layer in range(LAYERS)]
-        bins = [(self.bins + self.padding) // REDUCTION**layer for layer in range(LAYERS + 1)]
+        bins = [(points + self.padding) // REDUCTION**layer for layer in range(LAYERS + 1)]
         self.encoder = nn.ModuleList(
             Contraction(a, b, width, settings.frames)
             for (a, b), width in zip(itertools.pairwise([2, *channels]), bins, strict=False)
@@ -103,7 +108,7 @@ class SliceNetwork(SpectralFrame):
             Expansion(2 * a, b, width) for a, b, width in zip(channels[::-1], outputs, bins[:0:-1], strict=True)
         )
         self.last = nn.Linear(outputs[-1] + 2, 4)
-        self.offset = nn.Parameter(torch.zeros(self.bins, 4))
+        self.offset = nn.Parameter(torch.zeros(points, 4))
         nn.init.normal_(self.last.weight, std=1e-2)
 
     def predict(self, features: Tensor, history: History) -> Tensor:
@@ -119,20 +124,20 @@ class SliceNetwork(SpectralFrame):
         x = x + self.recall(recalled).view_as(x)
         for expansion in self.decoder:
             x = expansion(torch.cat([x, skips.pop()], dim=-1))
-        x = torch.cat([x[:, :, : self.bins], slices], dim=-1)
+        x = torch.cat([x[:, :, : self.scale.points], slices], dim=-1)
         return (self.last(x) + self.offset).permute(0, 3, 2, 1)
 
     def _nothing(self, x: Tensor) -> Tensor:
         return x.new_zeros(1, x.shape[0], self.memory.hidden_size)
 
-    def combine(self, spectra: Tensor, phase: Tensor, maps: Tensor) -> Tensor:
-        """Add the difference to the input's log-magnitude; where the input is empty, the phase is generated.
+    def combine(self, spectra: Tensor, material: Tensor, maps: Tensor) -> Tensor:
+        """Add the difference to the input's log-magnitude; where the input is empty, material is generated.
 
         There the difference starts from the usual distance of speech to the floor instead of having to learn it.
         """
         emptiness = MAGNITUDE_FLOOR / (spectra.abs() + MAGNITUDE_FLOOR)
         difference = 3.0 * maps[:, 1] + emptiness * (SPEECH_ABOVE_FLOOR + 3.0 * maps[:, 3])
-        return (spectra + MAGNITUDE_FLOOR * phase) * torch.exp(difference.clamp(-9, 14))
+        return (spectra + MAGNITUDE_FLOOR * material) * torch.exp(difference.clamp(-9, 14))
 
 
 class SpectrogramAutoencoderModule(StreamingModule):
@@ -145,6 +150,7 @@ class SpectrogramAutoencoderModule(StreamingModule):
         **LOSS_SPACE,
         "window_ms": Choice((16.0, 24.0, 32.0)),
         "overlap": Choice((2, 4)),
+        "coarse_hz": FloatRange(30.0, 600.0, log=True),
         "channels": IntRange(8, 24, step=4),
         "frames": IntRange(1, 4),
         "memory": IntRange(64, 256, step=32),

@@ -90,7 +90,8 @@ def flatness(power):
 def excess_above_band(preds, target, rate, band_hz):
     given, frequencies = frames(preds, rate)
     wanted, _ = frames(target, rate)
-    above, below = frequencies > 1.02 * band_hz, (frequencies > band_hz - 1000) & (frequencies <= band_hz)
+    edge = 0.95 * band_hz
+    above, below = frequencies > 1.02 * band_hz, (frequencies > edge - 1000) & (frequencies <= edge)
     return max(-100, 10 * np.log10(sum(one[above].sum() for one in given) / sum(one[below].sum() for one in wanted)))
 
 

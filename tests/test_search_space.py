@@ -66,7 +66,7 @@ def test_ranges_grow_to_hold_a_value():
 
 
 def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not():
-    preds, target = torch.randn(2, 2, 8000).unbind()
+    preds, target = (torch.logspace(1, -4, 8000) * torch.randn(2, 2, 8000)).unbind()
     band_hz, cutoff_hz = torch.tensor([8000.0, 6000.0]), torch.tensor([4000.0, 8000.0])
     loss = MultiResolutionSpectralLoss(SAMPLE_RATE)
     batch = {"narrowband": preds, "wideband": target, "band_hz": band_hz, "cutoff_hz": cutoff_hz}
@@ -76,10 +76,10 @@ def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not()
         torch.manual_seed(0)
         return build_model("dnn_fft", SAMPLE_RATE, settings).eval().reconstruction_loss(preds, batch)
 
-    def of_loss(retained_weight=0.3, envelope_weight=1.0):
+    def of_loss(**weights):
         torch.manual_seed(0)
         build_model("dnn_fft", SAMPLE_RATE, {})
-        weights = {"retained_weight": retained_weight, "envelope_weight": envelope_weight}
+        weights = {"retained_weight": 0.3, "quiet_weight": 0.2, "envelope_weight": 3.0} | weights
         return loss(preds, target, band_hz, cutoff_hz=cutoff_hz, resolutions=[loss.drawn_resolution()], **weights)
 
     exactly = {"rtol": 0, "atol": 0}
@@ -90,4 +90,6 @@ def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not()
     torch.testing.assert_close(
         of_module(waveform_weight=0.0, retained_weight=1.0), of_loss(retained_weight=1.0), **exactly
     )
-    assert len({float(of_loss()), float(of_loss(envelope_weight=2.0)), float(of_loss(retained_weight=1.0))}) == 3
+    torch.testing.assert_close(of_module(waveform_weight=0.0, quiet_weight=1.0), of_loss(quiet_weight=1.0), **exactly)
+    changed = ({}, {"envelope_weight": 2.0}, {"retained_weight": 1.0}, {"quiet_weight": 1.0})
+    assert len({float(of_loss(**weights)) for weights in changed}) == 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.losses import MultiResolutionSpectralLoss, band_mask, gradient_penalty
-from models.spectral import LEVEL_FLOOR, RunningLevel
+from models.spectral import LEVEL_FLOOR, FrequencyScale, RunningLevel
 from models.streaming import (
     Analysis,
     CausalConv1d,
@@ -121,6 +121,42 @@ def test_the_distances_below_and_above_the_cutoff_are_terms_of_their_own():
     assert 0 <= leakage < 0.1
     # Where no band is missing there is one distance, whatever the weight.
     assert loss(louder, target, band, cutoff_hz=band, retained_weight=0.0) == whole
+
+
+def test_frames_in_which_the_missing_band_is_quiet_count_less():
+    """Half of the frames 40 dB too low, first the loud ones, then those 70 dB below them."""
+    torch.manual_seed(0)
+    loss = MultiResolutionSpectralLoss(16000, resolutions=(256,))
+    target = 100 * torch.randn(1, 16000)
+    target[:, 8000:] *= 10**-3.5
+    band = torch.full((1,), 8000.0)
+
+    def of(changed, quiet_weight):
+        preds = target.clone()
+        preds[:, changed] *= 0.01
+        weights = {"retained_weight": 0.0, "quiet_weight": quiet_weight, "envelope_weight": 0.0}
+        return loss(preds, target, band, cutoff_hz=band / 2, **weights).item()
+
+    quiet, loud = slice(8000, None), slice(None, 8000)
+    assert of(quiet, 1.0) == pytest.approx(2.0, abs=0.1)
+    assert of(quiet, 0.25) == pytest.approx(2.0 * 0.25 / 0.625, abs=0.1)
+    assert of(loud, 0.25) - of(loud, 1.0) == pytest.approx(2.0 * (1 / 0.625 - 1), abs=0.1)
+
+
+def test_a_scale_groups_what_lies_above_four_kilohertz_but_for_the_last_bin():
+    scale = FrequencyScale(48000, 1536, coarse_hz=320.0)
+    assert (scale.fine, scale.groups, scale.group, scale.points) == (128, 64, 10, 193)
+    points = torch.randn(2, 4, scale.points, 3)
+    spread = scale.spread(points)
+    assert spread.shape == (2, 4, 769, 3)
+    torch.testing.assert_close(scale.pooled(spread), points)
+    torch.testing.assert_close(spread[:, :, :128], points[:, :, :128])
+    assert (spread[:, :, 128:138] == points[:, :, 128:129]).all()
+    bins = torch.randn(1, 1, 769, 1)
+    torch.testing.assert_close(scale.pooled(bins)[0, 0, 129, 0], bins[0, 0, 138:148, 0].mean())
+    # Groups that do not divide the bins begin a little later; groups of one bin are none.
+    assert FrequencyScale(16000, 512, coarse_hz=160.0).fine == 131
+    assert FrequencyScale(16000, 512, coarse_hz=1.0).points == 257
 
 
 def test_the_running_level_is_that_of_the_last_frames_or_of_those_there_were():
