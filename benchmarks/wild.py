@@ -17,13 +17,13 @@ from rich.table import Table
 
 from evaluation.bandwidth import effective_band_hz
 from evaluation.fingerprints import content_bit_error_rate
-from evaluation.spectral import log_spectral_distance_retained_band
+from evaluation.spectral import decibel, log_spectral_distance_retained_band
 from evaluation.stft import NotApplicable
+from experiments.default_models import default_model
 from runtime.audio import Waveform, read_audio, resample
 from runtime.enhancer import Enhancer, load_model
 from runtime.errors import OvertoneError
 
-PACKED = Path(__file__).parents[1] / "runtime" / "packed"
 FRAME_SECONDS = 0.02
 QUIET_DB = 50.0  # below the loudest frame
 BARS = {"content BER": 0.01, "LSD below": 0.15, "peak": 1.0, "quiet, dB": 3.0}
@@ -77,11 +77,6 @@ def frame_power(waveform: Waveform, rate: int) -> np.ndarray:
     return (whole.reshape(-1, samples) ** 2).mean(axis=1)
 
 
-def decibel(ratio: float) -> float:
-    """Return a ratio of powers in dB, at least -120."""
-    return 10 * float(np.log10(max(ratio, 1e-12)))
-
-
 def recordings(data: Path) -> Iterator[Path]:
     """Yield the low-quality recordings of a corpus with a manifest, or every file of a folder without one."""
     manifest = data / "manifest.csv"
@@ -97,9 +92,9 @@ def main() -> None:
     """Enhance, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="corpus with a manifest, or a folder of recordings")
-    parser.add_argument("--model", type=Path, default=PACKED / "fullband", help="an exported package (the packed one)")
+    parser.add_argument("--model", type=Path, help="an exported package (the packed one)")
     options = parser.parse_args()
-    enhancer = Enhancer(load_model(options.model))
+    enhancer = Enhancer(load_model(options.model or default_model("fullband")))
     rate = enhancer.model.sample_rate
     table = Table("recording", "band, kHz", *(f"{name} ≤ {bar:g}" for name, bar in BARS.items()), "added, dB", "")
     damaged = 0

@@ -348,7 +348,7 @@ def excess_above_band(
     reference = float(target_power[below].sum(dtype=np.float64))
     if reference <= 0.0:
         raise NotApplicable(f"the target is silent in the 1 kHz below {edge_hz:.0f} Hz")
-    return _decibel(float(preds_power[above].sum(dtype=np.float64)) / reference)
+    return decibel(float(preds_power[above].sum(dtype=np.float64)) / reference)
 
 
 def hallucination(
@@ -375,8 +375,9 @@ def hallucination(
     quiet = band.target_energy < band.loudest * 1e-5
     if not quiet.any():
         raise NotApplicable("the target's missing band is never 50 dB below its loudest")
-    return _decibel(float(band.energy(band.preds_power)[quiet].mean()) / band.loudest)
+    return decibel(float(band.energy(band.preds_power)[quiet].mean()) / band.loudest)
 
 
-def _decibel(ratio: float) -> float:
+def decibel(ratio: float) -> float:
+    """Return a ratio of powers in dB, at least -100."""
     return max(FLOOR_DB, 10 * float(np.log10(max(ratio, TINY))))

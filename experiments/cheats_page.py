@@ -16,6 +16,7 @@ from evaluation.harness import MEASURES, Scorer, check_measures
 from experiments.cheats import GROUPS, Trial
 from experiments.cheats_table import IDEAL, UNPROCESSED, Task, Verdict, judge, score_trials, tasks_for
 from experiments.measure_weaknesses import WEAKNESSES
+from experiments.page_command import run_page_command
 from experiments.progress import Board, board
 from experiments.runs import find_runs_folder
 from runtime.errors import OvertoneError
@@ -52,13 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, help="where the demo corpus lies or is made (default: mlruns)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/what-fools-what.md"), help="default %(default)s")
-    options = parser.parse_args(arguments)
-    try:
-        make_page(options)
-    except OvertoneError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_page_command(make_page, parser.parse_args(arguments))
 
 
 def make_page(options: argparse.Namespace) -> None:

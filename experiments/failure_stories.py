@@ -6,7 +6,7 @@ Everything comes from a finished comparison's trainings: scores, pictures and pl
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from datamodules.corpus import Corpus
 from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES, score_pairs
 from evaluation.statistics import summary
+from experiments.leaderboard_columns import markdown_table
+from experiments.page_command import run_page_command
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board
 from experiments.registry import load_model
@@ -132,13 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/failures"), help="folder of the page (default %(default)s)"
     )
-    options = parser.parse_args(arguments)
-    try:
-        make_page(options)
-    except OvertoneError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run_page_command(make_page, parser.parse_args(arguments))
 
 
 def make_page(options: argparse.Namespace) -> None:
@@ -191,8 +187,8 @@ def test_utterances(preset: Preset, corpus: Corpus, condition: str | None) -> li
     wanted = condition or known[0]
     if wanted not in known:
         raise OvertoneError(f"--condition {wanted}: expected one of {', '.join(known)}.")
-    utterances = make_datamodule(preset, corpus, seed=0).utterances("test")
-    return [utterance for utterance in utterances if utterance.condition == wanted]
+    data = replace(preset.data, test_conditions={wanted: preset.data.test_conditions[wanted]})
+    return list(make_datamodule(replace(preset, data=data), corpus, seed=0).utterances("test"))
 
 
 def _spoken_by(speaker: str | None, utterances: Sequence[Utterance]) -> Utterance:
@@ -215,9 +211,9 @@ def _told(
     systems |= {form.label: _enhancer(form, places[form.model]) for form in story.forms}
     tables, heard = [], {}
     for done, (label, enhance) in enumerate(systems.items(), start=1):
-        pairs = ((utterance, enhance(utterance.narrowband)) for utterance in utterances)
+        pairs = [(utterance, enhance(utterance.narrowband)) for utterance in utterances]
         tables.append(score_pairs(pairs, label, story.measures, block_samples=BLOCK_SAMPLES))
-        heard[label] = enhance(shown.narrowband)
+        heard[label] = next(estimate for utterance, estimate in pairs if utterance is shown)
         progress.update(story.title, done, len(systems), label)
     return pd.concat(tables, ignore_index=True), heard | {"target": shown.wideband}
 
@@ -277,11 +273,9 @@ def score_table(story: Story, scores: pd.DataFrame) -> str:
     """Return means over speakers with intervals as a Markdown table, a row per form."""
     cells = summary(scores, story.measures).set_index(["system", "key"])
     arrows = [f"`{key}` {'↑' if MEASURES[key].higher_is_better else '↓'}" for key in story.measures]
-    lines = [f"| | {' | '.join(arrows)} |", "|---" * (len(arrows) + 1) + "|"]
-    for label in scores["system"].unique():
-        row = [_cell(cells.loc[(label, key)]) for key in story.measures]
-        lines.append(f"| {label} | {' | '.join(row)} |")
-    return "\n".join(lines)
+    labels = scores["system"].unique()
+    rows = ([label, *(_cell(cells.loc[(label, key)]) for key in story.measures)] for label in labels)
+    return markdown_table(["", *arrows], rows)
 
 
 def _cell(interval: pd.Series) -> str:

@@ -11,26 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
-from models.search_space import Choice, FloatRange, IntRange, SearchSpace
-from models.spectral import SpectralFrame
+from models.search_space import IntRange, SearchSpace
+from models.spectral import SPECTRAL_SPACE, SpectralFrame, SpectralSettings
 from models.streaming import History
 
 
 @dataclass(frozen=True)
-class DnnFftSettings(Settings):
+class DnnFftSettings(SpectralSettings):
     """Hyper-parameters of :class:`DnnFftModule`.
 
     Attributes:
-        window_ms: analysis window, which is the latency.
-        overlap: hops per window.
-        coarse_hz: width of the groups of bins above 4 kHz that have one answer each.
         hidden: width of the hidden layers.
         layers: hidden layers; each looks back twice as far as the one before, the first by one frame.
     """
 
-    window_ms: float = 32.0
-    overlap: int = 2
-    coarse_hz: float = 160.0
     hidden: int = 256
     layers: int = 6
 
@@ -60,8 +54,7 @@ class FrameNetwork(SpectralFrame):
     """Fully connected layers over a frame and its past; residual, as depth 2015 did not have."""
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:
-        n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(sample_rate, n_fft, n_fft // settings.overlap, settings.coarse_hz)
+        super().__init__(sample_rate, settings)
         hidden, points = settings.hidden, self.scale.points
         self.first = nn.Linear(2 * points, hidden)
         self.layers = nn.ModuleList(TimeDelayLayer(hidden, 2**layer) for layer in range(settings.layers))
@@ -98,18 +91,10 @@ class DnnFftModule(StreamingModule):
     search_space: ClassVar[SearchSpace] = {
         **OPTIMISER_SPACE,
         **LOSS_SPACE,
-        "window_ms": Choice((16.0, 24.0, 32.0)),
-        "overlap": Choice((2, 4)),
-        "coarse_hz": FloatRange(30.0, 600.0, log=True),
+        **SPECTRAL_SPACE,
         "hidden": IntRange(128, 512, step=64),
         "layers": IntRange(3, 7),
     }
 
     def __init__(self, sample_rate: int, settings: DnnFftSettings) -> None:
         super().__init__(sample_rate, settings, FrameNetwork(sample_rate, settings))
-
-
-def window_samples(sample_rate: int, window_ms: float, overlap: int) -> int:
-    """Return the window in samples, rounded to a multiple of twice the overlap."""
-    unit_samples = 2 * overlap
-    return max(round(sample_rate * window_ms / 1000 / unit_samples), 1) * unit_samples

@@ -99,8 +99,9 @@ class MultiResolutionSpectralLoss(nn.Module):
                 distance = _root_mean_square(difference, mask).mean()
             else:
                 retained = band_mask(cutoff_hz, power.shape[1], self.sample_rate)
-                loudness = self._loudness_weight(mask * (1 - retained) * target_power, quiet_weight)
-                distance = _split_distance(difference, mask, retained, retained_weight, loudness)
+                low, high = mask * retained, mask * (1 - retained)
+                loudness = self._loudness_weight(high * target_power, quiet_weight)
+                distance = _split_distance(difference, low, high, retained_weight, loudness)
             terms.append(
                 distance
                 + 0.5 * _convergence(power, target_power, mask)
@@ -130,11 +131,8 @@ class MultiResolutionSpectralLoss(nn.Module):
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
 
 
-def _split_distance(
-    difference: Tensor, mask: Tensor, retained: Tensor, retained_weight: float, loudness: Tensor
-) -> Tensor:
+def _split_distance(difference: Tensor, low: Tensor, high: Tensor, retained_weight: float, loudness: Tensor) -> Tensor:
     """Return the distances in the band that is there and in the missing one, weighed, averaged over frames."""
-    low, high = mask * retained, mask * (1 - retained)
     missing = high.sum(dim=1).gt(0).float()  # a clip that lacks no band has one distance, with the full weight
     weight = 1 + missing * (retained_weight - 1)
     distance = weight * _root_mean_square(difference, low)

@@ -1,8 +1,12 @@
 """The frame around the plain magnitude models: causal spectra in, features, phase that streams, causal spectra out."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from models.base import Settings
+from models.search_space import Choice, FloatRange, SearchSpace
 from models.streaming import Analysis, Excitation, History, StreamingNetwork, Synthesis
 
 LEVEL_SECONDS = 1.0
@@ -10,6 +14,26 @@ FINE_HZ = 4000.0  # harmonics are told apart up to here
 LEVEL_FLOOR = 1e-3  # about -104 dB below a full-scale sine in a 512-sample window
 MAGNITUDE_FLOOR = 3e-4  # of the running level
 QUIET = 1e-4
+SPECTRAL_SPACE: SearchSpace = {
+    "window_ms": Choice((16.0, 24.0, 32.0)),
+    "overlap": Choice((2, 4)),
+    "coarse_hz": FloatRange(30.0, 600.0, log=True),
+}
+
+
+@dataclass(frozen=True)
+class SpectralSettings(Settings):
+    """Hyper-parameters of every :class:`SpectralFrame`; each architecture adds its own.
+
+    Attributes:
+        window_ms: analysis window, which is the latency.
+        overlap: hops per window.
+        coarse_hz: width of the groups of bins above `FINE_HZ` that have one answer each.
+    """
+
+    window_ms: float = 32.0
+    overlap: int = 2
+    coarse_hz: float = 160.0
 
 
 def log_magnitude(spectra: Tensor) -> Tensor:
@@ -83,15 +107,15 @@ class SpectralFrame(StreamingNetwork):
 
     Args:
         sample_rate: in Hz.
-        n_fft: window in samples, which is the latency.
-        hop_length: samples between frames, a divisor of ``n_fft``.
-        coarse_hz: width of the groups of bins above `FINE_HZ`.
+        settings: window, hops and groups of bins.
     """
 
-    def __init__(self, sample_rate: int, n_fft: int, hop_length: int, coarse_hz: float) -> None:
+    def __init__(self, sample_rate: int, settings: SpectralSettings) -> None:
         super().__init__()
+        n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
+        hop_length = n_fft // settings.overlap
         self.bins = n_fft // 2 + 1
-        self.scale = FrequencyScale(sample_rate, n_fft, coarse_hz)
+        self.scale = FrequencyScale(sample_rate, n_fft, settings.coarse_hz)
         self.noise_gain = (2 / n_fft) ** 0.5  # noise of unit variance under this window becomes noise of unit power
         self.hop_samples = hop_length
         self.delay_samples = n_fft - hop_length
@@ -138,3 +162,9 @@ class SpectralFrame(StreamingNetwork):
         All spectra are relative to the running level; the maps are ``(batch, 4, bins, frames)``.
         """
         raise NotImplementedError
+
+
+def window_samples(sample_rate: int, window_ms: float, overlap: int) -> int:
+    """Return the window in samples, rounded to a multiple of twice the overlap."""
+    unit_samples = 2 * overlap
+    return max(round(sample_rate * window_ms / 1000 / unit_samples), 1) * unit_samples

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
-from models.dnn_fft import window_samples
-from models.search_space import Choice, FloatRange, IntRange, SearchSpace
-from models.spectral import MAGNITUDE_FLOOR, SpectralFrame
+from models.search_space import IntRange, SearchSpace
+from models.spectral import MAGNITUDE_FLOOR, SPECTRAL_SPACE, SpectralFrame, SpectralSettings
 from models.streaming import History
 
 LAYERS = 3
@@ -23,23 +22,18 @@ SPEECH_ABOVE_FLOOR = 5.0  # natural logarithm of amplitudes
 
 
 @dataclass(frozen=True)
-class SpectrogramAutoencoderSettings(Settings):
+class SpectrogramAutoencoderSettings(SpectralSettings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderModule`.
 
     Attributes:
         learning_rate: weights that are shared along frequency bear more than those of a bin.
-        window_ms: analysis window, which is the latency.
-        overlap: hops per window.
-        coarse_hz: width of the groups of bins above 4 kHz that have one answer each.
         channels: channels of the first encoder layer; each further one doubles them.
         frames: frames that each encoder layer sees, the current one included.
         memory: width of the recurrent layer between encoder and decoder.
     """
 
     learning_rate: float = 5e-3
-    window_ms: float = 32.0
     overlap: int = 4
-    coarse_hz: float = 160.0
     channels: int = 16
     frames: int = 2
     memory: int = 192
@@ -90,8 +84,7 @@ class SliceNetwork(SpectralFrame):
     """Three encoder and three decoder layers with skip connections, a recurrent layer between them."""
 
     def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSettings) -> None:
-        n_fft = window_samples(sample_rate, settings.window_ms, settings.overlap)
-        super().__init__(sample_rate, n_fft, n_fft // settings.overlap, settings.coarse_hz)
+        super().__init__(sample_rate, settings)
         points = self.scale.points
         self.padding = -points % REDUCTION**LAYERS
         channels = [settings.channels * 2**layer for layer in range(LAYERS)]
@@ -148,9 +141,7 @@ class SpectrogramAutoencoderModule(StreamingModule):
     search_space: ClassVar[SearchSpace] = {
         **OPTIMISER_SPACE,
         **LOSS_SPACE,
-        "window_ms": Choice((16.0, 24.0, 32.0)),
-        "overlap": Choice((2, 4)),
-        "coarse_hz": FloatRange(30.0, 600.0, log=True),
+        **SPECTRAL_SPACE,
         "channels": IntRange(8, 24, step=4),
         "frames": IntRange(1, 4),
         "memory": IntRange(64, 256, step=32),
