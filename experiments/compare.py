@@ -79,11 +79,7 @@ class Comparison:
 
     def __init__(self, preset: Preset, corpus: Corpus, runs: Path, progress: Board) -> None:
         self.preset, self.corpus, self.runs, self.progress = preset, corpus, runs, progress
-        self.places = [
-            training_place(runs, preset, model, seed, corpus.digest)
-            for seed in range(preset.seeds)
-            for model in preset.models
-        ]
+        self.places = [training_place(runs, preset, model, seed, corpus.digest) for model, seed in preset.trainings()]
         self.data = make_datamodule(preset, corpus, seed=0)
         self._keys = {"val": self._split_key("val"), "test": self._split_key("test")}
         self.key = digest(sorted(place.key for place in self.places), self._keys, asdict(preset.winner))

@@ -100,7 +100,13 @@ class SweepSettings:
 
 @dataclass(frozen=True)
 class Preset:
-    """One declared comparison."""
+    """One declared comparison.
+
+    Attributes:
+        corpus: a synthetic corpus's name; None where real speech has to be named.
+        seeds: trainings of each model.
+        once: models that are trained once, whatever ``seeds`` says.
+    """
 
     name: str
     sample_rate: int
@@ -109,8 +115,15 @@ class Preset:
     models: dict[str, dict[str, Any]]
     corpus: str | None = None
     seeds: int = 1
+    once: list[str] = field(default_factory=list)
     winner: WinnerRule = field(default_factory=WinnerRule)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+
+    def trainings(self) -> list[tuple[str, int]]:
+        """Return model and seed of every training, all models' first ones first."""
+        return [
+            (model, seed) for seed in range(self.seeds) for model in self.models if seed == 0 or model not in self.once
+        ]
 
     def training_configuration(self, model: str, seed: int) -> dict[str, Any]:
         """Return the plain values that decide one training.
@@ -186,6 +199,8 @@ def _check_numbers(preset: Preset) -> None:
     _check_sweep(preset.sweep, budget)
     if not preset.models:
         raise OvertoneError("models: expected at least one.")
+    if unknown := set(preset.once) - set(preset.models):
+        raise OvertoneError(f"once: no model of this preset is named {', '.join(sorted(unknown))}.")
 
 
 def _check_sweep(sweep: SweepSettings, budget: Budget) -> None:

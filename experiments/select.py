@@ -100,7 +100,7 @@ def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
         raise OvertoneError(
             f"--seeds must be at least {LEAST_SEEDS} here, got {seeds}: with fewer, nobody can tell settings from luck."
         )
-    return restricted(preset, replace(options, seeds=seeds))
+    return replace(restricted(preset, replace(options, seeds=seeds)), once=[])
 
 
 def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind, progress: Board) -> bool:

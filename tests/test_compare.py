@@ -19,6 +19,7 @@ from processes import children_of, is_running, wait_for
 from experiments.cli import main
 from experiments.preset import load_preset
 from experiments.runs import code_digest, training_place
+from runtime.errors import OvertoneError
 
 
 def run_compare(preset, corpus, runs, *options):
@@ -111,6 +112,14 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, o
     systems = set(leaderboard(runs)["system"])
     assert "dnn_fft" in systems and "wavegan_seed" not in systems
     assert not (runs / "mlflow.db").exists()
+
+
+def test_a_model_may_be_trained_once_while_the_others_have_several_seeds(tiny_settings, tiny_preset):
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"seeds": 2, "once": ["wavegan_seed"]}))
+    assert load_preset(str(tiny_preset)).trainings() == [("dnn_fft", 0), ("wavegan_seed", 0), ("dnn_fft", 1)]
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"once": ["wavegan"]}))
+    with pytest.raises(OvertoneError, match="once: no model of this preset is named wavegan"):
+        load_preset(str(tiny_preset))
 
 
 def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(one_core, tiny_preset, tiny_corpus, tmp_path):
