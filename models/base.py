@@ -15,12 +15,15 @@ from torchmetrics import MeanMetric
 
 from models.batch_share import mean_over_shares
 from models.losses import MultiResolutionSpectralLoss, with_target_above_band
+from models.muon import Muon
 from models.search_space import FloatRange, SearchSpace
 from models.streaming import StreamingNetwork
 from runtime.errors import OvertoneError
 from runtime.files import written_whole
 
 Batch = dict[str, Any]
+
+BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Settings:
     Attributes:
         learning_rate: peak of the one-cycle schedule (Smith & Topin 2018) over the declared budget.
         gradient_clip: largest norm of a gradient step.
-        weight_decay: of AdamW.
+        weight_decay: of the optimiser, decoupled.
+        muon: whether layers' weights are stepped by Muon instead of AdamW.
         waveform_weight: weight of the waveform's distance in :meth:`SpeechModule.reconstruction_loss`.
         envelope_weight: weight of the spectral envelope's distance in that loss.
         retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
@@ -40,6 +44,7 @@ class Settings:
     learning_rate: float = 2e-3
     gradient_clip: float = 1.0
     weight_decay: float = 1e-4
+    muon: bool = True
     waveform_weight: float = 0.1
     envelope_weight: float = 3.0
     retained_weight: float = 0.3
@@ -132,16 +137,19 @@ class SpeechModule(lightning.LightningModule):
         self.log("val/loss", self.validation_loss)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW under a one-cycle schedule that ends with the budget."""
+        """Muon or AdamW under a one-cycle schedule that ends with the budget."""
         optimiser, schedule = self.optimiser_with_schedule(self.network, self.settings.learning_rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimiser_with_schedule(
         self, network: nn.Module, learning_rate: float
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """Return AdamW and its one-cycle schedule over all the batches that the trainer will see."""
-        optimiser = torch.optim.AdamW(
-            network.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=self.settings.weight_decay
+        """Return Muon or AdamW and its one-cycle schedule over all the batches that the trainer will see."""
+        weight_decay = self.settings.weight_decay
+        optimiser = (
+            Muon(network, learning_rate, betas=BETAS, weight_decay=weight_decay)
+            if self.settings.muon
+            else torch.optim.AdamW(network.parameters(), learning_rate, betas=BETAS, weight_decay=weight_decay)
         )
         steps = max(int(self.trainer.estimated_stepping_batches), 2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -16,12 +16,14 @@ class DnnFftSeedSettings(Settings):
     """Hyper-parameters of :class:`DnnFftSeedModule`.
 
     Attributes:
+        muon: the original knew Adam.
         n_fft: samples of a chunk.
         widening: width of the hidden layers in multiples of the number of bins.
         reconstruction: ``griffin_lim``, the original's ``inverse_fft`` without a phase, or another of
             `models.reconstruction.METHODS`.
     """
 
+    muon: bool = False
     n_fft: int = 512
     widening: int = 2
     reconstruction: Reconstruction = "griffin_lim"

@@ -18,10 +18,12 @@ class SpectrogramAutoencoderSeedSettings(Settings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderSeedModule`.
 
     Attributes:
+        muon: the original knew Adam.
         n_fft: window in samples.
         reconstruction: the original's ``griffin_lim``, or another of `models.reconstruction.METHODS`.
     """
 
+    muon: bool = False
     n_fft: int = 2048
     reconstruction: Reconstruction = "griffin_lim"
 

@@ -24,6 +24,7 @@ class WaveganSeedSettings(Settings):
 
     Attributes:
         learning_rate: of both optimisers, the paper's.
+        muon: the paper knew Adam.
         channels: channels of the first layers of generator and critic.
         layers: contractions by 4.
         critic_steps: critic's steps for each of the generator's.
@@ -32,6 +33,7 @@ class WaveganSeedSettings(Settings):
     """
 
     learning_rate: float = 1e-4
+    muon: bool = False
     channels: int = 8
     layers: int = 5
     critic_steps: int = 5
