@@ -41,6 +41,7 @@ class WaveganSettings(Settings):
     """Hyper-parameters of :class:`WaveganModule`.
 
     Attributes:
+        learning_rate: gains bear more than spectra.
         channels: channels after each contraction by 4, from the waveform down.
         bands: of the filterbank whose gains the generator sets.
         memory_layers: dilated layers at the slowest scale.
@@ -52,6 +53,7 @@ class WaveganSettings(Settings):
         feature_weight: weight of the distance between the critic's features.
     """
 
+    learning_rate: float = 4e-3
     channels: tuple[int, ...] = (16, 32, 64)
     bands: int = 24
     memory_layers: int = 4

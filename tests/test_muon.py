@@ -14,12 +14,10 @@ OPTIONS = {"betas": (0.9, 0.99), "weight_decay": 0.1}
 def stepped(network, optimisers, steps=5):
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
-        for optimiser in optimisers:
-            optimiser.zero_grad()
-        network(torch.randn(8, 12, generator=generator)).square().mean().backward()
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
         for optimiser in optimisers:
             optimiser.step()
-    return network
 
 
 def small_network():
@@ -37,8 +35,9 @@ def test_weights_move_as_by_torchs_muon_and_all_else_as_by_adamw():
     ]
     stepped(ours, [Muon(ours, 0.01, **OPTIONS)])
     stepped(theirs, peers)
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    for before, a, b in zip(small_network().parameters(), ours.parameters(), theirs.parameters(), strict=True):
+        largest_step = (b - before).abs().max().item()
+        torch.testing.assert_close(a, b, rtol=0, atol=0.02 * largest_step)  # torch's iterates in half precision
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (16, 16)])
