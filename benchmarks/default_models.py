@@ -1,0 +1,215 @@
+"""The packed models on the test split of real speech, held to bars and beside the controls that a toy clears.
+
+``python -m benchmarks.default_models --data PREPARED`` scores what ``overtone enhance`` makes of each clip whose band
+was cut off cleanly, with and without the input's own band preserved, over the band up to a common limit for all clips
+and over each clip's own. A clip is full-band when it has content up to nine tenths of the Nyquist frequency.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from datamodules.corpus import load_corpus
+from evaluation.contracts import Utterance
+from evaluation.harness import Scorer
+from evaluation.hypothesis_tests import signed_rank_test
+from evaluation.statistics import speaker_differences, speaker_mean
+from experiments.compare import FIT_UTTERANCES_PER_SPEAKER
+from experiments.default_models import default_model
+from experiments.preset import load_preset
+from experiments.training import make_datamodule
+from models.baselines import RidgeEnvelope, SpectralBandReplication, Unprocessed
+from runtime.audio import Waveform
+from runtime.enhancer import Enhancer, load_model
+
+MEASURES = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
+OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
+FULL_BAND_SHARE = 0.89  # of the Nyquist frequency: converters roll off at 0.9
+PACKED, DENOISED, UNPROCESSED = "packed", "packed, denoise", "unprocessed"
+RIVALS = ("spectral_band_replication", "ridge_envelope")
+
+Reading = Callable[["Scores"], float]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A limit that a packed model is held to.
+
+    Attributes:
+        name: what is limited.
+        limit: the largest value, or the smallest where ``least``.
+        read: finds the value.
+        least: whether more is better.
+    """
+
+    name: str
+    limit: float
+    read: Reading
+    least: bool = False
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile's model is scored on.
+
+    Attributes:
+        conditions: of its preset.
+        limit_hz: end of the band that all clips are scored over.
+        bars: in the order in which they are printed.
+    """
+
+    conditions: tuple[str, ...]
+    limit_hz: float
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Score tables of all systems: over the common band, and over each clip's own."""
+
+    common: pd.DataFrame
+    own: pd.DataFrame
+    full_band: frozenset[str]
+
+    def mean(self, system: str, key: str, condition: str, *, full_band: bool = False, own: bool = False) -> float:
+        """Return the mean over speakers under a condition."""
+        table = self.own if own else self.common
+        rows = table[(table["system"] == system) & (table["condition"] == condition)]
+        return speaker_mean(rows[rows["file"].isin(self.full_band)] if full_band else rows, key)
+
+
+def value(key: str, condition: str, *, full_band: bool = False) -> Reading:
+    """Read the packed model's mean."""
+    return lambda scores: scores.mean(PACKED, key, condition, full_band=full_band)
+
+
+def gain(condition: str) -> Reading:
+    """Read by how much ViSQOL lies above the unprocessed input's."""
+    return lambda scores: scores.mean(PACKED, "visqol", condition) - scores.mean(UNPROCESSED, "visqol", condition)
+
+
+def p_value(rival: str) -> Reading:
+    """Read the p value of ViSQOL above a control's, 1 where it lies below."""
+
+    def read(scores: Scores) -> float:
+        differences = speaker_differences(scores.common, PACKED, rival, "visqol")
+        return signed_rank_test(differences).p_value if differences.mean() > 0 else 1.0
+
+    return read
+
+
+def perceptual_bars(conditions: Sequence[str], least_gain: float) -> tuple[Bar, ...]:
+    """Return the bars on ViSQOL: above doing nothing under each condition, and above the controls under all."""
+    gains = (Bar(f"ViSQOL above unprocessed, {name}", least_gain, gain(name), least=True) for name in conditions)
+    return (*gains, *(Bar(f"p of ViSQOL above {rival}", 0.01, p_value(rival)) for rival in RIVALS))
+
+
+PROFILES = {
+    "fullband": Profile(
+        ("resampled_8k", "resampled_16k"),
+        16_000.0,
+        (
+            Bar("lsd_hf_band, resampled_8k", 1.15, value("lsd_hf_band", "resampled_8k")),
+            Bar("extended BER (median), resampled_8k", 0.29, value("extended_ber_median", "resampled_8k")),
+            *perceptual_bars(("resampled_8k", "resampled_16k"), 0.9),
+        ),
+    ),
+    "telephone": Profile(
+        ("resampled", "chebyshev"),
+        8_000.0,
+        (
+            Bar("LSD, full-band clips, resampled", 0.80, value("lsd", "resampled", full_band=True)),
+            Bar("LSD-HF, full-band clips, resampled", 1.10, value("lsd_hf", "resampled", full_band=True)),
+            Bar(
+                "extended BER (median), full-band clips, resampled",
+                0.28,
+                value("extended_ber_median", "resampled", full_band=True),
+            ),
+            *perceptual_bars(("resampled", "chebyshev"), 0.0),
+        ),
+    ),
+}
+
+
+class Packed:
+    """A packed model as a system."""
+
+    def __init__(self, profile: str, *, denoise: bool) -> None:
+        self.name = DENOISED if denoise else PACKED
+        self._enhancer = Enhancer(load_model(default_model(profile)), denoise=denoise)
+
+    def __call__(self, utterance: Utterance) -> Waveform:
+        """Enhance as ``overtone enhance`` does."""
+        enhanced, _ = self._enhancer.enhance(utterance.narrowband, utterance.sample_rate)
+        return enhanced[: utterance.narrowband.size]
+
+
+def scored(name: str, data: Path, workers: int) -> Scores:
+    """Score the packed model and the controls on a profile's clean conditions."""
+    profile, preset = PROFILES[name], load_preset(name)
+    clips = make_datamodule(preset, load_corpus(data), seed=0)
+    ridge = RidgeEnvelope()
+    ridge.fit(clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER))
+    systems = (Packed(name, denoise=False), Packed(name, denoise=True), ridge, SpectralBandReplication(), Unprocessed())
+
+    utterances = [one for one in clips.utterances("test") if one.condition in profile.conditions]
+    limited = [replace(one, band_hz=min(one.band_hz, profile.limit_hz)) for one in utterances]
+    common, own = [], []
+    with Scorer(workers) as scorer:
+        for system in systems:
+            print(f"{name}: {system.name}", flush=True)
+            estimates = [system(one) for one in utterances]
+            common.append(scorer.score(zip(limited, estimates, strict=True), system.name, MEASURES))
+            own.append(scorer.score(zip(utterances, estimates, strict=True), system.name, OF_THE_BAND))
+    wide = frozenset(one.file for one in utterances if one.band_hz >= FULL_BAND_SHARE * one.sample_rate / 2)
+    return Scores(pd.concat(common), pd.concat(own), wide)
+
+
+def print_scores(console: Console, name: str, scores: Scores) -> None:
+    """Print a table of means over speakers, and one of the bars."""
+    band = f"up to {PROFILES[name].limit_hz / 1000:g} kHz"
+    clips = scores.common["file"].nunique()
+    groups = {
+        f"{band}, {clips} clips": {},
+        f"own band, {clips} clips": {"own": True},
+        f"{band}, {len(scores.full_band)} full-band": {"full_band": True},
+    }
+    table = Table("condition", "scored over", "system", *MEASURES, title=f"Packed model of {name}, test split")
+    for condition in PROFILES[name].conditions:
+        for group, options in groups.items():
+            for system in scores.common["system"].unique():
+                keys = OF_THE_BAND if options.get("own") else MEASURES
+                cells = [
+                    f"{scores.mean(system, key, condition, **options):.3f}" if key in keys else "" for key in MEASURES
+                ]
+                table.add_row(condition, group, system, *cells)
+    console.print(table)
+    bars = Table("bar", "limit", "measured", "", title="Bars of the packed model, as `overtone enhance` runs it")
+    for bar in PROFILES[name].bars:
+        found = bar.read(scores)
+        reached = found >= bar.limit if bar.least else found <= bar.limit
+        bars.add_row(
+            bar.name, f"{'≥' if bar.least else '≤'} {bar.limit:g}", f"{found:.3g}", "" if reached else "missed"
+        )
+    console.print(bars)
+
+
+def main() -> None:
+    """Score and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a prepared corpus")
+    parser.add_argument("--profile", choices=sorted(PROFILES), action="append", help="one of them (both)")
+    parser.add_argument("--workers", type=int, default=2, help="processes to score in (2)")
+    options = parser.parse_args()
+    console = Console(width=170)
+    for name in options.profile or PROFILES:
+        print_scores(console, name, scored(name, options.data, options.workers))
+
+
+if __name__ == "__main__":
+    main()
