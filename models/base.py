@@ -43,7 +43,7 @@ class Settings:
 
     learning_rate: float = 2e-3
     gradient_clip: float = 1.0
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.1
     muon: bool = True
     waveform_weight: float = 0.1
     envelope_weight: float = 3.0
@@ -54,7 +54,7 @@ class Settings:
 OPTIMISER_SPACE: SearchSpace = {
     "learning_rate": FloatRange(3e-4, 1e-2, log=True),
     "gradient_clip": FloatRange(0.3, 10.0, log=True),
-    "weight_decay": FloatRange(1e-6, 1e-2, log=True),
+    "weight_decay": FloatRange(1e-3, 0.5, log=True),
 }
 LOSS_SPACE: SearchSpace = {
     "waveform_weight": FloatRange(0.01, 1.0, log=True),

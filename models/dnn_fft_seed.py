@@ -16,7 +16,8 @@ class DnnFftSeedSettings(Settings):
     """Hyper-parameters of :class:`DnnFftSeedModule`.
 
     Attributes:
-        muon: the original knew Adam.
+        muon: the original knew Adam,
+        weight_decay: and hardly any decay.
         n_fft: samples of a chunk.
         widening: width of the hidden layers in multiples of the number of bins.
         reconstruction: ``griffin_lim``, the original's ``inverse_fft`` without a phase, or another of
@@ -24,6 +25,7 @@ class DnnFftSeedSettings(Settings):
     """
 
     muon: bool = False
+    weight_decay: float = 1e-3
     n_fft: int = 512
     widening: int = 2
     reconstruction: Reconstruction = "griffin_lim"

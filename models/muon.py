@@ -25,7 +25,7 @@ class Muon(torch.optim.AdamW):
             counts as the matrix of its first axis and all others.
         learning_rate: of all parameters.
         betas: of AdamW.
-        weight_decay: decoupled, of all parameters.
+        weight_decay: of the matrices, decoupled; offsets and gains of norms have none.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Muon(torch.optim.AdamW):
     ) -> None:
         matrices = {weight: None for layer in network.modules() for weight in layer_weights(layer)}
         others = [parameter for parameter in network.parameters() if parameter not in matrices]
-        groups = [{"params": list(matrices)}, {"params": others}]
+        groups: list[dict[str, Any]] = [{"params": list(matrices)}, {"params": others, "weight_decay": 0.0}]
         super().__init__(groups, learning_rate, betas=betas, weight_decay=weight_decay)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

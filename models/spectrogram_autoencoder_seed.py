@@ -18,12 +18,14 @@ class SpectrogramAutoencoderSeedSettings(Settings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderSeedModule`.
 
     Attributes:
-        muon: the original knew Adam.
+        muon: the original knew Adam,
+        weight_decay: and hardly any decay.
         n_fft: window in samples.
         reconstruction: the original's ``griffin_lim``, or another of `models.reconstruction.METHODS`.
     """
 
     muon: bool = False
+    weight_decay: float = 1e-3
     n_fft: int = 2048
     reconstruction: Reconstruction = "griffin_lim"
 

@@ -24,7 +24,8 @@ class WaveganSeedSettings(Settings):
 
     Attributes:
         learning_rate: of both optimisers, the paper's.
-        muon: the paper knew Adam.
+        muon: the paper knew Adam,
+        weight_decay: and hardly any decay.
         channels: channels of the first layers of generator and critic.
         layers: contractions by 4.
         critic_steps: critic's steps for each of the generator's.
@@ -34,6 +35,7 @@ class WaveganSeedSettings(Settings):
 
     learning_rate: float = 1e-4
     muon: bool = False
+    weight_decay: float = 1e-3
     channels: int = 8
     layers: int = 5
     critic_steps: int = 5

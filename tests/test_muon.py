@@ -31,7 +31,7 @@ def test_weights_move_as_by_torchs_muon_and_all_else_as_by_adamw():
     others = [theirs[0].bias, *theirs[1].parameters(), theirs[2].bias]
     peers = [
         torch.optim.Muon(matrices, 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, 0.01, **OPTIONS),
+        torch.optim.AdamW(others, 0.01, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     stepped(ours, [Muon(ours, 0.01, **OPTIONS)])
     stepped(theirs, peers)
