@@ -21,7 +21,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint docs ui lock cheats failures default-model
+.PHONY: help venv demo test lint docs ui lock cheats failures results default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -52,6 +52,9 @@ cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what
 
 failures: $(STAMP) ## write docs/failures: the original's failures before and after, from PRESET's finished comparison on DATA
 	@$(VENV_PYTHON) -m experiments.failure_stories $(PRESET) $(if $(DATA),--data "$(DATA)") $(FAILURES_ARGS)
+
+results: $(STAMP) ## write docs/results/PRESET.md: the whole table of PRESET's finished comparison on DATA
+	@$(VENV_PYTHON) -m experiments.results_page $(PRESET) $(if $(DATA),--data "$(DATA)") $(RESULTS_ARGS)
 
 # Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
 $(PEERS): $(STAMP)

@@ -69,9 +69,13 @@ class CompareOptions:
 
     def command(self, name: str, preset: str) -> str:
         """Return the command line that gives the same result."""
-        data = f" --data {self.data}" if self.data else ""
-        extra = f" --extra {','.join(self.extra)}" if self.extra else ""
-        return f"overtone {name} {preset}{data}{extra}"
+        given = {
+            "--data": self.data,
+            "--extra": ",".join(self.extra),
+            "--models": ",".join(self.models or ()),
+            "--seeds": self.seeds,
+        }
+        return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
 
 
 class Comparison:

@@ -148,12 +148,8 @@ def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
 
 def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved: Preset) -> list[str]:
     """Return the command that selects again, and the one that needs no study any more."""
-    how = options.comparison
-    models = f" --models {','.join(how.models)}" if how.models else ""
-    return [
-        f"{how.command('select', preset_name)}{models} --seeds {resolved.seeds}",
-        how.command("compare", str(path)),
-    ]
+    how = replace(options.comparison, seeds=resolved.seeds)
+    return [how.command("select", preset_name), replace(how, models=None, seeds=None).command("compare", str(path))]
 
 
 def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:

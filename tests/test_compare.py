@@ -16,7 +16,9 @@ import torch
 import yaml
 from processes import children_of, is_running, wait_for
 
+from experiments import results_page
 from experiments.cli import main
+from experiments.compare import CompareOptions
 from experiments.preset import load_preset
 from experiments.runs import code_digest, training_place
 from runtime.errors import OvertoneError
@@ -112,6 +114,27 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, o
     systems = set(leaderboard(runs)["system"])
     assert "dnn_fft" in systems and "wavegan_seed" not in systems
     assert not (runs / "mlflow.db").exists()
+
+
+def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(finished, tiny_corpus, tmp_path, capsys):
+    options = [str(finished.preset), "--data", str(tiny_corpus), "--runs", str(finished.runs), "--out", str(tmp_path)]
+    assert results_page.main(options) == 0
+    page = (tmp_path / "tiny.md").read_text()
+    (table,) = finished.runs.glob("comparisons/*/leaderboard.md")
+    written = {line for line in page.splitlines() if line}
+    assert set(table.read_text().splitlines()) <= written | {""}
+    assert "The 2 trainings took 0.0 hours of one core, 16 examples of 0.5 s each." in written
+    assert (tmp_path / "tiny.png").stat().st_size > 1000
+    assert results_page.main([*options, "--seeds", "3"]) == 2
+    assert f"overtone compare {finished.preset} --data {tiny_corpus} --seeds 3" in capsys.readouterr().err
+
+
+def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
+    options = CompareOptions(models=["dnn_fft", "wavegan"], seeds=2, data="speech", extra=("a", "b"))
+    assert options.command("compare", "demo") == (
+        "overtone compare demo --data speech --extra a,b --models dnn_fft,wavegan --seeds 2"
+    )
+    assert CompareOptions().command("compare", "demo") == "overtone compare demo"
 
 
 def test_a_model_may_be_trained_once_while_the_others_have_several_seeds(tiny_settings, tiny_preset):

@@ -1,0 +1,71 @@
+"""`python -m experiments.results_page PRESET`: a finished comparison's whole table as a page of the documentation."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.compare import CompareOptions, Comparison, restricted
+from experiments.page_command import run_page_command
+from experiments.preset import load_preset
+from experiments.progress import board
+from experiments.runs import find_runs_folder
+from experiments.train import open_corpus
+from runtime.errors import OvertoneError
+from runtime.files import written_whole
+
+TABLE, PICTURE = "leaderboard.md", "spectrograms.png"
+COMMAND = "## How to reproduce"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page from the command line; a user's mistake is one line and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.results_page", description=__doc__)
+    parser.add_argument("preset", help="its comparison has to be finished")
+    parser.add_argument("--data", help="as it was given to `overtone compare`")
+    parser.add_argument("--seeds", type=int, help="as it was given to `overtone compare`")
+    parser.add_argument("--runs", type=Path, help="where the comparison lies (default: mlruns)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/results"), help="folder of the page (default %(default)s)"
+    )
+    return run_page_command(make_page, parser.parse_args(arguments))
+
+
+def make_page(options: argparse.Namespace) -> None:
+    """Write PRESET.md and its picture.
+
+    Raises:
+        OvertoneError: the comparison is not finished.
+    """
+    how = CompareOptions(seeds=options.seeds, data=options.data)
+    preset, runs = restricted(load_preset(options.preset), how), find_runs_folder(options.runs)
+    with board() as progress:
+        corpus = open_corpus(preset, options.data, runs, progress)
+        comparison = Comparison(preset, corpus, runs, progress)
+    table = comparison.folder / TABLE
+    if not table.is_file():
+        raise OvertoneError(f"{table}: no such table. Run `{how.command('compare', options.preset)}` first.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    page, picture = options.out / f"{preset.name}.md", options.out / f"{preset.name}.png"
+    with written_whole(picture) as temporary:
+        shutil.copyfile(comparison.folder / PICTURE, temporary)
+    before, heading, after = table.read_text().partition(COMMAND)
+    words = f"![Narrowband, enhanced by each model, target]({picture.name})\n\n{cost_words(comparison)}\n\n"
+    with written_whole(page) as temporary:
+        temporary.write_text(before + words + heading + after)
+    print(f"Page: {page}")
+
+
+def cost_words(comparison: Comparison) -> str:
+    """Return in a sentence what the comparison's trainings cost."""
+    trainings = comparison.trainings()
+    hours = trainings["cpu_seconds"].sum() / 3600
+    return (
+        f"The {len(trainings)} trainings took {hours:.1f} hours of one core, "
+        f"{trainings['examples'].max():.0f} examples of {comparison.preset.data.crop_seconds:g} s each."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
