@@ -23,14 +23,15 @@ from experiments.compare import FIT_UTTERANCES_PER_SPEAKER
 from experiments.default_models import default_model
 from experiments.preset import load_preset
 from experiments.training import make_datamodule
-from models.baselines import RidgeEnvelope, SpectralBandReplication, Unprocessed
+from experiments.winner_rule import UNPROCESSED
+from models.baselines import build_controls
 from runtime.audio import Waveform
 from runtime.enhancer import Enhancer, load_model
 
 MEASURES = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
 FULL_BAND_SHARE = 0.89  # of the Nyquist frequency: converters roll off at 0.9
-PACKED, DENOISED, UNPROCESSED = "packed", "packed, denoise", "unprocessed"
+PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
 
 Reading = Callable[["Scores"], float]
@@ -153,10 +154,9 @@ def scored(name: str, data: Path, workers: int) -> Scores:
     """Score the packed model and the controls on a profile's clean conditions."""
     profile, preset = PROFILES[name], load_preset(name)
     clips = make_datamodule(preset, load_corpus(data), seed=0)
-    ridge = RidgeEnvelope()
-    ridge.fit(clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER))
-    systems = (Packed(name, denoise=False), Packed(name, denoise=True), ridge, SpectralBandReplication(), Unprocessed())
-
+    fit = clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
+    controls = [control for control in build_controls(fit) if control.name in (*RIVALS, UNPROCESSED)]
+    systems = (Packed(name, denoise=False), Packed(name, denoise=True), *controls)
     utterances = [one for one in clips.utterances("test") if one.condition in profile.conditions]
     limited = [replace(one, band_hz=min(one.band_hz, profile.limit_hz)) for one in utterances]
     common, own = [], []

@@ -1,7 +1,7 @@
 """Muon (Jordan 2024): momentum made orthogonal for the weights of layers, AdamW for everything else.
 
 A matrix' momentum has few large singular values; AdamW follows them. Made orthogonal, a step moves all directions
-equally far. The plain architectures learn as much in a fifth of the examples.
+equally far.
 """
 
 import math

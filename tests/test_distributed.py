@@ -115,7 +115,8 @@ def test_two_processes_end_with_the_same_weights_and_the_score_of_one(model, alo
     first, second = (rank["weights"] for rank in together[1][model])
     assert_alike(second, first, 0)
     one, two = (record_of(preset, corpus, runs[0], model) for runs in (alone, together))
-    assert two.val_loss == pytest.approx(one.val_loss, rel=5e-3)  # Muon steps as far where a gradient is rounding
+    drift = 5e-3 if model == "wavegan" else 1e-3  # Muon steps as far where a gradient is only rounding
+    assert two.val_loss == pytest.approx(one.val_loss, rel=drift)
     assert (one.processes, two.processes) == (1, 2)
     assert one.examples == two.examples == 24
     assert [point[0] for point in two.curve] == [point[0] for point in one.curve]
