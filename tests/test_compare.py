@@ -16,7 +16,7 @@ import torch
 import yaml
 from processes import children_of, is_running, wait_for
 
-from experiments import results_page
+from experiments import results_page, runs
 from experiments.cli import main
 from experiments.compare import CompareOptions
 from experiments.preset import load_preset
@@ -210,3 +210,16 @@ def test_the_run_key_follows_configuration_data_and_code(tiny_preset, tmp_path):
     others.append(training_place(tmp_path, load_preset(str(tiny_preset)), "dnn_fft", 0, "data"))
     assert len({place.key, *(other.key for other in others)}) == 4
     assert code_digest("dnn_fft") != code_digest("wavegan")
+
+
+def test_better_words_about_the_sources_retrain_nothing(tmp_path, monkeypatch):
+    for package in ("models", "datamodules", "runtime"):
+        shutil.copytree(runs.SOURCES / package, tmp_path / package, ignore=shutil.ignore_patterns("packed"))
+    monkeypatch.setattr(runs, "SOURCES", tmp_path)
+    source = tmp_path / "models" / "dnn_fft.py"
+    before, text = code_digest("dnn_fft"), source.read_text()
+    source.write_text(text.replace('"""DNN on', '"""A DNN on').replace("# keep", "# Keep") + "\n# the end\n")
+    assert source.read_text() != text
+    assert code_digest("dnn_fft") == before
+    source.write_text(text.replace("hidden: int = 256", "hidden: int = 257"))
+    assert code_digest("dnn_fft") != before
