@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
 from models.search_space import IntRange, SearchSpace
-from models.spectral import SPECTRAL_SPACE, SpectralFrame, SpectralSettings
+from models.spectral import SPECTRAL_SPACE, SpectralFrame, SpectralSettings, unless_slight
 from models.streaming import History
 
 
@@ -61,10 +61,8 @@ class FrameNetwork(SpectralFrame):
         self.norm = nn.LayerNorm(hidden)
         self.last = nn.Linear(hidden, 4 * points)
         nn.init.normal_(self.last.weight, std=1e-3)
-        with torch.no_grad():
-            self.last.get_parameter("bias").view(4, points)[3] = (
-                2.0  # keep the narrowband until there is a reason not to
-            )
+        with torch.no_grad():  # keep the narrowband until there is a reason not to
+            self.last.get_parameter("bias").view(4, points)[3] = 2.2
 
     def predict(self, features: Tensor, history: History) -> Tensor:
         """Run the layers over frames."""
@@ -76,9 +74,9 @@ class FrameNetwork(SpectralFrame):
         return maps.transpose(1, 2).reshape(batch, 4, self.scale.points, frames)
 
     def combine(self, spectra: Tensor, material: Tensor, maps: Tensor) -> Tensor:
-        """Blend the narrowband, under a gain, with the predicted amplitudes of all frequencies."""
-        keep = torch.sigmoid(maps[:, 3])
-        gain = torch.exp(maps[:, 0].clamp(-6, 6))
+        """Blend the narrowband, under a gain, with the predicted amplitudes; what is sound passes as it is."""
+        keep = (1.1 * torch.sigmoid(maps[:, 3])).clamp_max(1.0)
+        gain = torch.exp(unless_slight(maps[:, 0].clamp(-6, 6)))
         amplitude = torch.exp((3.0 * maps[:, 1] - 2.0).clamp(-14, 7))  # full scale is window / 2: e^6.6 at 48 kHz
         return keep * gain * spectra + (1 - keep) * amplitude * material
 

@@ -14,6 +14,7 @@ FINE_HZ = 4000.0  # harmonics are told apart up to here
 LEVEL_FLOOR = 1e-3  # about -104 dB below a full-scale sine in a 512-sample window
 MAGNITUDE_FLOOR = 3e-4  # of the running level
 QUIET = 1e-4
+SLIGHT = 0.1  # natural logarithm of amplitudes, 0.9 dB
 SPECTRAL_SPACE: SearchSpace = {
     "window_ms": Choice((16.0, 24.0, 32.0)),
     "overlap": Choice((2, 4)),
@@ -39,6 +40,15 @@ class SpectralSettings(Settings):
 def log_magnitude(spectra: Tensor) -> Tensor:
     """Return the natural logarithm of the magnitude above the floor."""
     return torch.log(spectra.abs() + MAGNITUDE_FLOOR)
+
+
+def unless_slight(change: Tensor) -> Tensor:
+    """Return a change of log-magnitude that all but vanishes below `SLIGHT` and is whole above.
+
+    A network's answer is never quite 0. Cubed where it is small, it lets through exactly what needs no change.
+    """
+    squared = change.square()
+    return change * squared / (squared + SLIGHT**2)
 
 
 class RunningLevel(nn.Module):

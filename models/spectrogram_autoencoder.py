@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.base import LOSS_SPACE, OPTIMISER_SPACE, Settings, StreamingModule
 from models.search_space import IntRange, SearchSpace
-from models.spectral import MAGNITUDE_FLOOR, SPECTRAL_SPACE, SpectralFrame, SpectralSettings
+from models.spectral import MAGNITUDE_FLOOR, SPECTRAL_SPACE, SpectralFrame, SpectralSettings, unless_slight
 from models.streaming import History
 
 LAYERS = 3
@@ -129,7 +129,7 @@ class SliceNetwork(SpectralFrame):
         There the difference starts from the usual distance of speech to the floor instead of having to learn it.
         """
         emptiness = MAGNITUDE_FLOOR / (spectra.abs() + MAGNITUDE_FLOOR)
-        difference = 3.0 * maps[:, 1] + emptiness * (SPEECH_ABOVE_FLOOR + 3.0 * maps[:, 3])
+        difference = unless_slight(3.0 * maps[:, 1]) + emptiness * (SPEECH_ABOVE_FLOOR + 3.0 * maps[:, 3])
         return (spectra + MAGNITUDE_FLOOR * material) * torch.exp(difference.clamp(-9, 14))
 
 
