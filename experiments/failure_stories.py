@@ -20,7 +20,7 @@ from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES, score_pairs
 from evaluation.statistics import summary
 from experiments.leaderboard_columns import markdown_table
-from experiments.page_command import run_page_command
+from experiments.page_command import comparison_page_parser, run_page_command
 from experiments.preset import Preset, load_preset
 from experiments.progress import Board, board
 from experiments.registry import load_model
@@ -124,16 +124,10 @@ STORIES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the page from the command line; a user's mistake is one line and status 2."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.failure_stories", description=__doc__)
-    parser.add_argument("preset", help="its comparison has to be finished")
-    parser.add_argument("--data", help="folder or manifest of speech; without it, the preset's own corpus")
-    parser.add_argument("--runs", type=Path, help="where the comparison's trainings lie (default: mlruns)")
+    parser = comparison_page_parser("failure_stories", __doc__, out="docs/failures")
     parser.add_argument("--condition", help="one of the preset's test conditions (default: the first)")
     parser.add_argument("--speaker", help="whom the players let speak (default: the first of the test split)")
     parser.add_argument("--credit", default="", help="under the players: who spoke, and the licence")
-    parser.add_argument(
-        "--out", type=Path, default=Path("docs/failures"), help="folder of the page (default %(default)s)"
-    )
     return run_page_command(make_page, parser.parse_args(arguments))
 
 

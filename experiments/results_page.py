@@ -4,10 +4,9 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.compare import CompareOptions, Comparison, restricted
-from experiments.page_command import run_page_command
+from experiments.page_command import comparison_page_parser, run_page_command
 from experiments.preset import load_preset
 from experiments.progress import board
 from experiments.runs import find_runs_folder
@@ -21,14 +20,8 @@ COMMAND = "## How to reproduce"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page from the command line; a user's mistake is one line and status 2."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.results_page", description=__doc__)
-    parser.add_argument("preset", help="its comparison has to be finished")
-    parser.add_argument("--data", help="as it was given to `overtone compare`")
+    parser = comparison_page_parser("results_page", __doc__, out="docs/results")
     parser.add_argument("--seeds", type=int, help="as it was given to `overtone compare`")
-    parser.add_argument("--runs", type=Path, help="where the comparison lies (default: mlruns)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("docs/results"), help="folder of the page (default %(default)s)"
-    )
     return run_page_command(make_page, parser.parse_args(arguments))
 
 
