@@ -39,7 +39,6 @@ class Settings:
         envelope_weight: weight of the spectral envelope's distance in that loss.
         retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
         quiet_weight: weight of the missing band's distance in its quiet frames, against its loud ones.
-        overestimation_weight: weight of what is too loud in the missing band, against what is too soft.
     """
 
     learning_rate: float = 2e-3
@@ -50,7 +49,6 @@ class Settings:
     envelope_weight: float = 3.0
     retained_weight: float = 0.3
     quiet_weight: float = 0.2
-    overestimation_weight: float = 1.0
 
 
 OPTIMISER_SPACE: SearchSpace = {
@@ -63,7 +61,6 @@ LOSS_SPACE: SearchSpace = {
     "envelope_weight": FloatRange(0.3, 10.0, log=True),
     "retained_weight": FloatRange(0.1, 1.0, log=True),
     "quiet_weight": FloatRange(0.05, 1.0, log=True),
-    "overestimation_weight": FloatRange(1.0, 4.0, log=True),
 }
 
 
@@ -117,7 +114,6 @@ class SpeechModule(lightning.LightningModule):
             retained_weight=self.settings.retained_weight,
             quiet_weight=self.settings.quiet_weight,
             envelope_weight=self.settings.envelope_weight,
-            overestimation_weight=self.settings.overestimation_weight,
             resolutions=[self.spectral_loss.drawn_resolution()],
         )
         return spectral + self.settings.waveform_weight * waveform

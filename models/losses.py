@@ -73,7 +73,6 @@ class MultiResolutionSpectralLoss(nn.Module):
         retained_weight: float = 1.0,
         quiet_weight: float = 1.0,
         envelope_weight: float = 1.0,
-        overestimation_weight: float = 1.0,
         resolutions: Sequence[int] | None = None,
     ) -> Tensor:
         """Return a scalar, lower is better.
@@ -89,8 +88,6 @@ class MultiResolutionSpectralLoss(nn.Module):
                 `QUIET_DB` below its loudest; it rises to 1 at `LOUD_DB`. Pauses are most of speech's frames, hold
                 noise that nobody can foretell, and are hardly heard.
             envelope_weight: of the distance of log energies in bands.
-            overestimation_weight: of what is too loud above ``cutoff_hz``, against what is too soft (Nilsson & Kleijn
-                2001): a band that is sure of itself where it cannot be sounds worse than a cautious one.
             resolutions: some of the loss's own; None for all.
         """
         terms = []
@@ -98,20 +95,17 @@ class MultiResolutionSpectralLoss(nn.Module):
             power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
             mask = band_mask(band_hz, power.shape[1], self.sample_rate)
             difference = log_power(power) - log_power(target_power)
-            high = torch.zeros_like(mask)
             if cutoff_hz is None:
                 distance = _root_mean_square(difference, mask).mean()
             else:
                 retained = band_mask(cutoff_hz, power.shape[1], self.sample_rate)
                 low, high = mask * retained, mask * (1 - retained)
                 loudness = self._loudness_weight(high * target_power, quiet_weight)
-                difference = _with_costly_excess(difference, high, overestimation_weight**0.5)
                 distance = _split_distance(difference, low, high, retained_weight, loudness)
             terms.append(
                 distance
                 + 0.5 * _convergence(power, target_power, mask)
-                + envelope_weight
-                * self._envelope_loss(mask * power, mask * target_power, mask, high, overestimation_weight)
+                + envelope_weight * self._envelope_loss(mask * power, mask * target_power, mask)
             )
         return torch.stack(terms).mean()
 
@@ -127,17 +121,12 @@ class MultiResolutionSpectralLoss(nn.Module):
         weight = ((relative_db - QUIET_DB) / (LOUD_DB - QUIET_DB)).clamp(quiet_weight, 1)
         return weight / (mean_over_shares(weight.mean()) if self.training else weight.mean())
 
-    def _envelope_loss(
-        self, power: Tensor, target_power: Tensor, mask: Tensor, missing: Tensor, overestimation_weight: float
-    ) -> Tensor:
+    def _envelope_loss(self, power: Tensor, target_power: Tensor, mask: Tensor) -> Tensor:
         per_band = max(power.shape[1] // self.bands, 4)
         pool = nn.functional.avg_pool1d
         energy, target_energy = (pool(p.transpose(1, 2), per_band).transpose(1, 2) for p in (power, target_power))
-        band_is_seen, band_is_missing = (
-            pool(m.transpose(1, 2), per_band).transpose(1, 2).eq(1).float() for m in (mask, missing)
-        )
-        difference = log_power(energy) - log_power(target_energy)
-        difference = _with_costly_excess(difference, band_is_missing, overestimation_weight).abs() * band_is_seen
+        band_is_seen = pool(mask.transpose(1, 2), per_band).transpose(1, 2).eq(1).float()
+        difference = (log_power(energy) - log_power(target_energy)).abs() * band_is_seen
         seen = band_is_seen.sum() * energy.shape[-1]
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
 
@@ -148,11 +137,6 @@ def _split_distance(difference: Tensor, low: Tensor, high: Tensor, retained_weig
     weight = 1 + missing * (retained_weight - 1)
     distance = weight * _root_mean_square(difference, low)
     return (distance + missing * loudness * _root_mean_square(difference, high)).mean()
-
-
-def _with_costly_excess(difference: Tensor, mask: Tensor, weight: float) -> Tensor:
-    """Return differences ``(batch, bins, frames)``, the positive ones in a mask times a weight."""
-    return difference if weight == 1 else difference * (1 + (weight - 1) * mask * difference.gt(0))
 
 
 def _root_mean_square(difference: Tensor, mask: Tensor) -> Tensor:
