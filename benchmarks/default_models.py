@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.default_models --data PREPARED`` scores what ``overtone enhance`` makes of each clip whose band
 was cut off cleanly, with and without the input's own band preserved, over the band up to a common limit for all clips
-and over each clip's own. A clip is full-band when it has content up to nine tenths of the Nyquist frequency.
+and over each clip's own. A speaker is full-band when the recordings, at their own rate, have content up to 21 kHz: no
+lossy encoder left holes in them.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.corpus import load_corpus
+from datamodules.corpus import Corpus, load_corpus
 from evaluation.contracts import Utterance
 from evaluation.harness import Scorer
 from evaluation.hypothesis_tests import signed_rank_test
@@ -30,7 +31,7 @@ from runtime.enhancer import Enhancer, load_model
 
 MEASURES = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
-FULL_BAND_SHARE = 0.89  # of the Nyquist frequency: converters roll off at 0.9
+FULL_BAND_HZ = 21_000.0  # converters of 44.1 kHz recordings roll off from here
 PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
 
@@ -153,7 +154,8 @@ class Packed:
 def scored(name: str, data: Path, workers: int) -> Scores:
     """Score the packed model and the controls on a profile's clean conditions."""
     profile, preset = PROFILES[name], load_preset(name)
-    clips = make_datamodule(preset, load_corpus(data), seed=0)
+    corpus = load_corpus(data)
+    clips = make_datamodule(preset, corpus, seed=0)
     fit = clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
     controls = [control for control in build_controls(fit) if control.name in (*RIVALS, UNPROCESSED)]
     systems = (Packed(name, denoise=False), Packed(name, denoise=True), *controls)
@@ -166,8 +168,15 @@ def scored(name: str, data: Path, workers: int) -> Scores:
             estimates = [system(one) for one in utterances]
             common.append(scorer.score(zip(limited, estimates, strict=True), system.name, MEASURES))
             own.append(scorer.score(zip(utterances, estimates, strict=True), system.name, OF_THE_BAND))
-    wide = frozenset(one.file for one in utterances if one.band_hz >= FULL_BAND_SHARE * one.sample_rate / 2)
-    return Scores(pd.concat(common), pd.concat(own), wide)
+    wide = full_band_speakers(corpus)
+    files = frozenset(one.file for one in utterances if one.speaker in wide)
+    return Scores(pd.concat(common), pd.concat(own), files)
+
+
+def full_band_speakers(corpus: Corpus) -> set[str]:
+    """Return the speakers of the test split none of whose recordings ends below the full band."""
+    clips = corpus.split("test")
+    return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < FULL_BAND_HZ}
 
 
 def print_scores(console: Console, name: str, scores: Scores) -> None:
