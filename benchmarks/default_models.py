@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.default_models --data PREPARED`` scores what ``overtone enhance`` makes of each clip whose band
 was cut off cleanly, with and without the input's own band preserved, over the band up to a common limit for all clips
-and over each clip's own. A speaker is full-band when the recordings, at their own rate, have content up to 21 kHz: no
-lossy encoder left holes in them.
+and over each clip's own. A speaker is full-band when all recordings, at their own rate, have content up to 21 kHz: most
+that went through a lossy encoder end lower.
 """
 
 import argparse

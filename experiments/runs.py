@@ -115,9 +115,9 @@ def code_digest(model: str) -> str:
         path = SOURCES.joinpath(*name.split(".")).with_suffix(".py")
         if name in seen or not path.is_file():
             continue
-        source = path.read_text()
-        seen[name] = hashlib.sha256(_statements(source).encode()).hexdigest()
-        pending += [imported for imported in _imports(source) if imported.split(".")[0] in HASHED_PACKAGES]
+        tree = ast.parse(path.read_text())
+        pending += [imported for imported in _imports(tree) if imported.split(".")[0] in HASHED_PACKAGES]
+        seen[name] = hashlib.sha256(_statements(tree).encode()).hexdigest()
     return digest(seen)
 
 
@@ -132,17 +132,16 @@ def commit() -> str:
     return described or "unknown"
 
 
-def _statements(source: str) -> str:
-    """Return a source without comments, layout and docstrings."""
-    tree = ast.parse(source)
+def _statements(tree: ast.Module) -> str:
+    """Return a source without comments, layout and docstrings; the last are taken out of the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
     return ast.unparse(tree)
 
 
-def _imports(source: str) -> list[str]:
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+def _imports(tree: ast.Module) -> list[str]:
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     modules = [node.module for node in nodes if node.module]
     return modules + [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
 
