@@ -39,6 +39,15 @@ class ConditionStep:
         return replace(self, parameters=drawn, probability=1.0)
 
     @property
+    def widest(self) -> "ConditionStep":
+        """The step with each range replaced by its upper end, and each choice by the first."""
+        highest = tuple(
+            (name, value if not isinstance(value, tuple) else value[0] if isinstance(value[0], str) else value[1])
+            for name, value in self.parameters
+        )
+        return replace(self, parameters=highest)
+
+    @property
     def values(self) -> dict[str, float | str]:
         """The parameters as numbers and names.
 
@@ -91,6 +100,11 @@ class Condition:
         """
         cutoffs = [STEPS[step.kind].cutoff_hz(sample_rate, **step.values) for step in self.steps]
         return min((cutoff for cutoff in cutoffs if cutoff is not None and cutoff < sample_rate / 2), default=None)
+
+    def widest_hz(self, sample_rate: int) -> float:
+        """Return how far up the narrowband's content reaches at most, whatever is drawn, in Hz."""
+        certain = (step for step in self.steps if step.probability == 1)
+        return replace(self, steps=tuple(step.widest for step in certain)).cutoff_hz(sample_rate) or sample_rate / 2
 
     def apply(self, waveform: Waveform, scene: Scene) -> Waveform:
         """Return the narrowband of a wideband waveform ``(samples,)``: as long, and sample-aligned with it.

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from experiments.progress import console
 from runtime.errors import OvertoneError
 from runtime.file_enhancement import EnhancedFile
 from runtime.output_forms import FORMAT_OF_SUFFIX, format_named
+
+WORTH_A_NOTE = 0.1  # of a recording
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def enhance(inputs: Sequence[str], out: str, options: EnhanceOptions) -> None:
             failures.append(result)
             continue
         done.append(result)
-        if note := _note(result):
+        for note in _notes(result):
             console.print(f"{job.target}: {note}", highlight=False, markup=False, soft_wrap=True)
         if result.missing_seconds:
             failures.append(
@@ -100,9 +102,7 @@ def _through_pipe(inputs: Sequence[str], out: str, how: HowToEnhance, options: E
     elif inputs[0] != PIPE and not Path(inputs[0]).is_file():
         raise OvertoneError(f"{inputs[0]}: no such file. Standard output takes one file.")
     result = enhance_pipe(inputs[0], out, how, options.raw, options.format)
-    lines = [note] if (note := _note(result)) else []
-    lines += _summary([result], 0, result.processing_seconds, stream=True)
-    for line in lines:
+    for line in (*_notes(result), *_summary([result], 0, result.processing_seconds, stream=True)):
         print(line, file=sys.stderr)
     if result.missing_seconds:
         raise OvertoneError(
@@ -122,13 +122,14 @@ def _check_target(target: Path, options: EnhanceOptions) -> None:
         raise OvertoneError(f"{target}: exists. Replace it with --overwrite, or choose another --out.")
 
 
-def _note(result: EnhancedFile) -> str:
-    """Say what was done to keep peaks below full scale."""
+def _notes(result: EnhancedFile) -> Iterator[str]:
+    """Say what was not enhanced, and what was done to keep peaks below full scale."""
+    if result.complete_share > WORTH_A_NOTE:
+        yield f"{result.complete_share:.0%} of it reaches beyond what this model extends, and stayed as it was."
     if result.gain_db:
-        return f"scaled by {result.gain_db:.1f} dB, so that its peaks do not clip."
+        yield f"scaled by {result.gain_db:.1f} dB, so that its peaks do not clip."
     if result.limited_samples:
-        return f"{result.limited_samples} samples above 0.9 of full scale were bent, so that they do not clip."
-    return ""
+        yield f"{result.limited_samples} samples above 0.9 of full scale were bent, so that they do not clip."
 
 
 def _summary(done: Sequence[EnhancedFile], existing: int, elapsed: float, *, stream: bool) -> list[str]:

@@ -105,6 +105,7 @@ def _to_pipe(
         missing_seconds=missing_seconds(source, seconds),
         latency_seconds=stream.latency_seconds,
         block_seconds=tuple(times),
+        complete_share=stream.complete_share,
         limited_samples=bent,
     )
 

@@ -196,6 +196,7 @@ def _configuration(source: ModelSource, graph: Graph) -> dict[str, object]:
         "hop_samples": network.hop_samples,
         "delay_samples": network.delay_samples,
         "latency_samples": network.latency_samples,
+        "widest_input_hz": source.widest_input_hz,
         "front_end": front_end,
         "states": [asdict(state) for state in graph.states],
         "settings": module.description()["settings"],

@@ -16,6 +16,7 @@ from experiments.model_source import ModelSource
 from experiments.selection import average_seeds, with_primary
 from runtime.files import written_whole
 from runtime.model_package import Model
+from runtime.preservation import complete_hz
 
 SCORE_KEYS = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
 
@@ -129,6 +130,7 @@ def _title(model: Model, source: ModelSource) -> str:
 
 def _use(model: Model) -> str:
     nyquist = model.sample_rate / 2000
+    complete = complete_hz(model.sample_rate, model.widest_input_hz) / 1000
     return (
         "## Intended use\n\nSpeech that lost its upper band, to a telephone, a low sample rate or a codec, in files or "
         "as it comes. Whatever the input holds up to its own bandwidth stays as it is, unless denoising is asked "
@@ -136,6 +138,7 @@ def _use(model: Model) -> str:
         "## Limits\n\n"
         f"- What is above the input's bandwidth, up to {nyquist:g} kHz, is invented: plausible, not what was said into "
         "the microphone. It is no evidence of anything, and not for telling speakers apart.\n"
+        f"- Input that reaches {complete:g} kHz passes unchanged: what is missing above was not part of the training.\n"
         "- Trained on speech: music and other sounds get what speech would have there.\n"
         "- Input that was clipped, or whose packets were lost, is not repaired unless the preset trained for it.\n"
         "- Output is not limited: peaks may exceed full scale."

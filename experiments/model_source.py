@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from datamodules.conditions import parse_conditions
 from experiments.preset import digest, load_preset
 from experiments.publication import champion_name
 from experiments.registry import load_model
@@ -35,6 +36,14 @@ class ModelSource:
     training: dict[str, Any] = field(default_factory=dict)
     scores: pd.DataFrame | None = None
     evidence: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def widest_input_hz(self) -> float | None:
+        """The widest band that its training took away something above, None where that is not known."""
+        if not self.training:
+            return None
+        conditions = parse_conditions(self.training["data"]["train_conditions"])
+        return max(condition.widest_hz(self.module.sample_rate) for condition in conditions if condition.share)
 
     @property
     def training_digest(self) -> str | None:

@@ -133,6 +133,12 @@ class EnhancerStream:
         return (0.0,) * self.channels if found is None else tuple(found.bandwidth_hz.tolist())
 
     @property
+    def complete_share(self) -> float:
+        """How much of the input was passed on, 0 to 1, because it already reaches beyond what the model extends."""
+        found = self._step.preservation
+        return 0.0 if found is None else found.complete_share
+
+    @property
     def latency_seconds(self) -> float:
         """How late the output is."""
         return self.latency_samples / self.output_rate

@@ -29,6 +29,7 @@ class EnhancedFile:
         seconds: of audio.
         processing_seconds: that it took.
         gain_db: by how much it was scaled so that it does not clip, 0 or less.
+        complete_share: how much of it was passed on, 0 to 1, because it reaches beyond what the model extends.
         limited_samples: of a stream that could not be scaled, which were bent to stay below full scale.
         missing_seconds: of what the header promises and the file does not hold.
         latency_seconds: how late a stream's output is.
@@ -40,6 +41,7 @@ class EnhancedFile:
     gain_db: float
     missing_seconds: float
     latency_seconds: float
+    complete_share: float
     block_seconds: tuple[float, ...] = field(repr=False, default=())
     limited_samples: int = 0
 
@@ -109,6 +111,7 @@ def enhance_to_file(
         gain_db=20 * float(np.log10(gain)),
         missing_seconds=missing_seconds(source, seconds),
         latency_seconds=stream.latency_seconds,
+        complete_share=stream.complete_share,
         block_seconds=tuple(times),
     )
 

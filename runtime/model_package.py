@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Model:
         sample_rate: in Hz, of what it takes and gives.
         hop_samples: blocks are multiples of this.
         delay_samples: how late the graph's output is against its input.
+        widest_input_hz: the widest band that it was trained to extend; infinite where nobody stated it.
         front_end: ``spectral`` (the runtime transforms, the graph sees spectra) or ``waveform``.
         states: what the graph hands from step to step.
         configuration: everything that config.json holds.
@@ -72,6 +74,7 @@ class Model:
     sample_rate: int
     hop_samples: int
     delay_samples: int
+    widest_input_hz: float
     front_end: str
     states: tuple[State, ...]
     configuration: Mapping[str, Any]
@@ -118,6 +121,7 @@ def load_model(folder: Path | str) -> Model:
             sample_rate=int(configuration["sample_rate"]),
             hop_samples=int(configuration["hop_samples"]),
             delay_samples=int(configuration["delay_samples"]),
+            widest_input_hz=float(configuration.get("widest_input_hz") or inf),
             front_end=str(configuration["front_end"]["kind"]),
             states=tuple(
                 State(one["name"], tuple(one["shape"]), one["channel_axis"], one["type"])

@@ -55,7 +55,9 @@ class SpectralStep:
         self.hop_samples, self.delay_samples = model.hop_samples, model.delay_samples
         n_fft, hop_samples = len(model.window), model.hop_samples
         self.preservation = (
-            Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz) if preserve else None
+            Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz, model.widest_input_hz)
+            if preserve
+            else None
         )
         self._graph = GraphRun(model, channels)
         self._noise, self._position = model.noise, 0
@@ -102,7 +104,9 @@ class WaveformStep:
             hop_samples = n_fft // BLEND_OVERLAP
             self.hop_samples = lcm(model.hop_samples, hop_samples)
             self.delay_samples += n_fft - hop_samples
-            self.preservation = Preservation(channels, model.sample_rate, n_fft, hop_samples, upper_hz)
+            self.preservation = Preservation(
+                channels, model.sample_rate, n_fft, hop_samples, upper_hz, model.widest_input_hz
+            )
             self._delay, self._warm_up = Delay(channels, model.delay_samples), model.delay_samples
             self._analysis = Analysis(2 * channels, root_hann(n_fft), hop_samples)
             self._synthesis = Synthesis(channels, root_hann(n_fft), hop_samples)

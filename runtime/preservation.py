@@ -9,14 +9,25 @@ from runtime.short_time import Spectra
 MARGIN_HZ, FADE_HZ = 250.0, 250.0
 FADE_SECONDS = 0.04
 COMPLETE_SHARE, COMPLETE_HZ = 0.9, 19_000.0  # of the Nyquist frequency; what reaches so far up is complete
+BEYOND_TRAINING = 1.25  # times the widest band that a model was trained to extend: filters' skirts reach as far
+
+
+def complete_hz(sample_rate: int, widest_input_hz: float) -> float:
+    """Return from which bandwidth on, in Hz, input leaves a model nothing to add.
+
+    Args:
+        sample_rate: of the model in Hz.
+        widest_input_hz: the widest band that it was trained to extend.
+    """
+    return min(COMPLETE_SHARE * sample_rate / 2, COMPLETE_HZ, BEYOND_TRAINING * widest_input_hz)
 
 
 class Preservation:
     """Blends a stream's enhanced spectra with those of its input, below the bandwidth found so far.
 
     Over frequency the blend fades within `FADE_HZ` that end `MARGIN_HZ` below the bandwidth; over time each bin fades
-    within `FADE_SECONDS`. Input whose bandwidth reaches 19 kHz, or 0.9 of a lower Nyquist
-    frequency, is complete and passed on unchanged.
+    within `FADE_SECONDS`. Input whose bandwidth reaches 19 kHz, 0.9 of a lower Nyquist frequency, or a quarter beyond
+    what the model was trained on, is complete and passed on unchanged.
 
     Args:
         channels: of the stream; each has a bandwidth of its own.
@@ -24,12 +35,16 @@ class Preservation:
         n_fft: window of the spectra.
         hop_samples: samples between them.
         upper_hz: what the bandwidth cannot exceed, such as the Nyquist frequency of the file.
+        widest_input_hz: the widest band that the model was trained to extend.
     """
 
-    def __init__(self, channels: int, sample_rate: int, n_fft: int, hop_samples: int, upper_hz: float) -> None:
+    def __init__(
+        self, channels: int, sample_rate: int, n_fft: int, hop_samples: int, upper_hz: float, widest_input_hz: float
+    ) -> None:
         self._tracker = BandwidthTracker(channels, sample_rate, n_fft, hop_samples, upper_hz)
         self._frequencies = np.arange(n_fft // 2 + 1, dtype=np.float32) * np.float32(sample_rate / n_fft)
-        self._complete_hz = min(COMPLETE_SHARE * sample_rate / 2, COMPLETE_HZ)
+        self._complete_hz = complete_hz(sample_rate, widest_input_hz)
+        self._frames, self._complete_frames = 0, 0
         self._most_change = np.float32(hop_samples / (FADE_SECONDS * sample_rate))
         self._weights = np.zeros((channels, n_fft // 2 + 1), np.float32)
 
@@ -37,6 +52,11 @@ class Preservation:
     def bandwidth_hz(self) -> NDArray[np.float64]:
         """The bandwidth found in each channel ``(channels,)`` in Hz; 0 while there was nothing to find it in."""
         return self._tracker.bandwidth_hz
+
+    @property
+    def complete_share(self) -> float:
+        """How much of the frames so far was complete, 0 to 1, over all channels."""
+        return self._complete_frames / max(self._frames, 1)
 
     def __call__(self, enhanced: Spectra, given: Spectra) -> Spectra:
         """Blend the frames ``(channels, frames, bins)`` that follow those of the last call."""
@@ -51,6 +71,8 @@ class Preservation:
         return np.where(weights == 1, given, enhanced + weights * (given - enhanced))
 
     def _targets(self, bandwidth_hz: NDArray[np.float64]) -> NDArray[np.float32]:
-        edge = np.where(bandwidth_hz >= self._complete_hz, np.inf, bandwidth_hz - MARGIN_HZ)
+        complete = bandwidth_hz >= self._complete_hz
+        self._frames, self._complete_frames = self._frames + complete.size, self._complete_frames + int(complete.sum())
+        edge = np.where(complete, np.inf, bandwidth_hz - MARGIN_HZ)
         below = (edge[..., None] - self._frequencies) / FADE_HZ
         return np.clip(below, 0, 1).astype(np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from waveforms import speech_like
+from waveforms import breathing_speech, speech_like
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "enhancing.md"
 RATE = 16000
@@ -138,6 +138,11 @@ def _loud(folder):
     return [str(write(folder / "in" / "loud.wav", square, 48000)), "--out", str(folder / "out") + "/", "--denoise"]
 
 
+def _complete(folder):
+    path = write(folder / "in" / "a.wav", breathing_speech(48000, 4.0, 0), 48000)
+    return [str(path), "--out", str(folder / "out") + "/"]
+
+
 def _pattern(folder):
     return [str(folder / "*.wav"), "--out", str(folder / "out")]
 
@@ -170,6 +175,7 @@ CASES = (
     Case("the output exists", _existing, 1, "exists. Replace it with --overwrite"),
     Case("an output of a batch exists", _existing_in_batch, 0, "1 output existed and stayed", ("a.wav",)),
     Case("peaks beyond full scale", _loud, 0, "so that its peaks do not clip", ("loud.wav",)),
+    Case("a full band already", _complete, 0, "of it reaches beyond what this model extends", ("a.wav",)),
     Case("an unknown format", _one("a.wav", "--format", "doc"), 1, "--format doc: unknown"),
     Case("MP3 at 96 kHz", _one("a.wav", "--format", "mp3", "--rate", "96000"), 1, "refuses 1 channels at 96000 Hz"),
     Case("an output rate of 1 MHz", _one("a.wav", "--rate", "1000000"), 1, "Expected an output rate of 4000 to 192000"),

@@ -56,6 +56,13 @@ def test_ranges_are_drawn_for_each_item():
         condition.cutoff_hz(16000)
 
 
+def test_the_widest_band_is_that_of_the_least_harmful_draw():
+    lowpass = {"lowpass": {"cutoff_hz": [3000, 3600], "family": ["bessel", "elliptic"], "order": [4, 8]}}
+    assert one({"gsm": {}, "probability": 0.9}, lowpass).widest_hz(16000) == 3600
+    assert one({"bits": {"bits": 8}}, {"resample": {"rate": 8000}, "probability": 0.5}).widest_hz(16000) == 8000
+    assert one({"resample": {"rate": [7000, 32000]}}).widest_hz(16000) == 8000
+
+
 def test_whole_numbers_are_drawn_whole_and_from_either_end():
     condition = one({"lowpass": {"cutoff_hz": 4000, "order": [2, 4]}})
     orders = {condition.draw(rng(seed)).steps[0].values["order"] for seed in range(50)}

@@ -141,13 +141,20 @@ def test_only_packages_and_empty_folders_are_replaced(tmp_path):
 
 def test_the_command_exports_weights_with_what_lies_beside_them(tmp_path, capsys):
     small_module("dnn_fft").save_weights(tmp_path / "model.pt")
-    training = {"budget": {"examples": 1234}, "data_digest": "abc", "model": "dnn_fft"}
+    conditions = {
+        "resampled": {"steps": [{"resample": {"rate": [7000, 8000]}}]},
+        "unused": {"share": 0, "steps": [{"gain": {"db": 0}}]},
+    }
+    data = {"train_conditions": conditions}
+    training = {"budget": {"examples": 1234}, "data_digest": "abc", "data": data, "model": "dnn_fft"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(training))
     out = tmp_path / "deep" / "package"
     arguments = ["export", "--checkpoint", str(tmp_path / "model.pt"), "--preset", "telephone", "--out", str(out)]
     assert main(arguments) == 0
     assert "PyTorch and ONNX Runtime differ by" in capsys.readouterr().out
-    configuration = load_model(out).configuration
+    model = load_model(out)
+    assert model.widest_input_hz == 4000
+    configuration = model.configuration
     assert configuration["preset"] == "telephone"
     assert configuration["data_digest"] == "abc"
     assert configuration["training_digest"]

@@ -1,5 +1,7 @@
 """The causal bandwidth: where filtered speech ends, what must not fool it, and what is kept below it."""
 
+from math import inf
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -93,18 +95,29 @@ def test_frames_one_by_one_give_the_same_to_the_last_bit():
 def test_below_the_bandwidth_the_input_stays_and_above_it_the_model_speaks():
     given = spectra_of(lowpass(speech(), 8000))
     model = np.full_like(given, 0.5)
-    preservation = Preservation(1, RATE, N_FFT, HOP, 24000)
+    preservation = Preservation(1, RATE, N_FFT, HOP, 24000, inf)
     blended = preservation(model, given)
     frequencies = np.arange(N_FFT // 2 + 1) * RATE / N_FFT
     settled = blended[0, -50:]
     np.testing.assert_array_equal(settled[:, frequencies < 6000], given[0, -50:, frequencies < 6000].T)
     np.testing.assert_array_equal(settled[:, frequencies > 8500], 0.5)
+    assert preservation.complete_share == 0
+
+
+def test_what_reaches_beyond_the_training_passes_unchanged():
+    given = spectra_of(lowpass(speech(), 8000))
+    silent = np.zeros_like(given)
+    preservation = Preservation(1, RATE, N_FFT, HOP, 24000, widest_input_hz=4000)
+    np.testing.assert_array_equal(preservation(silent, given)[0, -50:], given[0, -50:])
+    assert 0.5 < preservation.complete_share < 1
+    trained = Preservation(1, RATE, N_FFT, HOP, 24000, widest_input_hz=8000)
+    assert not trained(silent, given)[0, -50:, -50:].any() and trained.complete_share == 0
 
 
 def test_complete_input_passes_unchanged_and_fades_in_without_a_step():
     given = spectra_of(speech())
     silent = np.zeros_like(given)
-    preservation = Preservation(1, RATE, N_FFT, HOP, 24000)
+    preservation = Preservation(1, RATE, N_FFT, HOP, 24000, inf)
     blended = preservation(silent, given)
     np.testing.assert_array_equal(blended[0, -50:], given[0, -50:])
     heard = np.abs(given[0]) > 1e-3
