@@ -4,6 +4,7 @@ Everything comes from a finished comparison's trainings: scores, pictures and pl
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +72,8 @@ class Story:
     measures: tuple[str, ...]
 
 
+AUTOENCODER_SEED = Form("spectrogram_autoencoder_seed, whole file", "spectrogram_autoencoder_seed")
+AUTOENCODER = Form("spectrogram_autoencoder", "spectrogram_autoencoder")
 STORIES = (
     Story(
         "The DNN's inverse FFT",
@@ -103,8 +106,8 @@ STORIES = (
         "for a phase.",
         (
             Form("spectrogram_autoencoder_seed, blocks alone", "spectrogram_autoencoder_seed", in_blocks=True),
-            Form("spectrogram_autoencoder_seed, whole file", "spectrogram_autoencoder_seed"),
-            Form("spectrogram_autoencoder", "spectrogram_autoencoder"),
+            AUTOENCODER_SEED,
+            AUTOENCODER,
         ),
         ("seam", "si_sdr", "visqol"),
     ),
@@ -113,10 +116,7 @@ STORIES = (
         "Squared errors of linear amplitudes see loud frames only: what is written into quiet ones costs nothing. "
         "`spectrogram_autoencoder` learns logarithmic differences, relative to the level of the last second, and "
         "what it generates is scaled by what the input holds.",
-        (
-            Form("spectrogram_autoencoder_seed", "spectrogram_autoencoder_seed"),
-            Form("spectrogram_autoencoder", "spectrogram_autoencoder"),
-        ),
+        (AUTOENCODER_SEED, AUTOENCODER),
         ("hallucination", "extended_ber", "lsd_hf_band", "content_ber"),
     ),
 )
@@ -145,10 +145,14 @@ def make_page(options: argparse.Namespace) -> None:
         utterances = test_utterances(preset, corpus, options.condition)
         shown = _spoken_by(options.speaker, utterances)
         options.out.mkdir(parents=True, exist_ok=True)
+        estimates = _estimates(places, utterances, progress)
         sections = [_introduction(preset, utterances)]
         for number, story in enumerate(STORIES, start=1):
-            table, estimates = _told(story, places, utterances, shown, progress)
-            sections.append(_section(number, story, table, estimates, shown, options))
+            labels = ["narrowband", *(form.label for form in story.forms)]
+            pairs = {label: list(zip(utterances, estimates[label], strict=True)) for label in labels}
+            heard = {label: next(sound for utterance, sound in pairs[label] if utterance is shown) for label in labels}
+            heard["target"] = shown.wideband
+            sections.append(_section(number, story, _scores(story, pairs, progress), heard, shown, options))
     with written_whole(options.out / "index.md") as temporary:
         temporary.write_text("\n\n".join(sections) + "\n")
     print(f"Page: {options.out / 'index.md'}")
@@ -193,23 +197,25 @@ def _spoken_by(speaker: str | None, utterances: Sequence[Utterance]) -> Utteranc
     raise OvertoneError(f"--speaker {speaker}: expected one of {known}.")
 
 
-def _told(
-    story: Story,
-    places: Mapping[str, TrainingPlace],
-    utterances: Sequence[Utterance],
-    shown: Utterance,
-    progress: Board,
-) -> tuple[pd.DataFrame, dict[str, Waveform]]:
-    """Return a story's score table, and each form's estimate of the utterance that is shown."""
-    systems: dict[str, Callable[[Waveform], Waveform]] = {"narrowband": lambda narrowband: narrowband}
-    systems |= {form.label: _enhancer(form, places[form.model]) for form in story.forms}
-    tables, heard = [], {}
-    for done, (label, enhance) in enumerate(systems.items(), start=1):
-        pairs = [(utterance, enhance(utterance.narrowband)) for utterance in utterances]
-        tables.append(score_pairs(pairs, label, story.measures, block_samples=BLOCK_SAMPLES))
-        heard[label] = next(estimate for utterance, estimate in pairs if utterance is shown)
-        progress.update(story.title, done, len(systems), label)
-    return pd.concat(tables, ignore_index=True), heard | {"target": shown.wideband}
+def _estimates(
+    places: Mapping[str, TrainingPlace], utterances: Sequence[Utterance], progress: Board
+) -> dict[str, list[Waveform]]:
+    """Return every form's estimates of all utterances by its label, and the narrowband itself."""
+    estimates = {"narrowband": [utterance.narrowband for utterance in utterances]}
+    forms = list(dict.fromkeys(form for story in STORIES for form in story.forms))
+    for done, form in enumerate(forms, start=1):
+        enhance = _enhancer(form, places[form.model])
+        estimates[form.label] = [enhance(utterance.narrowband) for utterance in utterances]
+        progress.update("enhancing", done, len(forms), form.label)
+    return estimates
+
+
+def _scores(story: Story, pairs: Mapping[str, Sequence[tuple[Utterance, Waveform]]], progress: Board) -> pd.DataFrame:
+    tables = []
+    for done, (label, estimated) in enumerate(pairs.items(), start=1):
+        tables.append(score_pairs(estimated, label, story.measures, block_samples=BLOCK_SAMPLES))
+        progress.update(story.title, done, len(pairs), label)
+    return pd.concat(tables, ignore_index=True)
 
 
 def _enhancer(form: Form, place: TrainingPlace) -> Callable[[Waveform], Waveform]:
@@ -255,7 +261,7 @@ def _section(
     figure = spectrogram_row(estimates, shown.sample_rate, cutoff_hz=shown.cutoff_hz)
     with written_whole(options.out / picture) as temporary:
         figure.savefig(temporary, format="png")
-    players = "\n".join(_player(number, label, waveform, shown, options.out) for label, waveform in estimates.items())
+    players = "\n".join(_player(label, waveform, shown, options.out) for label, waveform in estimates.items())
     credit = f"\n\n*{options.credit}*" if options.credit else ""
     return (
         f"## {story.title}\n\n{story.text}\n\n{score_table(story, scores)}\n\n"
@@ -278,9 +284,8 @@ def _cell(interval: pd.Series) -> str:
     return f"{interval['mean']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
 
 
-def _player(number: int, label: str, waveform: Waveform, shown: Utterance, folder: Path) -> str:
-    stem = "".join(letter if letter.isalnum() else "-" for letter in label.lower())
-    name = f"failure-{number}-{stem}.flac"
+def _player(label: str, waveform: Waveform, shown: Utterance, folder: Path) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", label.lower()) + ".flac"
     with written_whole(folder / name) as temporary:
         soundfile.write(temporary, np.clip(waveform, -1, 1), shown.sample_rate, format="FLAC", subtype="PCM_16")
     return f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="{name}"></audio></figure>'
