@@ -3,7 +3,8 @@
 ``python -m benchmarks.default_models --data PREPARED`` scores what ``overtone enhance`` makes of each clip whose band
 was cut off cleanly, with and without the input's own band preserved, over the band up to a common limit for all clips
 and over each clip's own. A speaker is full-band when all recordings, at their own rate, have content up to 21 kHz: most
-that went through a lossy encoder end lower.
+that went through a lossy encoder end lower. Under all of the preset's conditions it is held to the guards of the
+winner rule, and its primary score to that of doing nothing.
 """
 
 import argparse
@@ -22,15 +23,17 @@ from evaluation.hypothesis_tests import signed_rank_test
 from evaluation.statistics import speaker_differences, speaker_mean
 from experiments.compare import FIT_UTTERANCES_PER_SPEAKER
 from experiments.default_models import default_model
-from experiments.preset import load_preset
+from experiments.export import measure_speed
+from experiments.preset import Preset, load_preset
 from experiments.training import make_datamodule
-from experiments.winner_rule import UNPROCESSED
+from experiments.winner_rule import UNPROCESSED, guard_reasons
 from models.baselines import build_controls
 from runtime.audio import Waveform
 from runtime.enhancer import Enhancer, load_model
 
 MEASURES = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
+OF_THE_RULE = ("extended_ber", "content_ber", "lsd_low", "visqol", "tonality", "excess_above_band")
 FULL_BAND_HZ = 21_000.0  # converters of 44.1 kHz recordings roll off from here
 PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
@@ -60,7 +63,7 @@ class Profile:
     """What a profile's model is scored on.
 
     Attributes:
-        conditions: of its preset.
+        conditions: the clean ones of its preset.
         limit_hz: end of the band that all clips are scored over.
         bars: in the order in which they are printed.
     """
@@ -72,11 +75,21 @@ class Profile:
 
 @dataclass(frozen=True)
 class Scores:
-    """Score tables of all systems: over the common band, and over each clip's own."""
+    """Score tables.
+
+    Attributes:
+        common: all systems on the clean conditions, over the common band.
+        own: the same over each clip's own band.
+        ruled: the packed model and ``unprocessed`` under every condition, by the measures of the winner rule.
+        full_band: files of full-band speakers.
+        cost: the packed model's ``latency_ms``, and its ``rtf`` on one core.
+    """
 
     common: pd.DataFrame
     own: pd.DataFrame
+    ruled: pd.DataFrame
     full_band: frozenset[str]
+    cost: pd.Series
 
     def mean(self, system: str, key: str, condition: str, *, full_band: bool = False, own: bool = False) -> float:
         """Return the mean over speakers under a condition."""
@@ -105,6 +118,27 @@ def p_value(rival: str) -> Reading:
     return read
 
 
+def primary_gain(condition: str) -> Reading:
+    """Read by how much the extended bit error rate lies below the unprocessed input's."""
+
+    def read(scores: Scores) -> float:
+        rows = scores.ruled[scores.ruled["condition"] == condition]
+        packed, unprocessed = (rows[rows["system"] == system] for system in (PACKED, UNPROCESSED))
+        return speaker_mean(unprocessed, "extended_ber") - speaker_mean(packed, "extended_ber")
+
+    return read
+
+
+def robustness_bars(conditions: Sequence[str]) -> tuple[Bar, ...]:
+    """Return the bars under damage: the primary score better than that of doing nothing; and those on cost."""
+    gains = (Bar(f"extended BER below unprocessed, {name}", 0.0, primary_gain(name), least=True) for name in conditions)
+    return (
+        *gains,
+        Bar("latency, ms", 40.0, lambda scores: scores.cost["latency_ms"]),
+        Bar("real-time factor, one core", 0.05, lambda scores: scores.cost["rtf"]),
+    )
+
+
 def perceptual_bars(conditions: Sequence[str], least_gain: float) -> tuple[Bar, ...]:
     """Return the bars on ViSQOL: above doing nothing under each condition, and above the controls under all."""
     gains = (Bar(f"ViSQOL above unprocessed, {name}", least_gain, gain(name), least=True) for name in conditions)
@@ -119,6 +153,7 @@ PROFILES = {
             Bar("lsd_hf_band, resampled_8k", 1.15, value("lsd_hf_band", "resampled_8k")),
             Bar("extended BER (median), resampled_8k", 0.29, value("extended_ber_median", "resampled_8k")),
             *perceptual_bars(("resampled_8k", "resampled_16k"), 0.9),
+            *robustness_bars(("mp3_32k", "gsm", "noise_15db")),
         ),
     ),
     "telephone": Profile(
@@ -133,6 +168,7 @@ PROFILES = {
                 value("extended_ber_median", "resampled", full_band=True),
             ),
             *perceptual_bars(("resampled", "chebyshev"), 0.0),
+            *robustness_bars(("mulaw", "gsm", "noise_15db")),
         ),
     ),
 }
@@ -145,6 +181,12 @@ class Packed:
         self.name = DENOISED if denoise else PACKED
         self._enhancer = Enhancer(load_model(default_model(profile)), denoise=denoise)
 
+    def cost(self) -> pd.Series:
+        """Return ``latency_ms`` at the model's own rate, and ``rtf`` of whole files on one core."""
+        model = self._enhancer.model
+        stream = self._enhancer.stream(model.sample_rate)
+        return pd.Series({"latency_ms": 1000 * stream.latency_seconds, "rtf": measure_speed(model).whole_file})
+
     def __call__(self, utterance: Utterance) -> Waveform:
         """Enhance as ``overtone enhance`` does."""
         enhanced, _ = self._enhancer.enhance(utterance.narrowband, utterance.sample_rate)
@@ -152,25 +194,29 @@ class Packed:
 
 
 def scored(name: str, data: Path, workers: int) -> Scores:
-    """Score the packed model and the controls on a profile's clean conditions."""
+    """Score the packed model and the controls on a profile's clean conditions, and by the winner rule on all."""
     profile, preset = PROFILES[name], load_preset(name)
     corpus = load_corpus(data)
     clips = make_datamodule(preset, corpus, seed=0)
     fit = clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
     controls = [control for control in build_controls(fit) if control.name in (*RIVALS, UNPROCESSED)]
-    systems = (Packed(name, denoise=False), Packed(name, denoise=True), *controls)
-    utterances = [one for one in clips.utterances("test") if one.condition in profile.conditions]
+    packed = Packed(name, denoise=False)
+    systems = (packed, Packed(name, denoise=True), *controls)
+    every = list(clips.utterances("test"))
+    utterances = [one for one in every if one.condition in profile.conditions]
     limited = [replace(one, band_hz=min(one.band_hz, profile.limit_hz)) for one in utterances]
-    common, own = [], []
+    common, own, ruled = [], [], []
     with Scorer(workers) as scorer:
         for system in systems:
             print(f"{name}: {system.name}", flush=True)
             estimates = [system(one) for one in utterances]
             common.append(scorer.score(zip(limited, estimates, strict=True), system.name, MEASURES))
             own.append(scorer.score(zip(utterances, estimates, strict=True), system.name, OF_THE_BAND))
+            if system.name in (PACKED, UNPROCESSED):
+                ruled.append(scorer.score(((one, system(one)) for one in every), system.name, OF_THE_RULE))
     wide = full_band_speakers(corpus)
     files = frozenset(one.file for one in utterances if one.speaker in wide)
-    return Scores(pd.concat(common), pd.concat(own), files)
+    return Scores(pd.concat(common), pd.concat(own), pd.concat(ruled), files, packed.cost())
 
 
 def full_band_speakers(corpus: Corpus) -> set[str]:
@@ -180,7 +226,7 @@ def full_band_speakers(corpus: Corpus) -> set[str]:
 
 
 def print_scores(console: Console, name: str, scores: Scores) -> None:
-    """Print a table of means over speakers, and one of the bars."""
+    """Print a table of means over speakers, one of the bars, and the guards."""
     band = f"up to {PROFILES[name].limit_hz / 1000:g} kHz"
     clips = scores.common["file"].nunique()
     groups = {
@@ -206,6 +252,17 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
             bar.name, f"{'≥' if bar.least else '≤'} {bar.limit:g}", f"{found:.3g}", "" if reached else "missed"
         )
     console.print(bars)
+    print_guards(console, load_preset(name), scores)
+
+
+def print_guards(console: Console, preset: Preset, scores: Scores) -> None:
+    """Print which guards of the preset's winner rule the packed model fails, over all conditions."""
+    packed, unprocessed = (scores.ruled[scores.ruled["system"] == system] for system in (PACKED, UNPROCESSED))
+    reasons = list(guard_reasons(packed, unprocessed, scores.cost, preset.winner))
+    for reason in reasons:
+        console.print(f"Guard missed: {reason}", highlight=False)
+    if not reasons:
+        console.print(f"Every guard passed, {', '.join(preset.data.test_conditions)}.", highlight=False)
 
 
 def main() -> None:
