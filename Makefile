@@ -31,8 +31,9 @@ venv: $(STAMP) ## build .venv
 demo: $(STAMP) ## compare the architectures on a synthetic corpus and register the winner
 	@$(VENV)/bin/overtone compare $(PRESET)
 
+# A file's tests share what they train, so that they stay together; one thread each, since the processes fill the cores.
 test: $(STAMP) ## run the tests; no network is used
-	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff, mypy and the rule who may import whom
 	@$(VENV)/bin/ruff check

@@ -177,9 +177,9 @@ PROFILES = {
 class Packed:
     """A packed model as a system."""
 
-    def __init__(self, profile: str, *, denoise: bool) -> None:
+    def __init__(self, folder: Path, *, denoise: bool) -> None:
         self.name = DENOISED if denoise else PACKED
-        self._enhancer = Enhancer(load_model(default_model(profile)), denoise=denoise)
+        self._enhancer = Enhancer(load_model(folder), denoise=denoise)
 
     def cost(self) -> pd.Series:
         """Return ``latency_ms`` at the model's own rate, and ``rtf`` of whole files on one core."""
@@ -193,15 +193,15 @@ class Packed:
         return enhanced[: utterance.narrowband.size]
 
 
-def scored(name: str, data: Path, workers: int) -> Scores:
+def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
     """Score the packed model and the controls on a profile's clean conditions, and by the winner rule on all."""
     profile, preset = PROFILES[name], load_preset(name)
     corpus = load_corpus(data)
     clips = make_datamodule(preset, corpus, seed=0)
     fit = clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
     controls = [control for control in build_controls(fit) if control.name in (*RIVALS, UNPROCESSED)]
-    packed = Packed(name, denoise=False)
-    systems = (packed, Packed(name, denoise=True), *controls)
+    packed = Packed(model, denoise=False)
+    systems = (packed, Packed(model, denoise=True), *controls)
     every = list(clips.utterances("test"))
     utterances = [one for one in every if one.condition in profile.conditions]
     limited = [replace(one, band_hz=min(one.band_hz, profile.limit_hz)) for one in utterances]
@@ -270,11 +270,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a prepared corpus")
     parser.add_argument("--profile", choices=sorted(PROFILES), action="append", help="one of them (both)")
+    parser.add_argument("--model", type=Path, help="an exported package in place of a profile's")
     parser.add_argument("--workers", type=int, default=2, help="processes to score in (2)")
     options = parser.parse_args()
+    if options.model and len(options.profile or ()) != 1:
+        parser.error("--model: expected one --profile beside it, whose bars the package is held to.")
     console = Console(width=170)
     for name in options.profile or PROFILES:
-        print_scores(console, name, scored(name, options.data, options.workers))
+        model = options.model or default_model(name)
+        print_scores(console, name, scored(name, model, options.data, options.workers))
 
 
 if __name__ == "__main__":
