@@ -103,16 +103,24 @@ def value(key: str, condition: str, *, full_band: bool = False) -> Reading:
     return lambda scores: scores.mean(PACKED, key, condition, full_band=full_band)
 
 
-def gain(condition: str) -> Reading:
+def gain(condition: str, *, full_band: bool = False) -> Reading:
     """Read by how much ViSQOL lies above the unprocessed input's."""
-    return lambda scores: scores.mean(PACKED, "visqol", condition) - scores.mean(UNPROCESSED, "visqol", condition)
+
+    def read(scores: Scores) -> float:
+        packed, unprocessed = (
+            scores.mean(system, "visqol", condition, full_band=full_band) for system in (PACKED, UNPROCESSED)
+        )
+        return packed - unprocessed
+
+    return read
 
 
-def p_value(rival: str) -> Reading:
+def p_value(rival: str, *, full_band: bool = False) -> Reading:
     """Read the p value of ViSQOL above a control's, 1 where it lies below."""
 
     def read(scores: Scores) -> float:
-        differences = speaker_differences(scores.common, PACKED, rival, "visqol")
+        rows = scores.common[scores.common["file"].isin(scores.full_band)] if full_band else scores.common
+        differences = speaker_differences(rows, PACKED, rival, "visqol")
         return signed_rank_test(differences).p_value if differences.mean() > 0 else 1.0
 
     return read
@@ -139,10 +147,41 @@ def robustness_bars(conditions: Sequence[str]) -> tuple[Bar, ...]:
     )
 
 
-def perceptual_bars(conditions: Sequence[str], least_gain: float) -> tuple[Bar, ...]:
+def perceptual_bars(conditions: Sequence[str], least_gain: float, *, full_band: bool) -> tuple[Bar, ...]:
     """Return the bars on ViSQOL: above doing nothing under each condition, and above the controls under all."""
-    gains = (Bar(f"ViSQOL above unprocessed, {name}", least_gain, gain(name), least=True) for name in conditions)
-    return (*gains, *(Bar(f"p of ViSQOL above {rival}", 0.01, p_value(rival)) for rival in RIVALS))
+    who = clips_named(full_band)
+    gains = (
+        Bar(f"ViSQOL above unprocessed, {who}, {name}", least_gain, gain(name, full_band=full_band), least=True)
+        for name in conditions
+    )
+    rivals = (Bar(f"p of ViSQOL above {rival}, {who}", 0.01, p_value(rival, full_band=full_band)) for rival in RIVALS)
+    return (*gains, *rivals)
+
+
+def fullband_bars(*, full_band: bool) -> tuple[Bar, ...]:
+    """Return the bars to 48 kHz on clean conditions."""
+    key, who = "resampled_8k", clips_named(full_band)
+    return (
+        Bar(f"LSD-HF-band, {who}, {key}", 1.15, value("lsd_hf_band", key, full_band=full_band)),
+        Bar(f"extended BER (median), {who}, {key}", 0.29, value("extended_ber_median", key, full_band=full_band)),
+        *perceptual_bars((key, "resampled_16k"), 0.9, full_band=full_band),
+    )
+
+
+def telephone_bars(*, full_band: bool) -> tuple[Bar, ...]:
+    """Return the bars to 16 kHz on clean conditions."""
+    key, who = "resampled", clips_named(full_band)
+    return (
+        Bar(f"LSD, {who}, {key}", 0.80, value("lsd", key, full_band=full_band)),
+        Bar(f"LSD-HF, {who}, {key}", 1.10, value("lsd_hf", key, full_band=full_band)),
+        Bar(f"extended BER (median), {who}, {key}", 0.28, value("extended_ber_median", key, full_band=full_band)),
+        *perceptual_bars((key, "chebyshev"), 0.0, full_band=full_band),
+    )
+
+
+def clips_named(full_band: bool) -> str:
+    """Return the words for a group of clips."""
+    return "full-band clips" if full_band else "all clips"
 
 
 PROFILES = {
@@ -150,9 +189,8 @@ PROFILES = {
         ("resampled_8k", "resampled_16k"),
         16_000.0,
         (
-            Bar("lsd_hf_band, resampled_8k", 1.15, value("lsd_hf_band", "resampled_8k")),
-            Bar("extended BER (median), resampled_8k", 0.29, value("extended_ber_median", "resampled_8k")),
-            *perceptual_bars(("resampled_8k", "resampled_16k"), 0.9),
+            *fullband_bars(full_band=True),
+            *fullband_bars(full_band=False),
             *robustness_bars(("mp3_32k", "gsm", "noise_15db")),
         ),
     ),
@@ -160,14 +198,8 @@ PROFILES = {
         ("resampled", "chebyshev"),
         8_000.0,
         (
-            Bar("LSD, full-band clips, resampled", 0.80, value("lsd", "resampled", full_band=True)),
-            Bar("LSD-HF, full-band clips, resampled", 1.10, value("lsd_hf", "resampled", full_band=True)),
-            Bar(
-                "extended BER (median), full-band clips, resampled",
-                0.28,
-                value("extended_ber_median", "resampled", full_band=True),
-            ),
-            *perceptual_bars(("resampled", "chebyshev"), 0.0),
+            *telephone_bars(full_band=True),
+            *telephone_bars(full_band=False),
             *robustness_bars(("mulaw", "gsm", "noise_15db")),
         ),
     ),
