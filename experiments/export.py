@@ -200,6 +200,7 @@ def _configuration(source: ModelSource, graph: Graph) -> dict[str, object]:
         "front_end": front_end,
         "states": [asdict(state) for state in graph.states],
         "settings": module.description()["settings"],
+        "training": source.training or None,
         "training_digest": source.training_digest,
         "data_digest": source.training.get("data_digest"),
         "evidence": source.evidence,

@@ -18,6 +18,7 @@ from runtime.files import written_whole
 from runtime.model_package import Model
 from runtime.preservation import complete_hz
 
+WORST_SPEAKERS = 5
 SCORE_KEYS = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
 
 
@@ -138,7 +139,7 @@ def _use(model: Model) -> str:
         "## Limits\n\n"
         f"- What is above the input's bandwidth, up to {nyquist:g} kHz, is invented: plausible, not what was said into "
         "the microphone. It is no evidence of anything, and not for telling speakers apart.\n"
-        f"- Input that reaches {complete:g} kHz passes unchanged: what is missing above was not part of the training.\n"
+        f"- Input that reaches {complete:g} kHz passes unchanged: to extend it was not part of the training.\n"
         "- Trained on speech: music and other sounds get what speech would have there.\n"
         "- Input that was clipped, or whose packets were lost, is not repaired unless the preset trained for it.\n"
         "- Output is not limited: peaks may exceed full scale."
@@ -176,6 +177,18 @@ def _scores_section(source: ModelSource) -> str:
     return (
         "## Scores\n\nOn test speakers, of whom none was heard in training; means over speakers. They are of the "
         f"model's own output, without the runtime's preservation of what the input holds.{used}\n\n{table}\n\n{words}"
+        f"\n\n{_failures(scores)}"
+    )
+
+
+def _failures(scores: pd.DataFrame) -> str:
+    """Return where it fails: the condition and the speakers with the worst primary score."""
+    condition = scores.groupby("condition", sort=False)["primary"].mean().idxmax()
+    speakers = scores.groupby("speaker")["primary"].mean().sort_values(ascending=False)
+    worst = ", ".join(f"{speaker} ({value:.2f})" for speaker, value in speakers.head(WORST_SPEAKERS).items())
+    return (
+        f"Where it fails, by the primary score (0.5 is what doing nothing has): worst under `{condition}`; worst for "
+        f"the speakers {worst}; {speakers.median():.2f} for the one in the middle."
     )
 
 

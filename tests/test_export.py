@@ -1,6 +1,7 @@
 """Export: the proof holds for every streaming architecture, and what cannot be exported leaves nothing behind."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -157,6 +158,7 @@ def test_the_command_exports_weights_with_what_lies_beside_them(tmp_path, capsys
     configuration = model.configuration
     assert configuration["preset"] == "telephone"
     assert configuration["data_digest"] == "abc"
+    assert configuration["training"] == training
     assert configuration["training_digest"]
     assert configuration["settings"]["hidden"] == 16
     assert set(configuration["libraries"]) == {"torch", "onnx", "onnxscript", "onnxruntime", "numpy"}
@@ -220,6 +222,7 @@ def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corp
     assert "| telephone | extended_ber | 0.315 | 0.3" in card
     assert "| speech | - | CC-BY-4.0 | 0.1 |" in card or "| speech | - | CC-BY-4.0 | 0.2 |" in card
     assert "- by ada\n- by ben\n" in card
+    assert re.search(r"worst under `telephone`; worst for the speakers (\w+ \(\d\.\d\d\)(, )?)+; 0\.\d\d for", card)
     assert "512 samples at 16000 Hz, 32.0 ms" in card
     assert "2 speakers in training" in card
     assert all(heading in card for heading in ("## Intended use", "## Limits", "## Proof"))
