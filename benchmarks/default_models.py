@@ -18,7 +18,7 @@ from rich.table import Table
 
 from datamodules.corpus import Corpus, load_corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import Scorer
+from evaluation.harness import MEASURES, Scorer
 from evaluation.hypothesis_tests import signed_rank_test
 from evaluation.statistics import speaker_differences, speaker_mean
 from experiments.compare import FIT_UTTERANCES_PER_SPEAKER
@@ -31,9 +31,9 @@ from models.baselines import build_controls
 from runtime.audio import Waveform
 from runtime.enhancer import Enhancer, load_model
 
-MEASURES = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
+SHOWN = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
-OF_THE_RULE = ("extended_ber", "content_ber", "lsd_low", "visqol", "tonality", "excess_above_band")
+OF_THE_RULE = (*OF_THE_BAND, "content_ber", "lsd_low", "visqol", "tonality", "excess_above_band")
 FULL_BAND_HZ = 21_000.0  # converters of 44.1 kHz recordings roll off from here
 PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
@@ -79,15 +79,14 @@ class Scores:
 
     Attributes:
         common: all systems on the clean conditions, over the common band.
-        own: the same over each clip's own band.
-        ruled: the packed model and ``unprocessed`` under every condition, by the measures of the winner rule.
+        own: the same over each clip's own band; of the packed model and ``unprocessed`` under every condition, and
+            by the measures of the winner rule.
         full_band: files of full-band speakers.
         cost: the packed model's ``latency_ms``, and its ``rtf`` on one core.
     """
 
     common: pd.DataFrame
     own: pd.DataFrame
-    ruled: pd.DataFrame
     full_band: frozenset[str]
     cost: pd.Series
 
@@ -103,14 +102,15 @@ def value(key: str, condition: str, *, full_band: bool = False) -> Reading:
     return lambda scores: scores.mean(PACKED, key, condition, full_band=full_band)
 
 
-def gain(condition: str, *, full_band: bool = False) -> Reading:
-    """Read by how much ViSQOL lies above the unprocessed input's."""
+def gain(key: str, condition: str, *, full_band: bool = False, own: bool = False) -> Reading:
+    """Read by how much the packed model's mean is better than the unprocessed input's."""
+    sign = 1 if MEASURES[key].higher_is_better else -1
 
     def read(scores: Scores) -> float:
         packed, unprocessed = (
-            scores.mean(system, "visqol", condition, full_band=full_band) for system in (PACKED, UNPROCESSED)
+            scores.mean(system, key, condition, full_band=full_band, own=own) for system in (PACKED, UNPROCESSED)
         )
-        return packed - unprocessed
+        return sign * (packed - unprocessed)
 
     return read
 
@@ -126,20 +126,12 @@ def p_value(rival: str, *, full_band: bool = False) -> Reading:
     return read
 
 
-def primary_gain(condition: str) -> Reading:
-    """Read by how much the extended bit error rate lies below the unprocessed input's."""
-
-    def read(scores: Scores) -> float:
-        rows = scores.ruled[scores.ruled["condition"] == condition]
-        packed, unprocessed = (rows[rows["system"] == system] for system in (PACKED, UNPROCESSED))
-        return speaker_mean(unprocessed, "extended_ber") - speaker_mean(packed, "extended_ber")
-
-    return read
-
-
 def robustness_bars(conditions: Sequence[str]) -> tuple[Bar, ...]:
     """Return the bars under damage: the primary score better than that of doing nothing; and those on cost."""
-    gains = (Bar(f"extended BER below unprocessed, {name}", 0.0, primary_gain(name), least=True) for name in conditions)
+    gains = (
+        Bar(f"extended BER below unprocessed, {name}", 0.0, gain("extended_ber", name, own=True), least=True)
+        for name in conditions
+    )
     return (
         *gains,
         Bar("latency, ms", 40.0, lambda scores: scores.cost["latency_ms"]),
@@ -151,7 +143,12 @@ def perceptual_bars(conditions: Sequence[str], least_gain: float, *, full_band: 
     """Return the bars on ViSQOL: above doing nothing under each condition, and above the controls under all."""
     who = clips_named(full_band)
     gains = (
-        Bar(f"ViSQOL above unprocessed, {who}, {name}", least_gain, gain(name, full_band=full_band), least=True)
+        Bar(
+            f"ViSQOL above unprocessed, {who}, {name}",
+            least_gain,
+            gain("visqol", name, full_band=full_band),
+            least=True,
+        )
         for name in conditions
     )
     rivals = (Bar(f"p of ViSQOL above {rival}, {who}", 0.01, p_value(rival, full_band=full_band)) for rival in RIVALS)
@@ -235,20 +232,23 @@ def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
     packed = Packed(model, denoise=False)
     systems = (packed, Packed(model, denoise=True), *controls)
     every = list(clips.utterances("test"))
-    utterances = [one for one in every if one.condition in profile.conditions]
-    limited = [replace(one, band_hz=min(one.band_hz, profile.limit_hz)) for one in utterances]
-    common, own, ruled = [], [], []
+    clean = [one for one in every if one.condition in profile.conditions]
+    common, own = [], []
     with Scorer(workers) as scorer:
         for system in systems:
             print(f"{name}: {system.name}", flush=True)
-            estimates = [system(one) for one in utterances]
-            common.append(scorer.score(zip(limited, estimates, strict=True), system.name, MEASURES))
-            own.append(scorer.score(zip(utterances, estimates, strict=True), system.name, OF_THE_BAND))
-            if system.name in (PACKED, UNPROCESSED):
-                ruled.append(scorer.score(((one, system(one)) for one in every), system.name, OF_THE_RULE))
+            ruled = system.name in (PACKED, UNPROCESSED)
+            pairs = [(one, system(one)) for one in (every if ruled else clean)]
+            limited = [
+                (replace(one, band_hz=min(one.band_hz, profile.limit_hz)), estimate)
+                for one, estimate in pairs
+                if one.condition in profile.conditions
+            ]
+            common.append(scorer.score(limited, system.name, SHOWN))
+            own.append(scorer.score(pairs, system.name, OF_THE_RULE if ruled else OF_THE_BAND))
     wide = full_band_speakers(corpus)
-    files = frozenset(one.file for one in utterances if one.speaker in wide)
-    return Scores(pd.concat(common), pd.concat(own), pd.concat(ruled), files, packed.cost())
+    files = frozenset(one.file for one in clean if one.speaker in wide)
+    return Scores(pd.concat(common), pd.concat(own), files, packed.cost())
 
 
 def full_band_speakers(corpus: Corpus) -> set[str]:
@@ -266,13 +266,13 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
         f"own band, {clips} clips": {"own": True},
         f"{band}, {len(scores.full_band)} full-band": {"full_band": True},
     }
-    table = Table("condition", "scored over", "system", *MEASURES, title=f"Packed model of {name}, test split")
+    table = Table("condition", "scored over", "system", *SHOWN, title=f"Packed model of {name}, test split")
     for condition in PROFILES[name].conditions:
         for group, options in groups.items():
             for system in scores.common["system"].unique():
-                keys = OF_THE_BAND if options.get("own") else MEASURES
+                keys = OF_THE_BAND if options.get("own") else SHOWN
                 cells = [
-                    f"{scores.mean(system, key, condition, **options):.3f}" if key in keys else "" for key in MEASURES
+                    f"{scores.mean(system, key, condition, **options):.3f}" if key in keys else "" for key in SHOWN
                 ]
                 table.add_row(condition, group, system, *cells)
     console.print(table)
@@ -289,7 +289,7 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
 
 def print_guards(console: Console, preset: Preset, scores: Scores) -> None:
     """Print which guards of the preset's winner rule the packed model fails, over all conditions."""
-    packed, unprocessed = (scores.ruled[scores.ruled["system"] == system] for system in (PACKED, UNPROCESSED))
+    packed, unprocessed = (scores.own[scores.own["system"] == system] for system in (PACKED, UNPROCESSED))
     reasons = list(guard_reasons(packed, unprocessed, scores.cost, preset.winner))
     for reason in reasons:
         console.print(f"Guard missed: {reason}", highlight=False)

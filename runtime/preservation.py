@@ -44,7 +44,7 @@ class Preservation:
         self._tracker = BandwidthTracker(channels, sample_rate, n_fft, hop_samples, upper_hz)
         self._frequencies = np.arange(n_fft // 2 + 1, dtype=np.float32) * np.float32(sample_rate / n_fft)
         self._complete_hz = complete_hz(sample_rate, widest_input_hz)
-        self._frames, self._complete_frames = 0, 0
+        self._frames = self._complete_frames = 0
         self._most_change = np.float32(hop_samples / (FADE_SECONDS * sample_rate))
         self._weights = np.zeros((channels, n_fft // 2 + 1), np.float32)
 
@@ -60,7 +60,11 @@ class Preservation:
 
     def __call__(self, enhanced: Spectra, given: Spectra) -> Spectra:
         """Blend the frames ``(channels, frames, bins)`` that follow those of the last call."""
-        targets = self._targets(self._tracker(given))
+        bandwidth_hz = self._tracker(given)
+        complete = bandwidth_hz >= self._complete_hz
+        self._frames += complete.size
+        self._complete_frames += int(complete.sum())
+        targets = self._targets(np.where(complete, np.inf, bandwidth_hz - MARGIN_HZ))
         weights = np.empty_like(targets)
         for frame in range(targets.shape[1]):
             change = np.clip(targets[:, frame] - self._weights, -self._most_change, self._most_change)
@@ -70,9 +74,6 @@ class Preservation:
             return enhanced
         return np.where(weights == 1, given, enhanced + weights * (given - enhanced))
 
-    def _targets(self, bandwidth_hz: NDArray[np.float64]) -> NDArray[np.float32]:
-        complete = bandwidth_hz >= self._complete_hz
-        self._frames, self._complete_frames = self._frames + complete.size, self._complete_frames + int(complete.sum())
-        edge = np.where(complete, np.inf, bandwidth_hz - MARGIN_HZ)
-        below = (edge[..., None] - self._frequencies) / FADE_HZ
+    def _targets(self, edge_hz: NDArray[np.float64]) -> NDArray[np.float32]:
+        below = (edge_hz[..., None] - self._frequencies) / FADE_HZ
         return np.clip(below, 0, 1).astype(np.float32)
