@@ -49,13 +49,13 @@ benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, h
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
 
 cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs
-	@$(VENV_PYTHON) -m experiments.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12,--out mlruns/what-fools-what.md)
+	@$(VENV_PYTHON) -m benchmarks.pages.cheats_page $(if $(DATA),--data "$(DATA)" --corpus-name "real speech" --speakers 12,--out mlruns/what-fools-what.md)
 
 failures: $(STAMP) ## write docs/failures: the original's failures before and after, from PRESET's finished comparison on DATA
-	@$(VENV_PYTHON) -m experiments.failure_stories $(PRESET) $(if $(DATA),--data "$(DATA)") $(FAILURES_ARGS)
+	@$(VENV_PYTHON) -m benchmarks.pages.failure_stories $(PRESET) $(if $(DATA),--data "$(DATA)") $(FAILURES_ARGS)
 
 results: $(STAMP) ## write docs/results/PRESET.md: the whole table of PRESET's finished comparison on DATA
-	@$(VENV_PYTHON) -m experiments.results_page $(PRESET) $(if $(DATA),--data "$(DATA)") $(RESULTS_ARGS)
+	@$(VENV_PYTHON) -m benchmarks.pages.results_page $(PRESET) $(if $(DATA),--data "$(DATA)") $(RESULTS_ARGS)
 
 # Without its dependencies, which are all there: it asks for a soxr below 1, and works with the one that we have.
 $(PEERS): $(STAMP)
@@ -66,14 +66,14 @@ default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=fil
 	@test -n "$(CHECKPOINT)" || { echo "Expected CHECKPOINT=file of weights, received none." >&2; exit 1; }
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	  $(VENV)/bin/overtone export --checkpoint "$(CHECKPOINT)" --preset $(PROFILE) --out "$$folder/model" $(if $(DATA),--data "$(DATA)") $(if $(EXTRA),--extra $(EXTRA)); \
-	  $(VENV_PYTHON) -m experiments.default_models "$$folder/model" --profile $(PROFILE)
+	  $(VENV_PYTHON) -m experiments.export.pack "$$folder/model" --profile $(PROFILE)
 
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui
 
 # The stamp is removed first and written last, so an interrupted installation is taken up again by the next make;
 # pip writes a package's RECORD last, so a package without one is half there and must not pass for installed.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml runtime/pyproject.toml
 	@command -v $(PYTHON) > /dev/null || \
 	  { echo "Expected Python 3.11 or newer as '$(PYTHON)', found none. Install it or name it: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -94,14 +94,14 @@ endif
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock ..."
 	@$(PIP_INSTALL) -r requirements.lock | $(ONLY_PROGRESS)
 	@echo "Installing overtone itself ..."
-	@$(PIP_INSTALL) --quiet --no-deps -e .
+	@$(PIP_INSTALL) --quiet --no-deps -e runtime -e .
 	@touch $@
 
 # Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.
 # So are the peers of the benchmarks.
 lock: ## write requirements.lock from pyproject.toml and what .venv holds
 	@test -x $(VENV_PYTHON) || { echo "Expected $(VENV), found none. Run 'make venv' first." >&2; exit 1; }
-	@$(PIP_INSTALL) --quiet -e '.[demo,dev]'
+	@$(PIP_INSTALL) --quiet -e 'runtime[serve]' -e '.[demo,dev]'
 	@{ echo "# Exact versions that the project is tested with. Written by 'make lock': change pyproject.toml, not this file."; \
 	   $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/+.*//' | grep -viE '^(nvidia|cuda|triton)[-=]' | \
 	   grep -vE '^(audiomentations|numpy-rms|python-stretch)=' | LC_ALL=C sort -f; } > requirements.lock.part

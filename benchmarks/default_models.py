@@ -16,20 +16,22 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.corpus import Corpus, load_corpus
+from datamodules.corpora.corpus import Corpus, load_corpus
 from evaluation.contracts import Utterance
 from evaluation.harness import MEASURES, Scorer
-from evaluation.hypothesis_tests import signed_rank_test
-from evaluation.statistics import speaker_differences, speaker_mean
-from experiments.compare import FIT_UTTERANCES_PER_SPEAKER
-from experiments.default_models import default_model
-from experiments.export import measure_speed
-from experiments.preset import Preset, load_preset
-from experiments.training import make_datamodule
-from experiments.winner_rule import UNPROCESSED, guard_reasons
+from evaluation.statistics.hypothesis_tests import signed_rank_test
+from evaluation.statistics.intervals import speaker_differences, speaker_mean
+from experiments.comparison.comparison import FIT_UTTERANCES_PER_SPEAKER
+from experiments.export.package import measure_speed
+from experiments.presets.preset import Preset, load_preset
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.guards import guard_reasons
+from experiments.training.fit import make_datamodule
 from models.baselines import build_controls
-from runtime.audio import Waveform
-from runtime.enhancer import Enhancer, load_model
+from overtone.audio import Waveform
+from overtone.enhancer import Enhancer
+from overtone.model_package import load_model
+from overtone.packed_models import default_model
 
 SHOWN = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")

@@ -17,16 +17,19 @@ import numpy as np
 import yaml
 
 from datamodules import speech_pairs
-from datamodules.corpus import Corpus
+from datamodules.corpora.corpus import Corpus
 from datamodules.pair_datasets import collate
-from experiments.distribution import Distribution
-from experiments.leaderboard_columns import markdown_table
-from experiments.preset import PRESETS, Preset, load_preset
-from experiments.progress import Board
+from experiments.data.opening import open_corpus
+from experiments.presets.preset import PRESETS, Preset, load_preset
+from experiments.ranking.columns import markdown_table
 from experiments.registry import build_model
-from experiments.runs import training_place
-from experiments.train import TrainRequest, open_corpus, quiet_libraries, run_training, train_side_by_side
-from experiments.training import TrainingRecord
+from experiments.training.distribution import Distribution
+from experiments.training.fit import TrainingRecord, quiet_libraries
+from experiments.training.places import training_place
+from experiments.training.requests import TrainRequest
+from experiments.training.tracked import run_training
+from experiments.training.train import train_side_by_side
+from overtone.progress import Board
 
 RATE_SHARE = 0.2  # of the preset's rates: so short a schedule warms up in a few steps, and at full rate goes astray
 

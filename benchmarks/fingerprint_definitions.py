@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from datamodules.corpus import load_corpus
-from evaluation.bandwidth import effective_band_hz
-from evaluation.fingerprints import extended_bit_error_rate
-from evaluation.spectral import TINY, MissingBand, log_spectral_distance_missing_band
-from evaluation.stft import NotApplicable
-from experiments.cheats import NOTHING_GAINED, build_trials
-from experiments.cheats_table import tasks_for, utterances_of
-from runtime.audio import read_audio
+from benchmarks.pages.cheats import NOTHING_GAINED, build_trials
+from benchmarks.pages.cheats_table import tasks_for, utterances_of
+from datamodules.corpora.corpus import load_corpus
+from evaluation.measures.bandwidth import effective_band_hz
+from evaluation.measures.fingerprints import extended_bit_error_rate
+from evaluation.measures.spectral import TINY, MissingBand, log_spectral_distance_missing_band
+from evaluation.measures.stft import NotApplicable
+from overtone.audio import read_audio
 
 CHEATS = ("silence", "unprocessed_noise", "louder_noise", "average_noise", "misplaced_band")
 STEPS = (

@@ -28,14 +28,14 @@ from rich.table import Table
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 from visqol import VisqolApi
 
-from datamodules.conditions import parse_conditions
-from datamodules.corpus import Corpus, load_corpus
-from datamodules.demo_corpus import prepare_demo_corpus
+from datamodules.corpora.corpus import Corpus, load_corpus
+from datamodules.degradation.conditions import parse_conditions
+from datamodules.demo.demo_corpus import prepare_demo_corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import Scorer, check_measures
-from models.reconstruction import reconstruct
-from runtime.audio import Waveform, read_audio, write_audio
+from models.reconstruction.methods import reconstruct
+from overtone.audio import Waveform, read_audio, write_audio
 
 SAMPLE_RATE, NARROW_RATE = 48_000, 16_000
 HOUR = 3600.0

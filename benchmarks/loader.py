@@ -24,18 +24,17 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.conditions import Condition, parse_conditions
-from datamodules.corpus import Corpus, load_corpus
-from datamodules.degradation import STEPS
-from datamodules.demo_corpus import prepare_demo_corpus
-from datamodules.pair_datasets import Item
-from datamodules.scene import Scene
+from datamodules.corpora.corpus import Corpus, load_corpus
+from datamodules.degradation.conditions import Condition, parse_conditions
+from datamodules.degradation.scene import Scene
+from datamodules.degradation.steps import STEPS
+from datamodules.demo.demo_corpus import prepare_demo_corpus
+from datamodules.epoch_loader import Item
 from datamodules.speech_pairs import SpeechPairsDataModule
-from experiments.preset import Preset, load_preset
+from experiments.presets.preset import Preset, load_preset
 from experiments.registry import MODELS, build_model
-from experiments.train import quiet_libraries
-from experiments.training import make_datamodule
-from runtime.audio import Waveform
+from experiments.training.fit import make_datamodule, quiet_libraries
+from overtone.audio import Waveform
 
 BAR = 1.15
 PLAIN = [name for name in MODELS if not name.endswith("_seed")]

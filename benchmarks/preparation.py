@@ -53,7 +53,7 @@ def decode(folder: Path) -> None:
 
 def prepare(folder: Path, out: Path, jobs: int) -> None:
     """Prepare a folder, as the command does."""
-    from datamodules.preparation import prepare as prepare_corpus
+    from datamodules.corpora.preparation import prepare as prepare_corpus
 
     prepare_corpus(folder, out, jobs=jobs)
 

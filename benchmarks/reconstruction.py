@@ -1,4 +1,4 @@
-"""What it costs to find a phase, and what it is worth: every method of `models.reconstruction` on real speech.
+"""What it costs to find a phase, and what it is worth: every method of `models.reconstruction.methods` on real speech.
 
 Scores each method against iterations, on the target's magnitudes, on the same with an error of 6 dB in the missing
 band, and on those that trained models predict; then reproduces the original's choppiness as a number and shows what
@@ -22,17 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.reconstruction_report import write_report
-from datamodules.conditions import parse_conditions
-from datamodules.corpus import Corpus, load_corpus
+from datamodules.corpora.corpus import Corpus, load_corpus
+from datamodules.degradation.conditions import parse_conditions
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
-from experiments.progress import Board, board
 from experiments.registry import load_model
-from experiments.train import quiet_libraries
+from experiments.training.fit import quiet_libraries
 from models.base import SpeechModule, read_weights
-from models.reconstruction import METHODS, reconstruct
+from models.reconstruction.methods import METHODS, reconstruct
 from models.whole_file import WholeFileSpectrogram
+from overtone.progress import Board, board
 
 GRID = (0, 1, 2, 4, 8, 16, 32, 64)
 LOOK_AHEAD_GRID = (0, 1, 2, 4, 8, 16)  # each counts four times

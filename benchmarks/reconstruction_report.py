@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from models.reconstruction import METHODS
-from runtime.files import written_whole
+from models.reconstruction.methods import METHODS
+from overtone.files import written_whole
 
 MARK = "<!-- Below this line: written by `python -m benchmarks.reconstruction`. -->"
 COLUMNS = {

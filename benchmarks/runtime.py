@@ -24,15 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from experiments.default_models import default_model
-from experiments.export import export_package
-from experiments.generated_speech import narrowed, syllables
-from experiments.model_source import ModelSource
+from experiments.export.generated_speech import narrowed, syllables
+from experiments.export.package import export_package
+from experiments.export.source import ModelSource
 from experiments.registry import build_model
 from models.base import StreamingModule
-from runtime.audio import Waveform
-from runtime.enhancer import Enhancer, load_model
-from runtime.errors import OvertoneError
+from overtone.audio import Waveform
+from overtone.enhancer import Enhancer
+from overtone.errors import OvertoneError
+from overtone.model_package import load_model
+from overtone.packed_models import default_model
 
 RATE, BLOCK = 48_000, 480
 BAR_WHOLE, BAR_STREAM, BAR_LATENCY_MS, BAR_FLAT_MB = 0.05, 0.10, 40.0, 20.0

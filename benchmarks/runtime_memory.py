@@ -5,7 +5,8 @@ from pathlib import Path
 
 import soundfile
 
-from runtime.enhancer import Enhancer, load_model
+from overtone.enhancer import Enhancer
+from overtone.model_package import load_model
 
 
 def enhance_file(package: Path, path: Path) -> float:

@@ -22,13 +22,14 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from rich.table import Table
 
-from experiments.preset import Preset, load_preset
-from experiments.progress import board
+from experiments.data.opening import open_corpus
+from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
-from experiments.study import default_parameters, default_storage, distributions, load_study, make_study, study_key
-from experiments.study_storage import open_storage
-from experiments.sweep import SweepOptions, sweep
-from experiments.train import open_corpus
+from experiments.sweep.search_space import default_parameters, distributions
+from experiments.sweep.storage import open_storage
+from experiments.sweep.study import default_storage, load_study, make_study, study_key
+from experiments.sweep.sweep import SweepOptions, sweep
+from overtone.progress import board
 
 SPEED_UP_BAR = 1.7
 OVERHEAD_BAR_SECONDS = 2.0

@@ -29,16 +29,16 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from experiments.preset import load_preset
-from experiments.progress import board
+from experiments.data.opening import open_corpus
+from experiments.presets.preset import load_preset
 from experiments.runs import find_runs_folder
-from experiments.study import load_study
-from experiments.tracking_store import SILENT_ENVIRONMENT
-from experiments.train import open_corpus
-from experiments.trial_queue import FINISHED, RETRY_OF, SURPLUS, read_queue
-from runtime.errors import OvertoneError
+from experiments.sweep.study import load_study
+from experiments.sweep.trial_queue import FINISHED, RETRY_OF, SURPLUS, read_queue
+from experiments.tracking.store import SILENT_ENVIRONMENT
+from overtone.errors import OvertoneError
+from overtone.progress import board
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # where the tests' own server lives
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))  # where the tests' own server lives
 from postgresql_server import free_port, postgresql_server
 
 WORKERS_PER_MACHINE = 2
@@ -59,7 +59,17 @@ class Machine:
         self.runs = runs
         with (runs / "output.txt").open("a") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.cli", "sweep", MODEL, str(preset), "--runs", str(runs), *arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "experiments.cli.main",
+                    "sweep",
+                    MODEL,
+                    str(preset),
+                    "--runs",
+                    str(runs),
+                    *arguments,
+                ],
                 stdout=out,
                 stderr=out,
                 start_new_session=True,

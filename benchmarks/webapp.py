@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from runtime.enhancer import Enhancer, load_model
+from overtone.enhancer import Enhancer
+from overtone.model_package import load_model
 
 INPUT_RATE = 16_000
 TOLERANCE = 2.0**-22  # answers are WAV of 24 bits
-SERVE = "import sys; from experiments.cli import main; sys.exit(main(sys.argv[1:]))"
+SERVE = "import sys; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass

@@ -15,14 +15,15 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.bandwidth import effective_band_hz
-from evaluation.fingerprints import content_bit_error_rate
-from evaluation.spectral import decibel, log_spectral_distance_retained_band
-from evaluation.stft import NotApplicable
-from experiments.default_models import default_model
-from runtime.audio import Waveform, read_audio, resample
-from runtime.enhancer import Enhancer, load_model
-from runtime.errors import OvertoneError
+from evaluation.measures.bandwidth import effective_band_hz
+from evaluation.measures.fingerprints import content_bit_error_rate
+from evaluation.measures.spectral import decibel, log_spectral_distance_retained_band
+from evaluation.measures.stft import NotApplicable
+from overtone.audio import Waveform, read_audio, resample
+from overtone.enhancer import Enhancer
+from overtone.errors import OvertoneError
+from overtone.model_package import load_model
+from overtone.packed_models import default_model
 
 FRAME_SECONDS = 0.02
 QUIET_DB = 50.0  # below the loudest frame

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.corpus import Clip
+from datamodules.corpora.corpus import Clip
 
 # The golden ratio spreads indices over 0..1 so evenly that any few in a row hold the stated share, within one item.
 _GOLDEN = (5**0.5 - 1) / 2

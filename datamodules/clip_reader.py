@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from datamodules.corpus import Clip
-from runtime.audio import AudioError, Waveform, read_audio, resample
+from datamodules.corpora.corpus import Clip
+from overtone.audio import AudioError, Waveform, read_audio, resample
 
 # Above it, clips are decoded crop by crop: a second of 48 kHz FLAC takes 1 ms, a thirtieth of what is done to it.
 _MOST_KEPT_BYTES = 256 * 2**20
@@ -79,7 +79,7 @@ class ClipReader:
 
 
 class ClipRecordings:
-    """Clips as the recordings of a `datamodules.scene.Scene`, read in segments.
+    """Clips as the recordings of a `datamodules.degradation.scene.Scene`, read in segments.
 
     Args:
         reader: decides the rate.

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from runtime.errors import OvertoneError
+from overtone.errors import OvertoneError
 
 Item = dict[str, Any]
 

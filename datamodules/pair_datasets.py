@@ -8,13 +8,13 @@ from torch.utils.data import Dataset
 
 from datamodules.clip_choice import ClipChoice, cumulative_shares, drawn, own_band_hz
 from datamodules.clip_reader import ClipReader, ClipRecordings
-from datamodules.conditions import Condition
-from datamodules.corpus import Clip, Corpus
+from datamodules.corpora.corpus import Clip, Corpus
+from datamodules.degradation.conditions import Condition
+from datamodules.degradation.scene import Scene
+from datamodules.degradation.variation import Variation
 from datamodules.epoch_loader import Item
-from datamodules.scene import Scene
-from datamodules.variation import Variation
 from evaluation.contracts import Utterance
-from runtime.audio import Waveform
+from overtone.audio import Waveform
 
 _GAIN_RANGE_DB = 6.0
 # Speech around the crop while it is degraded, so that filters and codecs do not start at the crop's own edge.

@@ -10,8 +10,10 @@ from torch.utils.data import DataLoader
 
 from datamodules.clip_choice import ClipChoice
 from datamodules.clip_reader import ClipReader
-from datamodules.conditions import Condition, refuse_ranges
-from datamodules.corpus import SPLITS, Clip, Corpus
+from datamodules.corpora.corpus import Clip, Corpus
+from datamodules.corpora.manifest import SPLITS
+from datamodules.degradation.conditions import Condition, refuse_ranges
+from datamodules.degradation.variation import Variation
 from datamodules.epoch_loader import DealtBatches, EpochDataLoader, EpochSampler, FixedDataLoader, Item
 from datamodules.pair_datasets import (
     FixedPairs,
@@ -23,10 +25,9 @@ from datamodules.pair_datasets import (
     joined_name,
     loudness_gain,
 )
-from datamodules.variation import Variation
 from evaluation.contracts import Utterance
-from runtime.audio import Waveform
-from runtime.errors import OvertoneError
+from overtone.audio import Waveform
+from overtone.errors import OvertoneError
 
 
 class SpeechPairsDataModule(pl.LightningDataModule):
@@ -37,7 +38,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
     ``condition``, ``speaker`` and ``file``. Those for validation have ``clips``, the number of items that count.
 
     Args:
-        corpus: what `datamodules.corpus.load_corpus` read.
+        corpus: what `datamodules.corpora.corpus.load_corpus` read.
         sample_rate: of both waveforms, in Hz.
         train_conditions: drawn for each training item by their shares; may hold ranges.
         test_conditions: each utterance of val and test is heard under each of them.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.audio import Waveform
+from overtone.audio import Waveform
 
 
 @dataclass(frozen=True)

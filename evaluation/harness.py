@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from evaluation import (
+from evaluation.contracts import Utterance
+from evaluation.measures import (
     chromaprint,
     fingerprints,
     log_spectral_conventions,
@@ -18,11 +19,10 @@ from evaluation import (
     spectral,
     waveform,
 )
-from evaluation.contracts import Utterance
-from evaluation.scoring_pool import ScoringPool
-from evaluation.stft import NotApplicable, Spectrograms
-from runtime.audio import Waveform
-from runtime.errors import OvertoneError
+from evaluation.measures.stft import NotApplicable, Spectrograms
+from overtone.audio import Waveform
+from overtone.errors import OvertoneError
+from overtone.worker_pool import ScoringPool
 
 IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "clean")
 STATE_COLUMNS = ("failures", "not_applicable")

@@ -3,18 +3,18 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import OvertoneError
+from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
     from models.base import SpeechModule
 
 MODELS = {
-    "dnn_fft": "models.dnn_fft:DnnFftModule",
-    "dnn_fft_seed": "models.dnn_fft_seed:DnnFftSeedModule",
-    "wavegan": "models.wavegan:WaveganModule",
-    "wavegan_seed": "models.wavegan_seed:WaveganSeedModule",
-    "spectrogram_autoencoder": "models.spectrogram_autoencoder:SpectrogramAutoencoderModule",
-    "spectrogram_autoencoder_seed": "models.spectrogram_autoencoder_seed:SpectrogramAutoencoderSeedModule",
+    "dnn_fft": "models.dnn_fft.causal:DnnFftModule",
+    "dnn_fft_seed": "models.dnn_fft.original:DnnFftSeedModule",
+    "wavegan": "models.wavegan.causal:WaveganModule",
+    "wavegan_seed": "models.wavegan.original:WaveganSeedModule",
+    "spectrogram_autoencoder": "models.spectrogram_autoencoder.causal:SpectrogramAutoencoderModule",
+    "spectrogram_autoencoder_seed": "models.spectrogram_autoencoder.original:SpectrogramAutoencoderSeedModule",
 }
 
 

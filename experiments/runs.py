@@ -1,24 +1,14 @@
 """Where runs lie on disk, under which keys, and who may write there."""
 
-import ast
 import fcntl
-import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from experiments.preset import Preset, digest
-from experiments.registry import MODELS, model_class
-from runtime.errors import OvertoneError
-from runtime.files import written_whole
-
-SOURCES = Path(__file__).parent.parent
-HASHED_PACKAGES = ("models", "datamodules", "runtime")
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
 
 
 def find_runs_folder(named: Path | None) -> Path:
@@ -57,93 +47,6 @@ def sole_use(folder: Path, what: str) -> Iterator[None]:
                 f"{folder}: another {what} is running there. Wait for it, stop it, or name another folder with --runs."
             ) from None
         yield
-
-
-@dataclass(frozen=True)
-class TrainingPlace:
-    """A training's identity and its folder.
-
-    Attributes:
-        model: the registry's name.
-        seed: of weights and order of examples.
-        key: digest of configuration, data and code; equal keys are the same training.
-        folder: where its files lie.
-    """
-
-    model: str
-    seed: int
-    key: str
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        """The run's readable name."""
-        return f"{self.model}-seed{self.seed}"
-
-    @property
-    def weights(self) -> Path:
-        """The trained weights; there when the training is finished."""
-        return self.folder / "model.pt"
-
-    @property
-    def record(self) -> Path:
-        """What the training cost; written last."""
-        return self.folder / "training.json"
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to train."""
-        return self.record.is_file()
-
-
-def training_place(runs: Path, preset: Preset, model: str, seed: int, data_digest: str) -> TrainingPlace:
-    """Return the place of one training of a preset on a corpus."""
-    model_class(model)
-    key = digest(preset.training_configuration(model, seed), data_digest, code_digest(model))
-    return TrainingPlace(model, seed, key, runs / "trainings" / f"{model}-seed{seed}-{key}")
-
-
-def code_digest(model: str) -> str:
-    """Return a digest of the sources that a model's training depends on: its module, what it imports, the data.
-
-    What is said about the sources, in comments and docstrings, is no part of it: better words retrain nothing.
-    """
-    pending = [MODELS[model].partition(":")[0], "datamodules.speech_pairs"]
-    seen: dict[str, str] = {}
-    while pending:
-        name = pending.pop()
-        path = SOURCES.joinpath(*name.split(".")).with_suffix(".py")
-        if name in seen or not path.is_file():
-            continue
-        tree = ast.parse(path.read_text())
-        pending += [imported for imported in _imports(tree) if imported.split(".")[0] in HASHED_PACKAGES]
-        seen[name] = hashlib.sha256(_statements(tree).encode()).hexdigest()
-    return digest(seen)
-
-
-@cache
-def commit() -> str:
-    """Return the commit of the sources, ``unknown`` where they are no git checkout; ``+`` marks uncommitted changes."""
-    command = ["git", "-C", str(SOURCES), "describe", "--always", "--exclude=*", "--dirty=+"]
-    try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except FileNotFoundError:
-        return "unknown"
-    return described or "unknown"
-
-
-def _statements(tree: ast.Module) -> str:
-    """Return a source without comments, layout and docstrings; the last are taken out of the tree."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
-    return ast.unparse(tree)
-
-
-def _imports(tree: ast.Module) -> list[str]:
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    modules = [node.module for node in nodes if node.module]
-    return modules + [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
 
 
 def count_test_use(runs: Path, data_digest: str, comparison_key: str) -> int:

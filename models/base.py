@@ -17,9 +17,9 @@ from models.batch_share import mean_over_shares
 from models.losses import MultiResolutionSpectralLoss, with_target_above_band
 from models.muon import Muon
 from models.search_space import FloatRange, SearchSpace
-from models.streaming import StreamingNetwork
-from runtime.errors import OvertoneError
-from runtime.files import written_whole
+from models.streaming.causal_layers import StreamingNetwork
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
 
 Batch = dict[str, Any]
 

@@ -17,9 +17,9 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import ShortTimeFFT
 
 from evaluation.contracts import System, Utterance
-from evaluation.stft import periodic_hann
-from runtime.audio import Waveform, resample
-from runtime.errors import OvertoneError
+from evaluation.measures.stft import periodic_hann
+from overtone.audio import Waveform, resample
+from overtone.errors import OvertoneError
 
 CONTROLS = (
     "unprocessed",

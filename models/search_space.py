@@ -1,6 +1,6 @@
 """What a sweep may change of an architecture's hyper-parameters: ranges and choices, declared beside each model.
 
-Plain values, so that models need no optimiser library; `experiments.study` turns them into its distributions.
+Plain values, so that models need no optimiser library; `experiments.sweep.study` turns them into its distributions.
 """
 
 from collections.abc import Iterator, Mapping

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from models.base import Batch
 from models.batch_share import mean_over_shares
 from models.losses import band_mask
-from models.reconstruction import METHODS, reconstruct
+from models.reconstruction.methods import METHODS, reconstruct
 from models.search_space import Choice, SearchSpace
-from runtime.errors import OvertoneError
+from overtone.errors import OvertoneError
 
-Reconstruction = str  # "griffin_lim", "inverse_fft", or another name in `models.reconstruction.METHODS`
+Reconstruction = str  # "griffin_lim", "inverse_fft", or another name in `models.reconstruction.methods.METHODS`
 # What the original called Griffin-Lim was librosa's, which has momentum unless told otherwise.
 _SEED_NAMES = {"griffin_lim": "fast_griffin_lim"}
 # The original's two, and those that make use of the narrowband's phase at little cost.
@@ -28,7 +28,7 @@ class WholeFileSpectrogram(nn.Module):
         magnitudes: maps ``(batch, frames, bins)`` to the same shape, amplitudes in and out.
         n_fft: window in samples; hops are a quarter.
         reconstruction: ``griffin_lim`` with momentum, ``inverse_fft`` of the amplitudes as they are, without a phase,
-            which is what the original's first model did, or another of `models.reconstruction.METHODS`.
+            which is what the original's first model did, or another of `models.reconstruction.methods.METHODS`.
         iterations: of methods that iterate.
         sample_rate: in Hz, for methods that need to know where the narrowband ends, which is then measured.
 

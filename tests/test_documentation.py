@@ -4,12 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[1]
+from project import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +15,16 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr.strip()
     return folder
 
 
 def test_every_page_is_in_the_navigation():
-    configuration = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    configuration = yaml.safe_load((PROJECT / "mkdocs.yml").read_text())
     listed = set(re.findall(r"[\w/-]+\.md", str(configuration["nav"])))
-    assert listed == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert listed == {str(page.relative_to(PROJECT / "docs")) for page in (PROJECT / "docs").rglob("*.md")}
 
 
 def test_pages_load_nothing_from_another_host(site):
@@ -40,5 +38,5 @@ def test_pages_load_nothing_from_another_host(site):
 
 def test_the_interface_is_described_from_its_docstrings(site):
     page = (site / "api" / "runtime" / "index.html").read_text()
-    assert 'id="runtime.enhancer.Enhancer.enhance"' in page
+    assert 'id="overtone.enhancer.Enhancer.enhance"' in page
     assert "Enhance a whole recording." in page

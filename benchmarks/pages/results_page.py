@@ -1,0 +1,65 @@
+"""A finished comparison's whole table as a page of the documentation: `make results`."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+
+from benchmarks.pages.page_command import comparison_page_parser, run_page_command
+from experiments.comparison.compare import CompareOptions, restricted
+from experiments.comparison.comparison import Comparison
+from experiments.data.opening import open_corpus
+from experiments.presets.preset import load_preset
+from experiments.runs import find_runs_folder
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
+from overtone.progress import board
+
+TABLE, PICTURE = "leaderboard.md", "spectrograms.png"
+COMMAND = "## How to reproduce"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page from the command line; a user's mistake is one line and status 2."""
+    parser = comparison_page_parser("results_page", __doc__, out="docs/results")
+    parser.add_argument("--seeds", type=int, help="as it was given to `overtone compare`")
+    return run_page_command(make_page, parser.parse_args(arguments))
+
+
+def make_page(options: argparse.Namespace) -> None:
+    """Write PRESET.md and its picture.
+
+    Raises:
+        OvertoneError: the comparison is not finished.
+    """
+    how = CompareOptions(seeds=options.seeds, data=options.data)
+    preset, runs = restricted(load_preset(options.preset), how), find_runs_folder(options.runs)
+    with board() as progress:
+        corpus = open_corpus(preset, options.data, runs, progress)
+        comparison = Comparison(preset, corpus, runs, progress)
+    table = comparison.folder / TABLE
+    if not table.is_file():
+        raise OvertoneError(f"{table}: no such table. Run `{how.command('compare', options.preset)}` first.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    page, picture = options.out / f"{preset.name}.md", options.out / f"{preset.name}.png"
+    with written_whole(picture) as temporary:
+        shutil.copyfile(comparison.folder / PICTURE, temporary)
+    before, heading, after = table.read_text().partition(COMMAND)
+    words = f"![Narrowband, enhanced by each model, target]({picture.name})\n\n{cost_words(comparison)}\n\n"
+    with written_whole(page) as temporary:
+        temporary.write_text(before + words + heading + after)
+    print(f"Page: {page}")
+
+
+def cost_words(comparison: Comparison) -> str:
+    """Return in a sentence what the comparison's trainings cost."""
+    trainings = comparison.trainings()
+    hours = trainings["cpu_seconds"].sum() / 3600
+    return (
+        f"The {len(trainings)} trainings took {hours:.1f} hours of one core, "
+        f"{trainings['examples'].max():.0f} examples of {comparison.preset.data.crop_seconds:g} s each."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Wideband speech to narrowband: steps, the conditions that combine them, filters, codecs, noise and rooms."""

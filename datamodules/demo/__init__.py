@@ -1,0 +1,1 @@
+"""The corpus that espeak-ng speaks, for the demo and the tests."""

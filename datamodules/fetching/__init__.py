@@ -1,0 +1,1 @@
+"""Public corpora: their catalogue, downloads and archives."""

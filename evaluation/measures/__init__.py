@@ -1,0 +1,1 @@
+"""Measures of an estimate against its target."""

@@ -1,0 +1,1 @@
+"""Intervals, bootstrap and tests over speakers."""

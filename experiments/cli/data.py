@@ -1,0 +1,76 @@
+"""What `overtone data` does: prepare, fetch, inspect."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from experiments.cli.options import Command, optional_path
+
+KINDS = ("speech", "noise", "music", "impulse_response")
+
+
+def _prepare_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Measure each audio file once and write manifest.csv and rejected.csv. The same command goes on "
+        "where it was interrupted, and later measures only what is new."
+    )
+    parser.add_argument("source", metavar="DIR_OR_MANIFEST", help="folder, or manifest (.csv, .parquet)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the manifest goes; audio is not copied")
+    parser.add_argument(
+        "--speaker-pattern",
+        metavar="PATTERN",
+        help="finds the speaker in a path: a regular expression with (?P<speaker>...), or a template such as "
+        "{corpus}/{speaker}/*.wav (the manifest's column, else the name of the folder)",
+    )
+    parser.add_argument("--licence", metavar="TEXT", help="of files for which the manifest says none")
+    parser.add_argument("--kind", choices=KINDS, default="speech", help="of files for which it says none (speech)")
+    parser.add_argument("--jobs", type=int, help="processes (all cores)")
+    return parser
+
+
+def _fetch_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Download a public corpus, or continue where it was interrupted.")
+    parser.add_argument("name", metavar="NAME", help="name of a corpus; 'list' shows them")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder for corpora (this one)")
+    parser.add_argument("--dry-run", action="store_true", help="show files, sizes and licence, download nothing")
+    parser.add_argument("--keep-archives", action="store_true", help="keep what was downloaded after unpacking it")
+    parser.add_argument("--mirror", metavar="NAME_OR_URL", help="where to download from first")
+    return parser
+
+
+def _inspect_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Print what a corpus holds; draw it as corpus.png and one clip as clip.png.")
+    parser.add_argument("source", metavar="DIR_OR_MANIFEST", help="folder, or manifest (.csv, .parquet)")
+    parser.add_argument("--clip", metavar="FILE", help="the clip to draw (a typical one)")
+    parser.add_argument("--condition-preset", metavar="NAME", help="draw this preset's test conditions")
+    parser.add_argument("--out", metavar="DIR", help="folder for the pictures (the manifest's)")
+    return parser
+
+
+def _run_prepare(options: Namespace) -> None:
+    from experiments.data.prepare import prepare_command
+
+    prepare_command(
+        Path(options.source), Path(options.out), options.speaker_pattern, options.licence, options.kind, options.jobs
+    )
+
+
+def _run_fetch(options: Namespace) -> None:
+    from experiments.data.fetch import fetch_command
+
+    fetch_command(options.name, Path(options.out), options.dry_run, options.keep_archives, options.mirror)
+
+
+def _run_inspect(options: Namespace) -> None:
+    from experiments.data.inspect import inspect_command
+
+    inspect_command(
+        Path(options.source), optional_path(options.clip), options.condition_preset, optional_path(options.out)
+    )
+
+
+ACTIONS = {
+    "prepare": Command("measure a folder or manifest of audio, once", _prepare_parser, _run_prepare, resumable=True),
+    "fetch": Command("download a public corpus", _fetch_parser, _run_fetch),
+    "inspect": Command("show what a corpus holds", _inspect_parser, _run_inspect),
+}

@@ -1,0 +1,100 @@
+"""Commands that score and show: evaluate, listen, ui."""
+
+import os
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from experiments.cli.options import Command, add_runs, add_tracking, names, optional_path
+
+
+def _evaluate_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Score any systems' audio files, paired with the reference by their stem. The same command goes "
+        "on where it was interrupted, and later scores only what is new."
+    )
+    parser.add_argument("--reference", required=True, metavar="DIR", help="folder of target files")
+    parser.add_argument("--estimate", required=True, nargs="+", metavar="NAME=DIR", help="a system and its folder")
+    parser.add_argument("--narrowband", metavar="DIR", help="folder of input files, for the controls")
+    parser.add_argument("--cutoff-hz", type=float, metavar="HZ", help="where the input's own content ends")
+    parser.add_argument("--out", required=True, metavar="TABLE", help="the table to write, .csv or .parquet")
+    parser.add_argument("--measures", metavar="KEY,KEY", help="which to score (all)")
+    parser.add_argument("--align", action="store_true", help="find and remove each system's constant delay")
+    parser.add_argument(
+        "--length-tolerance",
+        type=float,
+        default=50.0,
+        metavar="MS",
+        help="by how much lengths may differ; both are cut to the shorter (50)",
+    )
+    parser.add_argument(
+        "--missing", choices=["refuse", "skip"], default="refuse", help="references without a counterpart (refuse)"
+    )
+    parser.add_argument(
+        "--speaker-pattern", metavar="PATTERN", help="finds the speaker in a reference's path, as in data prepare"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    return parser
+
+
+def _listen_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Add the votes of a listening test to its comparison's leaderboard and runs.")
+    parser.add_argument(
+        "--import",
+        dest="votes",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="votes, as the test's page exports them",
+    )
+    parser.add_argument("--comparison", metavar="DIR", help="folder of the comparison (the one that the votes name)")
+    add_tracking(parser)
+    return parser
+
+
+def _ui_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Open the MLflow page of the runs.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=5000, help="port to listen on (5000)")
+    add_runs(parser)
+    return parser
+
+
+def _run_evaluate(options: Namespace) -> None:
+    from experiments.scoring.evaluate import EvaluateOptions, evaluate
+
+    how = EvaluateOptions(
+        narrowband=optional_path(options.narrowband),
+        cutoff_hz=options.cutoff_hz,
+        measures=names(options.measures) or None,
+        workers=options.workers,
+        align=options.align,
+        length_tolerance_ms=options.length_tolerance,
+        missing=options.missing,
+        speaker_pattern=options.speaker_pattern,
+    )
+    evaluate(Path(options.reference), options.estimate, Path(options.out), how)
+
+
+def _run_listen(options: Namespace) -> None:
+    from experiments.listening.listen import import_command
+    from experiments.runs import find_runs_folder
+
+    votes = [Path(file) for file in options.votes]
+    import_command(
+        votes, find_runs_folder(optional_path(options.runs)), optional_path(options.comparison), options.tracking
+    )
+
+
+def _run_ui(options: Namespace) -> None:
+    from experiments.runs import find_runs_folder
+    from experiments.tracking.ui import serve_ui
+
+    serve_ui(find_runs_folder(optional_path(options.runs)), options.host, options.port)
+
+
+COMMANDS = {
+    "evaluate": Command("score folders of audio against a reference", _evaluate_parser, _run_evaluate, resumable=True),
+    "listen": Command("take in the votes of a listening test", _listen_parser, _run_listen),
+    "ui": Command("browse runs in MLflow", _ui_parser, _run_ui),
+}

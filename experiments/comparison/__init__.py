@@ -1,0 +1,1 @@
+"""`overtone compare` and `overtone select`: choose on val, score test once, publish."""

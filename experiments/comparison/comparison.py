@@ -1,0 +1,155 @@
+"""One comparison while it runs: its corpus, trainings and scored splits, and what it decided."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property, partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from datamodules.corpora.corpus import Corpus
+from evaluation.contracts import System, Utterance
+from experiments.keys import digest
+from experiments.presets.preset import Preset
+from experiments.ranking.choice import choose
+from experiments.ranking.leaderboard import build_leaderboard
+from experiments.ranking.primary import add_primary, champion_seed
+from experiments.ranking.selection import Selection
+from experiments.report.contents import TrainingCurve
+from experiments.runs import count_test_use
+from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, scored, split_key
+from experiments.training.fit import TrainingRecord, make_datamodule
+from experiments.training.places import TrainingPlace, training_place
+from experiments.training.requests import TrainRequest
+from experiments.training.train import train_side_by_side
+from experiments.training.trained_system import TrainedSystem, cost_of
+from models.baselines import CONTROLS, build_controls
+from overtone.audio import Waveform
+from overtone.errors import OvertoneError
+from overtone.progress import Board
+from overtone.worker_pool import ScoringPool
+
+FIT_UTTERANCES_PER_SPEAKER = 2
+
+
+class Comparison:
+    """A preset's comparison on a corpus: its trainings, its scores, its folder."""
+
+    def __init__(self, preset: Preset, corpus: Corpus, runs: Path, progress: Board) -> None:
+        self.preset, self.corpus, self.runs, self.progress = preset, corpus, runs, progress
+        self.places = [training_place(runs, preset, model, seed, corpus.digest) for model, seed in preset.trainings()]
+        self.data = make_datamodule(preset, corpus, seed=0)
+        self._keys = {"val": self._split_key("val"), "test": self._split_key("test")}
+        self.key = digest(sorted(place.key for place in self.places), self._keys, asdict(preset.winner))
+        self.folder = runs / "comparisons" / f"{preset.name}-{self.key}"
+
+    def _split_key(self, split: str) -> str:
+        data = self.preset.data
+        per_speaker = data.val_utterances_per_speaker if split == "val" else data.test_utterances_per_speaker
+        shape = [data.joined_seconds, data.gap_seconds, per_speaker, self.preset.sample_rate]
+        return split_key(split, [data.test_conditions, shape], self.corpus.digest)
+
+    def split(self, name: str) -> ScoredSplit:
+        """Return the utterances of ``val`` or ``test`` with the key of their scores."""
+        utterances = Utterances(partial(self.data.utterances, name), self.data.utterance_count(name))
+        return ScoredSplit(name, utterances, self._keys[name])
+
+    def train(self, template: TrainRequest, jobs: int) -> None:
+        """Train what is not yet trained, ``jobs`` side by side."""
+        pending = [place for place in self.places if not place.finished]
+        kept = len(self.places) - len(pending)
+        if kept:
+            self.progress.say(f"{kept} of {len(self.places)} trainings are finished and kept.")
+        requests = [replace(template, model=place.model, seed=place.seed) for place in pending]
+        train_side_by_side(requests, jobs, self.preset.budget.threads, self.progress)
+        if not all(place.finished for place in self.places):
+            raise OvertoneError("The sources changed while models were trained. Start the same command again.")
+
+    def scores(self, pool: ScoringPool, split: ScoredSplit) -> pd.DataFrame:
+        """Return the score table of all models, with their seeds, and all controls on a split."""
+
+        def progress(done: int, total: int, file: str) -> None:
+            self.progress.update(f"score {split.name}", done, total, file)
+
+        return add_primary(pd.concat(scored(pool, self._tasks(), split, progress), ignore_index=True))
+
+    def _tasks(self) -> list[ScoringTask]:
+        models = [
+            ScoringTask(place.model, partial(TrainedSystem.load, place), place.folder, float(place.seed))
+            for place in self.places
+        ]
+        controls = self.runs / "controls"
+        return models + [ScoringTask(name, partial(self._control, name), controls / name) for name in CONTROLS]
+
+    def _control(self, name: str) -> System:
+        return self._controls[name]
+
+    @cached_property
+    def _controls(self) -> dict[str, System]:
+        """Built, which for some means fitted, only when one of them has not been scored yet."""
+        fit = self.data.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER)
+        return {control.name: control for control in build_controls(fit)}
+
+    def costs(self) -> pd.DataFrame:
+        """Return what each model costs at run time, indexed by system."""
+        return pd.DataFrame({place.model: asdict(cost_of(place)) for place in self.places}).T
+
+    def trainings(self) -> pd.DataFrame:
+        """Return what each training cost, a row each."""
+        rows = [
+            {"system": place.model, "seed": place.seed, **TrainingRecord.read(place).costs} for place in self.places
+        ]
+        return pd.DataFrame(rows)
+
+    def curves(self) -> list[TrainingCurve]:
+        """Return how each training went."""
+        return [TrainingCurve(place.model, place.seed, TrainingRecord.read(place).curve) for place in self.places]
+
+    def best_place(self, val: pd.DataFrame, name: str) -> TrainingPlace | None:
+        """Return the training whose seed is best on val; None for a control."""
+        if name in CONTROLS:
+            return None
+        seed = champion_seed(val, name)
+        return next(place for place in self.places if (place.model, place.seed) == (name, seed))
+
+    def enhancer(self, val: pd.DataFrame) -> Callable[[str, Utterance], Waveform]:
+        """Return what enhances an utterance by a system's name; of a model, its best seed, loaded once."""
+
+        @cache
+        def load(name: str) -> System:
+            place = self.best_place(val, name)
+            return TrainedSystem.load(place) if place else self._control(name)
+
+        return lambda name, utterance: load(name)(utterance)
+
+    def winner(self, outcome: "Outcome") -> TrainingPlace | None:
+        """Return the training that ships: the winner's seed with the best primary score on val."""
+        return self.best_place(outcome.val, outcome.selection.winner) if outcome.selection.winner else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison found: score tables, the decision made on val, and the summary on test."""
+
+    val: pd.DataFrame
+    test: pd.DataFrame
+    test_split: ScoredSplit
+    test_uses: int
+    selection: Selection
+    leaderboard: pd.DataFrame
+
+
+def decide(comparison: Comparison) -> Outcome:
+    """Choose on val by the declared rule, then score test, once."""
+    torch.set_num_threads(1)  # the other cores are busy scoring
+    with ScoringPool(os.cpu_count() or 1) as pool:
+        val = comparison.scores(pool, comparison.split("val"))
+        costs = comparison.costs()
+        selection = choose(val, costs, comparison.preset.winner)
+        test_split = comparison.split("test")
+        uses = count_test_use(comparison.runs, comparison.corpus.digest, comparison.key)
+        test = comparison.scores(pool, test_split)
+    leaderboard = build_leaderboard(test, costs, selection, comparison.trainings())
+    return Outcome(val, test, test_split, uses, selection, leaderboard)

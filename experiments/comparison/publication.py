@@ -1,0 +1,281 @@
+"""What a comparison leaves for reviewers: scores, samples and words in each run, and the registered champion."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from datamodules.corpora.corpus import Corpus
+from evaluation.contracts import Utterance
+from evaluation.harness import MEASURES
+from evaluation.statistics.intervals import speaker_mean
+from experiments.keys import digest
+from experiments.listening.listen import HeardRun
+from experiments.pages.samples import Sample, write_samples_page
+from experiments.pages.spectrograms import spectrogram_row
+from experiments.presets.preset import Preset, champion_name
+from experiments.ranking.primary import PRIMARY
+from experiments.ranking.selection import Selection
+from experiments.report.leaderboard_markdown import headline
+from experiments.report.utterances import UtteranceName
+from experiments.scoring.splits import write_scores
+from experiments.tracking.pyfunc import PACKAGE_FOLDER
+from experiments.tracking.store import KEY_TAG
+from experiments.tracking.tracker import RegisteredVersion, Run, Tracker
+from experiments.training.places import TrainingPlace
+from experiments.training.tracked import comparison_experiment, run_tags
+from experiments.training.trained_system import TrainedSystem
+from overtone.audio import Waveform
+from overtone.files import written_whole
+from overtone.progress import Board
+
+SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
+TABLE_COLUMNS = (
+    "tags.status",
+    "tags.variant",
+    *(f"metrics.test/{key}" for key in (PRIMARY, "extended_ber", "lsd_hf_band", "lsd_low", "visqol")),
+    "metrics.cost/rtf",
+    "metrics.cost/latency_ms",
+    "metrics.cost/macs",
+)
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a champion was chosen on, beyond its own scores.
+
+    Attributes:
+        key: of the decision: registering the same one again changes nothing.
+        tags: of the registered version.
+        words: Markdown, at the top of the decision's run.
+        files: kept beside the weights, by the name that each gets.
+    """
+
+    key: str
+    tags: Mapping[str, str]
+    words: str
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Writes one comparison's results to a tracker.
+
+    Attributes:
+        tracker: where to.
+        preset: the declared comparison.
+        corpus: the clips it ran on.
+        folder: the comparison's folder.
+        test_uses: how many comparisons have scored this corpus' test split.
+        links: what follows the server's address to open each published run, by the run's name.
+    """
+
+    tracker: Tracker
+    preset: Preset
+    corpus: Corpus
+    folder: Path
+    test_uses: int
+    links: dict[str, str] = field(default_factory=dict)
+
+    def publish(
+        self,
+        places: Sequence[TrainingPlace],
+        utterances: Mapping[UtteranceName, Utterance],
+        test: pd.DataFrame,
+        leaderboard: pd.DataFrame,
+        selection: Selection,
+        progress: Board,
+    ) -> None:
+        """Complete the run of every training, add one of every control, and describe the experiment.
+
+        Args:
+            places: the trainings.
+            utterances: those of `sample_names` at least.
+            test: the score table.
+            leaderboard: that sums it up.
+            selection: what was decided on `val`.
+            progress: told how far it is.
+        """
+        experiment = comparison_experiment(self.preset)
+        samples = [utterances[name] for name in sample_names(test)]
+        row = {"narrowband": samples[0].narrowband}
+        for number, place in enumerate(places):
+            progress.update("publish", number, len(places) + 1, place.name)
+            rows = _rows_of(place, test)
+            system = TrainedSystem.load(place)
+            if place.seed == 0 and system.latency_samples is not None:
+                row[place.model] = system(samples[0])
+            tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.test_uses)}
+            with self.tracker.run(experiment, place.name, tags, place.key) as run:
+                self._log_scores(run, rows)
+                run.log_metrics(_numbers(leaderboard, place.model, ("rtf", "latency_ms", "macs", "parameters")))
+                run.log_file(self.samples_page(place, system, samples, rows))
+                run.set_tags({"status": _status(leaderboard, place.model)})
+                run.describe(_words(place.model, rows, leaderboard, selection))
+                self.links[place.name] = run.url_fragment
+        for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
+            tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
+            with self.tracker.run(experiment, name, tags, self._key(name)) as run:
+                self._log_scores(run, test[test["system"] == name])
+        self.spectrograms(row | {"target": samples[0].wideband}, samples[0])
+        # Folded up, MLflow shows the first line only: the result, not the title.
+        _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
+        self.tracker.describe_experiment(experiment, words)
+        self.tracker.show_columns(experiment, TABLE_COLUMNS, f"metrics.test/{PRIMARY}")
+        progress.update("publish", len(places) + 1, len(places) + 1)
+
+    def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
+        keys = [key for key in (*MEASURES, PRIMARY) if key in rows]
+        run.log_metrics({f"test/{key}": round(speaker_mean(rows, key), 4) for key in keys})
+        # MLflow compares runs by a table's first column and shows its second.
+        table = rows[[PRIMARY, *keys[:-1], "speaker", "failures", "not_applicable"]]
+        table.insert(0, "utterance", rows["file"] + " · " + rows["condition"])
+        run.log_table(table, "tables/per_utterance.json")
+
+    def samples_page(
+        self, place: TrainingPlace, system: TrainedSystem, utterances: Sequence[Utterance], rows: pd.DataFrame
+    ) -> Path:
+        """Write a training's page of samples."""
+        samples = []
+        for utterance in utterances:
+            row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
+            clips = {
+                "narrowband": utterance.narrowband,
+                "enhanced": system(utterance),
+                "target": utterance.wideband,
+            }
+            shown = [f"{key} {row[key]:.3f}" for key in SHOWN_KEYS if pd.notna(row[key])]
+            note = f"{utterance.condition}, speaker {utterance.speaker}: {', '.join(shown)}"
+            samples.append(Sample(utterance.file, note, clips, utterance.sample_rate, utterance.cutoff_hz))
+        path = self.folder / "samples" / place.name / "samples.html"
+        introduction = f"Preset {self.preset.name}, test speakers; not one of them was heard in training."
+        write_samples_page(path, samples, place.name, introduction)
+        return path
+
+    def spectrograms(self, waveforms: dict[str, Waveform], utterance: Utterance) -> Path:
+        """Draw one utterance as every streaming model enhances it; return the picture's path."""
+        title = f"{utterance.condition}: {utterance.file}"
+        figure = spectrogram_row(waveforms, utterance.sample_rate, title, utterance.cutoff_hz)
+        path = self.folder / "spectrograms.png"
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, dpi=80)
+        return path
+
+    def _key(self, name: str) -> str:
+        """The run key of what belongs to this comparison alone."""
+        return digest(name, self.folder.name)
+
+    def runs_of(self, systems: Mapping[str, TrainingPlace | None]) -> dict[str, HeardRun]:
+        """Return the runs of systems: a training's, or of a control that of this comparison."""
+        experiment = comparison_experiment(self.preset)
+        return {
+            name: HeardRun(experiment, place.name, place.key) if place else HeardRun(experiment, name, self._key(name))
+            for name, place in systems.items()
+        }
+
+    def publish_comparison(self, files: Sequence[Path], leaderboard: pd.DataFrame) -> None:
+        """Add a run of the comparison as a whole, with its pages and its tables."""
+        tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
+        experiment = comparison_experiment(self.preset)
+        with self.tracker.run(experiment, "comparison", tags, self._key("comparison")) as run:
+            self.links["comparison"] = run.url_fragment
+            for file in files:
+                run.log_file(file)
+            run.log_table(leaderboard, "tables/leaderboard.json")
+
+    def register(
+        self, place: TrainingPlace, test: pd.DataFrame, evidence: Evidence | None = None
+    ) -> RegisteredVersion | None:
+        """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
+
+        Args:
+            place: the training that ships.
+            test: the score table.
+            evidence: what it was chosen on beyond these. The version then belongs to a run of the decision, so that
+                the same training can be chosen again on other evidence.
+
+        Raises:
+            OvertoneError: the exported graph differs from the model; nothing is registered then.
+        """
+        files = evidence.files if evidence else {}
+        tags = run_tags(self.preset, place, self.corpus) | {
+            KEY_TAG: place.key,
+            "comparison": self.folder.name,
+            "test_uses": str(self.test_uses),
+            **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in SHOWN_KEYS},
+        }
+        bundle = self._bundle(place, _rows_of(place, test), files, tags)
+        name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
+        with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
+            if evidence is None:
+                return self.tracker.register(name, run, bundle, tags)
+        decision = {"model": "selection", "variant": "selection", "preset": self.preset.name}
+        with self.tracker.run(experiment, "selection", decision, evidence.key) as run:
+            run.describe(evidence.words)
+            return self.tracker.register(name, run, bundle, tags | {**evidence.tags, KEY_TAG: evidence.key})
+
+    def _bundle(
+        self, place: TrainingPlace, rows: pd.DataFrame, files: Mapping[str, Path], evidence: Mapping[str, str]
+    ) -> Path:
+        from experiments.export.package import export_package
+        from experiments.export.source import checkpoint_source
+
+        bundle = self.folder / "champion"
+        shutil.rmtree(bundle, ignore_errors=True)
+        bundle.mkdir(parents=True)
+        shutil.copyfile(place.weights, bundle / "model.pt")
+        shutil.copyfile(place.folder / "config.yaml", bundle / "config.yaml")
+        write_scores(rows, bundle / "scores-test.csv")
+        shutil.copyfile(self.folder / "leaderboard.md", bundle / "leaderboard.md")
+        for file_name, file in files.items():
+            shutil.copyfile(file, bundle / file_name)
+        source = replace(
+            checkpoint_source(bundle / "model.pt", None),
+            origin=f"{place.name} of comparison {self.folder.name}",
+            preset=self.preset.name,
+            evidence=dict(evidence),
+        )
+        export_package(source, bundle / PACKAGE_FOLDER, self.corpus)
+        return bundle
+
+
+def sample_names(test: pd.DataFrame) -> list[UtteranceName]:
+    """Choose the utterances of the pages of samples: one per condition, each of another speaker.
+
+    Args:
+        test: a score table.
+    """
+    names = []
+    for number, (condition, rows) in enumerate(list(test.groupby("condition", sort=False))[:SAMPLES]):
+        files = rows["file"].drop_duplicates()
+        names.append((str(files.iloc[number * len(files) // SAMPLES]), str(condition)))
+    return names
+
+
+def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[(scores["system"] == place.model) & (scores["seed"] == place.seed)]
+
+
+def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
+    rows = leaderboard.set_index("system")
+    return {f"cost/{key}": float(rows[key].loc[system]) for key in keys}
+
+
+def _status(leaderboard: pd.DataFrame, system: str) -> str:
+    return str(leaderboard.set_index("system")["status"].loc[system])
+
+
+def _words(model: str, rows: pd.DataFrame, leaderboard: pd.DataFrame, selection: Selection) -> str:
+    """Say in Markdown how a model did."""
+    lines = [f"**{model}**: {_status(leaderboard, model)}.", ""]
+    lines += [f"- ruled out: {reason}" for reason in selection.disqualified.get(model, [])]
+    lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
+    for key in SHOWN_KEYS:
+        better = "lower" if key == PRIMARY or not MEASURES[key].higher_is_better else "higher"
+        lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
+    lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]
+    lines.append(headline(leaderboard, selection))
+    return "\n".join(lines)

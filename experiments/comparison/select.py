@@ -1,0 +1,218 @@
+"""From studies to a champion: each architecture at its study's best, trained again with several seeds, and compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from experiments.comparison.compare import CompareOptions, announce, default_jobs, report, restricted
+from experiments.comparison.comparison import Comparison, decide
+from experiments.comparison.evidence import (
+    HEADER,
+    RECORD,
+    Decision,
+    finalist_cells,
+    finalist_table,
+    make_evidence,
+    read_record,
+    write_record,
+)
+from experiments.data.opening import open_corpus, report_corpus
+from experiments.presets.preset import Preset, champion_name, load_preset
+from experiments.runs import find_runs_folder, sole_use
+from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
+from experiments.sweep.publication import publish_study, study_run
+from experiments.sweep.storage import without_password
+from experiments.sweep.study import default_storage
+from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.store import KEY_TAG
+from experiments.tracking.tracker import NoTracker, RegisteredVersion, Tracker
+from experiments.training.requests import TrackingKind
+from overtone.errors import OvertoneError
+from overtone.progress import Board, board, console
+
+LEAST_SEEDS = 3
+WIDE = 100  # characters that all columns of the finalists' table take
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """What the command line may change of a selection.
+
+    Attributes:
+        comparison: models, seeds, corpus, folder, tracking and jobs, as `compare` takes them.
+        storage: URL of the Optuna storage with the studies; None for ``optuna.db`` in the folder for runs.
+        studies: ``MODEL=STUDY`` for studies under a name of their own.
+        allow_unequal: whether studies with unequal budgets may be compared.
+    """
+
+    comparison: CompareOptions = field(default_factory=CompareOptions)
+    storage: str | None = None
+    studies: Sequence[str] = ()
+    allow_unequal: bool = False
+
+
+def select(preset_name: str, options: SelectOptions) -> None:
+    """Train each study's best with several seeds, choose by the declared rule, and register the champion.
+
+    What is finished under the same keys is not done again; when all of it is, nothing changes.
+
+    Raises:
+        OvertoneError: a user's mistake, no study, unequal studies, an unusable corpus, a failed training.
+    """
+    how = options.comparison
+    preset = with_enough_seeds(load_preset(preset_name), how)
+    runs = find_runs_folder(how.runs)
+    storage = options.storage or default_storage(runs)
+    tracker = open_tracker(how.tracking, runs)
+    console.print(f"Selecting under preset {preset.name}; runs lie in {runs}", soft_wrap=True, highlight=False)
+    with sole_use(runs, "comparison"), board() as progress:
+        corpus = open_corpus(preset, how.data, runs, progress, how.extra)
+        report_corpus(corpus, progress)
+        finalists = find_finalists(preset, corpus.digest, storage, options.studies)
+        path, resolved = resolved_preset(preset, finalists, runs)
+        comparison = Comparison(resolved, corpus, runs, progress)
+        _report_finalists(finalists, progress)
+        if nothing_new(comparison, tracker, how.tracking, progress):
+            return
+        refuse_unequal(finalists, options.allow_unequal)
+        comparison.train(how.request(str(path), runs), how.jobs or default_jobs(resolved, how.distribution))
+        outcome = decide(comparison)
+        publisher = report(comparison, outcome, tracker, reproduction(preset_name, options, path, resolved))
+        links = study_links(tracker, preset, finalists) | publisher.links
+        decision = Decision(preset, path, finalists, without_password(storage), comparison, outcome, links)
+        table = finalist_table(preset, finalists, comparison, outcome)
+        place = comparison.winner(outcome)
+        version = publisher.register(place, outcome.test, make_evidence(decision, table, place)) if place else None
+        write_record(decision, table, version.version if version else None, how.tracking)
+    announce(comparison, outcome, version, how.tracking)
+    _print_finalists(finalist_cells(table, intervals=False))
+
+
+def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
+    """Return the preset with the models that were asked for and at least three seeds.
+
+    Raises:
+        OvertoneError: fewer were asked for, or a model is not in the preset.
+    """
+    seeds = max(preset.seeds, LEAST_SEEDS) if options.seeds is None else options.seeds
+    if seeds < LEAST_SEEDS:
+        raise OvertoneError(
+            f"--seeds must be at least {LEAST_SEEDS} here, got {seeds}: with fewer, nobody can tell settings from luck."
+        )
+    return replace(restricted(preset, replace(options, seeds=seeds)), once=[])
+
+
+def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind, progress: Board) -> bool:
+    """Say so, and return True, when the same selection was finished before with the same tracking."""
+    record = read_record(comparison)
+    if record is None or record["tracking"] != tracking:
+        return False
+    name = champion_name(comparison.preset)
+    champion = tracker.champion(name)
+    if champion is None and record["version"] is not None:
+        return False
+    result = _result_in_words(record["winner"], record["version"], name, champion)
+    progress.say(
+        f"Nothing new since {record['finished']}: the same settings, data and code were selected from then, and "
+        f"nothing is trained, scored or registered. {result} See {comparison.folder / RECORD}"
+    )
+    return True
+
+
+def _result_in_words(winner: str | None, version: str | None, name: str, champion: RegisteredVersion | None) -> str:
+    if winner is None:
+        return "No architecture passed every guard."
+    if version is None or champion is None:
+        return f"The winner was {winner}."
+    if champion.version == version:
+        return f"The champion is still {winner}, {name} version {version}."
+    return (
+        f"The winner was {winner}, {name} version {version}; the champion is version {champion.version} by now "
+        "(overtone select --rollback swaps it with the previous one)."
+    )
+
+
+def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
+    """Refuse studies with unequal budgets unless that is allowed.
+
+    Raises:
+        OvertoneError: they are, and it is not.
+    """
+    unequal = " ".join(inequalities(finalists))
+    if unequal and not allowed:
+        raise OvertoneError(
+            f"{unequal} Continue the shorter ones with overtone sweep, or pass --allow-unequal; the result will say so."
+        )
+
+
+def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved: Preset) -> list[str]:
+    """Return the command that selects again, and the one that needs no study any more."""
+    how = replace(options.comparison, seeds=resolved.seeds)
+    return [how.command("select", preset_name), replace(how, models=None, seeds=None).command("compare", str(path))]
+
+
+def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
+    """Bring each study's page up to date; return what opens it, by the study's name."""
+    if isinstance(tracker, NoTracker):
+        return {}
+    links = {}
+    for finalist in finalists:
+        if finalist.study is not None:
+            publish_study(finalist.study.study, tracker, preset, finalist.model)
+            with study_run(tracker, preset, finalist.study.name, finalist.model) as run:
+                links[finalist.study.name] = run.url_fragment
+    return links
+
+
+def _report_finalists(finalists: Sequence[Finalist], progress: Board) -> None:
+    for finalist in finalists:
+        progress.say(f"{finalist.model}: {finalist.origin}{_objective(finalist)}")
+    for warning in (*inequalities(finalists), *cautions(finalists)):
+        progress.say(f"Mind: {warning}")
+
+
+def _objective(finalist: Finalist) -> str:
+    study = finalist.study
+    if study is None:
+        return ""
+    default = "" if study.default_value is None else f", {study.default_value:.4f} with the preset's own settings"
+    return f" (best of {study.trials} trials: {study.value:.4f}{default})"
+
+
+def _print_finalists(cells: Sequence[Sequence[str]]) -> None:
+    shown = [number for number, name in enumerate(HEADER) if name != "own" or console.width >= WIDE]
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for number in shown:
+        table.add_column(HEADER[number], no_wrap=True)
+    for row in cells:
+        table.add_row(*(row[number] for number in shown))
+    console.print("The finalists, and the change from the preset's own settings where these were compared before:")
+    console.print(table)
+
+
+def roll_back(preset_name: str, runs_folder: Path | None, tracking: TrackingKind) -> None:
+    """Make the previous champion the champion again, and the champion the previous one; print both.
+
+    Raises:
+        OvertoneError: nothing is registered, or there is no previous champion.
+    """
+    preset = load_preset(preset_name)
+    tracker = open_tracker(tracking, find_runs_folder(runs_folder))
+    name = champion_name(preset)
+    before = tracker.champion(name)
+    after = tracker.roll_back(name)
+    console.print(f"{name}: champion and previous are swapped.", highlight=False)
+    for alias, version in (("champion", after), ("previous", before)):
+        if version is not None:
+            _print_version(alias, version)
+
+
+def _print_version(alias: str, version: RegisteredVersion) -> None:
+    console.print(f"\n{alias}: version {version.version}", highlight=False)
+    tags = {name: value for name, value in sorted(version.tags.items()) if name != KEY_TAG}
+    width = max(map(len, tags), default=0)
+    for name, value in tags.items():
+        console.print(f"  {name:<{width}}  {value}", soft_wrap=True, highlight=False, markup=False)

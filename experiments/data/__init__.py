@@ -1,0 +1,1 @@
+"""`overtone data`: fetch, prepare and inspect corpora."""

@@ -1,0 +1,268 @@
+"""`overtone data fetch`: a corpus from its publisher's mirrors, verified, unpacked and described by a manifest."""
+
+import fcntl
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from datamodules.fetching.archive import ArchiveError, Limits, extract
+from datamodules.fetching.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
+from datamodules.fetching.download import Expectation, download, probe_size
+from overtone.errors import OvertoneError, in_words
+from overtone.progress import Board, board, console
+
+_GB, _MB = 1e9, 1e6
+_SPARE_BYTES = 200_000_000
+_MOST_EXPANSION = 5  # times the catalogue's estimate: beyond that an archive is a bomb
+
+
+def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirror: str | None) -> None:
+    """Download, verify and unpack a corpus of the catalogue into ``out``/name, and write its manifest.
+
+    Archives that are unpacked already are not downloaded again, and a download that was cut continues, so the same
+    command finishes whatever stopped before.
+
+    Args:
+        name: a corpus' name or alias; ``list`` prints the catalogue.
+        out: the folder that holds corpora.
+        dry_run: only say what would be downloaded: files, sizes, licence, place and room; asks no server.
+        keep_archives: leave the archives in ``out``/name/archives.
+        mirror: name of the mirror to ask first, or an address to ask instead of all mirrors.
+
+    Raises:
+        OvertoneError: no such corpus or mirror, no room, no mirror gave a file, an archive is broken or hostile, or
+            ``out`` cannot be written.
+    """
+    catalogue = load_catalogue()
+    if name == "list":
+        _print_catalogue(catalogue.datasets)
+        return
+    dataset = _find(catalogue, name)
+    for file in dataset.files:
+        dataset.urls(file, mirror)
+    folder = out / dataset.name
+    _refuse_file(folder)
+    _describe(dataset)
+    if dry_run:
+        _print_plan(dataset, folder, mirror)
+        return
+    try:
+        with _sole_use(folder), board() as progress:
+            _fetch(dataset, folder, keep_archives, mirror, progress)
+            counts = write_manifest(dataset, folder)
+    except OSError as error:
+        raise OvertoneError(in_words(error)) from None
+    except KeyboardInterrupt:
+        console.print("What has arrived is kept: the same command continues there.", highlight=False)
+        raise
+    found = ", ".join(f"{count} files of {kind.replace('_', ' ')}" for kind, count in counts.items())
+    _say(f"{folder / 'manifest.csv'}: {found}.")
+    _say(f"Next: overtone data prepare {shlex.quote(str(folder))} --out {shlex.quote(f'{folder}-prepared')}")
+
+
+def _find(catalogue: Catalogue, name: str) -> Dataset:
+    try:
+        return catalogue.find(name)
+    except OvertoneError:
+        _print_catalogue(catalogue.datasets)
+        raise
+
+
+def _refuse_file(folder: Path) -> None:
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise OvertoneError(f"{existing}: expected a folder for corpora, got a file. Name another one with --out.")
+
+
+@contextmanager
+def _sole_use(folder: Path) -> Iterator[None]:
+    """Keep a second download of the same corpus out; the system gives the lock back however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".fetch.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OvertoneError(
+                f"{folder}: being fetched by another process. Wait for it, or name another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An archive that is not unpacked yet.
+
+    Attributes:
+        file: what the catalogue says of it.
+        urls: where it can be had.
+        archive: where it is downloaded to.
+        size: bytes, as the catalogue or a server says, None where nobody does.
+    """
+
+    file: RemoteFile
+    urls: Sequence[str]
+    archive: Path
+    size: int | None
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that an earlier call downloaded."""
+        part = self.archive.with_name(f"{self.archive.name}.part")
+        return max((path.stat().st_size for path in (self.archive, part) if path.is_file()), default=0)
+
+
+def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | None, progress: Board) -> None:
+    steps = [
+        _Step(file, urls, folder / "archives" / file.name, file.size if file.size is not None else probe_size(urls))
+        for file, urls in _missing(dataset, folder, mirror)
+    ]
+    _check_room(dataset, folder, steps, keep_archives)
+    for step in steps:
+        expected = Expectation(step.file.size, step.file.checksum)
+        download(step.urls, step.archive, expected, _Megabytes(progress, step.file.name))
+        _unpack(dataset, step.archive, folder / step.file.folder, progress)
+        if not keep_archives:
+            step.archive.unlink()
+    archives = folder / "archives"
+    if archives.is_dir() and not any(archives.iterdir()):
+        archives.rmdir()
+
+
+def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> None:
+    report = _Megabytes(progress, archive.name)
+    limits = Limits(expansion=_MOST_EXPANSION * dataset.expansion)
+    try:
+        extract(archive, folder, limits=limits, report=lambda done, total: report("unpack", done, total))
+    except ArchiveError as error:
+        # Otherwise it would count as downloaded where no checksum tells that it is broken.
+        archive.unlink()
+        raise OvertoneError(f"{error} The archive was removed: the same command downloads it again.") from None
+
+
+def _missing(dataset: Dataset, folder: Path, mirror: str | None) -> Iterator[tuple[RemoteFile, list[str]]]:
+    for file in dataset.files:
+        if not (folder / file.folder).is_dir():
+            yield file, dataset.urls(file, mirror)
+
+
+def _check_room(dataset: Dataset, folder: Path, steps: Sequence[_Step], keep_archives: bool) -> None:
+    """Refuse to begin what cannot end: archives and their contents have to fit."""
+    needed, free = _room_needed(dataset, steps, keep_archives), _room_free(folder)
+    if needed > free:
+        raise OvertoneError(
+            f"{folder}: {needed / _GB:.1f} GB needed (archives and an estimate of their contents), "
+            f"{free / _GB:.1f} GB free. Make room, or name another disk with --out."
+        )
+
+
+def _room_needed(dataset: Dataset, steps: Sequence[_Step], keep_archives: bool) -> int:
+    """Return bytes: everything unpacked, and the archives, of which one at a time lies there unless they are kept."""
+    if not steps:
+        return 0
+    packed = [max(0, (step.size or 0) - step.arrived) for step in steps]
+    unpacked = dataset.expansion * sum(step.size or 0 for step in steps)
+    return round(unpacked + (sum(packed) if keep_archives else max(packed))) + _SPARE_BYTES
+
+
+def _room_free(folder: Path) -> int:
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+class _Megabytes:
+    """Shows how far a file is in megabytes, ten times a second at most, with the speed."""
+
+    def __init__(self, progress: Board, name: str) -> None:
+        self._progress, self._name = progress, name
+        self._began: dict[str, tuple[float, int]] = {}
+        self._last = 0.0
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        began, first = self._began.setdefault(what, (now, done))
+        if now - self._last < 0.1 and done != total:
+            return
+        self._last = now
+        speed = (done - first) / _MB / max(now - began, 0.1)
+        whole = max(1, (done if total is None else total) // int(_MB))
+        part = whole if done == total else min(done // int(_MB), whole - 1)
+        self._progress.update(f"{what} {self._name} (MB)", part, whole, f"{speed:.1f} MB/s")
+
+
+def _print_catalogue(datasets: Sequence[Dataset]) -> None:
+    table = Table(title="overtone data fetch NAME", title_justify="left")
+    for column in ("name", "or", "language", "kHz", "hours", "GB", "licence"):
+        numbers = column in {"kHz", "hours", "GB"}
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column in {"name", "or"})
+    for dataset in datasets:
+        table.add_row(
+            dataset.name,
+            ", ".join(dataset.aliases),
+            dataset.languages,
+            f"{dataset.sample_rate / 1000:g}",
+            "?" if dataset.hours is None else f"{dataset.hours:g}",
+            "?" if dataset.size is None else f"{dataset.size / _GB:.1f}",
+            dataset.licence,
+        )
+    console.print(table)
+    _say("Below 44.1 kHz a corpus is too narrow for the preset fullband. `--dry-run` says more of each.")
+
+
+def _describe(dataset: Dataset) -> None:
+    _say(f"{dataset.name}: {dataset.title}")
+    _say(f"  Licence {dataset.licence}; attribution: {dataset.attribution}; {dataset.page}")
+    amounts = (
+        f"{dataset.sample_rate / 1000:g} kHz",
+        None if dataset.hours is None else f"{dataset.hours:g} h",
+        None if dataset.speakers is None else f"{dataset.speakers} speakers",
+        None if dataset.clips is None else f"{dataset.clips} clips",
+    )
+    _say(f"  {', '.join(amount for amount in amounts if amount)}")
+    if not dataset.is_fullband:
+        _say("  Warning: too narrow for the preset fullband, which wants 44.1 kHz or more.")
+
+
+def _print_plan(dataset: Dataset, folder: Path, mirror: str | None) -> None:
+    missing = list(_missing(dataset, folder, mirror))
+    for file, urls in missing:
+        size = "size unknown, asked from the server before the download" if file.size is None else _in_mb(file.size)
+        proof = file.checksum.split(":")[0] if file.checksum else "no checksum published"
+        _say(f"  {urls[0]}: {size}, {proof}")
+    if not missing:
+        _say(f"  Nothing to download: all archives are unpacked in {folder}.")
+    mirrors = [mirror] if mirror and mirror not in dataset.mirrors else dataset.mirrors
+    _say(f"  Mirrors: {', '.join(mirrors)}")
+    if dataset.protocol is not None:
+        _say(
+            f"  Split: without {', '.join(dataset.protocol.leave_out)}; the last {dataset.protocol.last_for_test} "
+            f"speakers for test, the last {dataset.protocol.share_for_val:.0%} of the others for val"
+        )
+    if dataset.unverified:
+        words = ", ".join(word.replace("_", " ") for word in dataset.unverified)
+        _say(f"  Not verified against a second source: {words}")
+    steps = [_Step(file, urls, folder / "archives" / file.name, file.size) for file, urls in missing]
+    least = "at least " * any(step.size is None for step in steps)
+    needed = _room_needed(dataset, steps, keep_archives=False)
+    _say(f"  Into {folder}: {least}{needed / _GB:.1f} GB needed, {_room_free(folder) / _GB:.1f} GB free")
+    _say("Dry run: nothing was downloaded.")
+
+
+def _in_mb(size: int) -> str:
+    return f"{size / _MB:,.1f} MB ({size} bytes)"
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,55 @@
+"""`overtone data prepare`: any folder or manifest of audio becomes an indexed corpus."""
+
+from pathlib import Path
+
+from datamodules.corpora.preparation import REJECTED, Preparation, prepare
+from overtone.errors import OvertoneError
+from overtone.progress import Board, board
+from overtone.worker_pool import available_cores
+
+
+def prepare_command(
+    source: Path, out: Path, pattern: str | None, licence: str | None, kind: str, jobs: int | None
+) -> None:
+    """Measure the files of a folder or manifest, write ``manifest.csv`` and ``rejected.csv``, and say what came of it.
+
+    Args:
+        source: folder, or manifest as CSV or Parquet.
+        out: the folder to write to.
+        pattern: finds the speaker in a path.
+        licence: of files for which the manifest says none.
+        kind: of files for which the manifest says none.
+        jobs: processes, None for one per core.
+
+    Raises:
+        OvertoneError: as `datamodules.corpora.preparation.prepare`, or the number of jobs is not positive.
+    """
+    if jobs is not None and jobs < 1:
+        raise OvertoneError(f"--jobs must be at least 1, got {jobs}.")
+    if out.exists() and not out.is_dir():
+        raise OvertoneError(f"{out}: expected a folder, got a file. Name another one with --out.")
+    with board() as progress:
+        preparation = prepare(
+            source,
+            out,
+            pattern=pattern,
+            licence=licence or "",
+            kind=kind,
+            jobs=jobs or available_cores(),
+            progress=lambda done, total: progress.update("measure", done, max(total, 1), "files") if total else None,
+        )
+        report(preparation, progress)
+
+
+def report(preparation: Preparation, progress: Board, most: int = 8) -> None:
+    """Say what a preparation found and what it rejected."""
+    rejected = preparation.rejected
+    known = preparation.clips + rejected.total() - preparation.measured
+    again = f", {known} of them known from before" if known > 0 else ""
+    progress.say(
+        f"{preparation.clips} usable files, {preparation.seconds / 3600:.2f} hours{again}: {preparation.manifest}"
+    )
+    if rejected:
+        progress.say(f"{rejected.total()} rejected: {preparation.manifest.with_name(REJECTED)}")
+    for reason, count in rejected.most_common(most):
+        progress.say(f"  {count}: {reason}")

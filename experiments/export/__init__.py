@@ -1,0 +1,1 @@
+"""`overtone export`: a trained model as a package that runs without torch."""

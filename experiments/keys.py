@@ -1,0 +1,109 @@
+"""Keys of trainings and scores: digests of configuration, data and the code that they depend on."""
+
+import ast
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import overtone
+from experiments.registry import MODELS
+
+SOURCES = Path(__file__).parent.parent
+# Where each package that a training or a score may depend on is kept.
+PACKAGES = {
+    "models": SOURCES / "models",
+    "datamodules": SOURCES / "datamodules",
+    "evaluation": SOURCES / "evaluation",
+    "experiments": SOURCES / "experiments",
+    "overtone": Path(overtone.__file__).parent,
+}
+
+
+def digest(*parts: object) -> str:
+    """Return a short digest of plain values; the same on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def training_code(model: str) -> str:
+    """Return a digest of the code that a training of a registered model depends on: its module and the DataModule."""
+    return statements_reached_from(MODELS[model].partition(":")[0], "datamodules.speech_pairs")
+
+
+def scoring_code() -> str:
+    """Return a digest of the code that scores depend on besides a trained model: harness, pairs and controls."""
+    return statements_reached_from("evaluation.harness", "datamodules.speech_pairs", "models.baselines")
+
+
+@cache
+def statements_reached_from(*modules: str) -> str:
+    """Return a digest of all statements that some modules can reach by imports within this project.
+
+    Comments, layout, docstrings, import lines and the names of modules are no part of it: better words and moves to
+    other files change no key, and a changed constant or function does.
+
+    Args:
+        modules: full names of modules, such as ``evaluation.harness``.
+
+    Returns:
+        Twelve hexadecimal digits, the same on every machine.
+    """
+    pending = list(modules)
+    seen: dict[Path, str] = {}
+    while pending:
+        path = _source(pending.pop())
+        if path is None or path in seen:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        pending += _imports(tree)
+        seen[path] = hashlib.sha256(_statements(tree).encode()).hexdigest()
+    return digest(sorted(seen.values()))
+
+
+@cache
+def commit() -> str:
+    """Return the commit of the sources, ``unknown`` where they are no git checkout; ``+`` marks uncommitted changes."""
+    command = ["git", "-C", str(SOURCES), "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return "unknown"
+    return described or "unknown"
+
+
+def _source(name: str) -> Path | None:
+    package, *parts = name.split(".")
+    if package not in PACKAGES:
+        return None
+    path = PACKAGES[package].joinpath(*parts)
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Yield every name that could be a module: of ``from a import b`` both ``a`` and ``a.b``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+class _WithoutImports(ast.NodeTransformer):
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+
+def _statements(tree: ast.Module) -> str:
+    """Return a source without comments, layout, docstrings and imports; the last two are taken out of the tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(_WithoutImports().visit(tree))

@@ -1,0 +1,1 @@
+"""`overtone listen`: a blind listening test, its votes and their statistics."""

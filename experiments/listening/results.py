@@ -1,0 +1,162 @@
+"""What all votes on a comparison say: who counts, means with intervals, differences; in tables and in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from experiments.listening.statistics import (
+    MISSED_SHARE,
+    REFERENCE_FLOOR,
+    excluded_listeners,
+    rated_pairs,
+    rated_systems,
+    told_apart,
+)
+from experiments.listening.votes import Votes
+from experiments.ranking.columns import markdown_table, probability, rows_of
+
+BS1534_LISTENERS = 20
+SCREENED = (
+    f"rated the hidden reference below {REFERENCE_FLOOR} in more than {MISSED_SHARE * 100:.0f}\u00a0% of the trials"
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What all votes on a comparison say.
+
+    Attributes:
+        votes: a row per vote, of MUSHRA-style and A/B/X sessions.
+        systems: as `rated_systems` gives it, of listeners that count.
+        pairs: as `rated_pairs` gives it.
+        abx: as `told_apart` gives it.
+        excluded: listeners that post-screening left out.
+        replaced: sessions that a later one of the same listener replaced.
+        raters: how many listeners rated, the excluded among them.
+    """
+
+    votes: pd.DataFrame
+    systems: pd.DataFrame
+    pairs: pd.DataFrame
+    abx: pd.DataFrame
+    excluded: list[str]
+    replaced: list[str]
+    raters: int
+
+    @classmethod
+    def of(cls, stored: Sequence[Votes]) -> "Results":
+        """Screen and sum up sessions."""
+        latest: dict[tuple[str, str], Votes] = {}
+        for votes in sorted(stored, key=lambda one: (one.finished, one.session)):
+            latest[votes.listener, votes.method] = votes
+        counted = list(latest.values())
+        kept = {votes.session for votes in counted}
+        table = _rows(counted)
+        ratings = table[table["method"] == "mushra"]
+        excluded = excluded_listeners(ratings)
+        table["excluded"] = (table["method"] == "mushra") & table["listener"].isin(excluded)
+        good = table[(table["method"] == "mushra") & ~table["excluded"]]
+        return cls(
+            votes=table,
+            systems=rated_systems(good),
+            pairs=rated_pairs(good),
+            abx=told_apart(table[table["method"] == "abx"]),
+            excluded=excluded,
+            replaced=sorted(votes.session for votes in stored if votes.session not in kept),
+            raters=ratings["listener"].nunique(),
+        )
+
+    def markdown(self) -> str:
+        """The results in words and tables, without a heading."""
+        parts = [*self._rated_words(), *map(_abx_words, rows_of(self.abx))]
+        return "\n\n".join(parts) + "\n"
+
+    def _rated_words(self) -> list[str]:
+        if not self.raters:
+            return []
+        listeners = self.raters - len(self.excluded)
+        counted = f"{listeners} of {_count(self.raters, 'listener')} count"
+        if self.excluded:
+            counted += f", {len(self.excluded)} {SCREENED} and {'is' if len(self.excluded) == 1 else 'are'} left out"
+        words = (
+            "Blind MUSHRA-style rating after ITU-R BS.1534-3, 0 (bad) to 100 (as the reference), all sounds matched in "
+            f"loudness (BS.1770-4); {counted}."
+        )
+        if listeners < BS1534_LISTENERS:
+            words += f" BS.1534-3 calls {BS1534_LISTENERS} listeners often sufficient; fewer are a beginning."
+        cells = (
+            [
+                row["system"],
+                f"{row['mushra']:.1f}",
+                interval_words(row, "mushra_low", "mushra_high"),
+                row["listeners"],
+                row["trials"],
+            ]
+            for row in rows_of(self.systems)
+        )
+        table = markdown_table(["system", "MUSHRA ↑", "95\u00a0% interval", "listeners", "recordings"], cells)
+        return [words, table, *_pair_words(self.pairs)]
+
+
+def _pair_words(pairs: pd.DataFrame) -> list[str]:
+    if pairs.empty:
+        return []
+    cells = (
+        [
+            f"{row['system']} – {row['other']}",
+            f"{row['difference']:+.1f}",
+            interval_words(row, "low", "high"),
+            probability(row["p_value"]),
+            probability(row["p_holm"]),
+        ]
+        for row in rows_of(pairs)
+    )
+    return [
+        markdown_table(["pair", "difference", "95\u00a0% interval", "p", "p, Holm"], cells),
+        "Paired by listener and recording; intervals draw listeners and recordings anew (pigeonhole bootstrap), p "
+        "values are Wilcoxon's on listeners' means, which cannot be below 5\u00a0% with fewer than 6 listeners.",
+    ]
+
+
+def _abx_words(row: Mapping[str, Any]) -> str:
+    told = (
+        f"A/B/X, `{row['system']}` and `{row['other']}`: told apart in {row['correct']} of {row['trials']} trials of "
+        f"{_count(row['listeners'], 'listener')} ({_share(row, 'share')}; against guessing p "
+        f"{probability(row['p_value'])}, exact)."
+    )
+    if not row["decided"]:
+        return f"{told} Nobody preferred either."
+    return (
+        f"{told} `{row['system']}` was preferred in {row['preferred']} of {row['decided']} decided answers "
+        f"({_share(row, 'preference')}; p {probability(row['preference_p_value'])}, exact)."
+    )
+
+
+def _share(row: Mapping[str, Any], key: str) -> str:
+    mean, low, high = (100 * row[name] for name in (key, f"{key}_low", f"{key}_high"))
+    return f"{mean:.0f}\u00a0%, {low:.0f} to {high:.0f}\u00a0%"
+
+
+def interval_words(row: Mapping[str, Any], low: str, high: str) -> str:
+    """An interval of a row, in words; a dash where it is unknown."""
+    return "–" if pd.isna(row[low]) else f"{row[low]:.1f} to {row[high]:.1f}"
+
+
+def _rows(sessions: Sequence[Votes]) -> pd.DataFrame:
+    rows = [
+        {"session": votes.session, "listener": votes.listener, "method": votes.method, "seed": votes.seed}
+        | {"finished": votes.finished.isoformat()}
+        | vars(row)
+        for votes in sorted(sessions, key=lambda one: one.session)
+        for row in (*votes.ratings, *votes.comparisons)
+    ]
+    columns = ["session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"]
+    columns += ["rating", "other", "x", "answer", "preference", "seconds"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"trial": "Int64", "position": "Int64", "rating": "Int64"})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

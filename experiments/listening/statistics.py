@@ -1,0 +1,200 @@
+"""What the votes say: post-screening, means with intervals, differences, and how often two were told apart."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from evaluation.statistics.bootstrap import percentiles
+from evaluation.statistics.hypothesis_tests import holm, signed_rank_test
+from evaluation.statistics.intervals import CONFIDENCE, RESAMPLES, Interval
+from experiments.listening.stimuli import LOW_PASS_ANCHOR, REFERENCE
+
+REFERENCE_FLOOR = 90
+MISSED_SHARE = 0.15
+
+Array = NDArray[np.float64]
+
+
+def excluded_listeners(ratings: pd.DataFrame) -> list[str]:
+    """The listeners whose ratings do not count: ITU-R BS.1534-3, section 4.1.2, first criterion.
+
+    Whoever rated the hidden reference below 90 in more than 15 % of the trials. The second criterion, a mid-range
+    anchor above 90, is not applied: unprocessed speech may be that good.
+
+    Args:
+        ratings: columns ``listener, system, rating``.
+    """
+    references = ratings[ratings["system"] == REFERENCE]
+    missed = (references["rating"] < REFERENCE_FLOOR).groupby(references["listener"]).mean()
+    return sorted(str(listener) for listener in missed[missed > MISSED_SHARE].index)
+
+
+def two_way_interval(
+    values: Sequence[float] | Array,
+    listeners: Sequence[str],
+    items: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of a mean over ratings that other listeners and other items would both change.
+
+    The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1): each resample
+    draws listeners with replacement and, independently, items; a rating counts as often as its listener times its
+    item was drawn. It errs towards wide intervals. Percentiles are expanded for few listeners and items, as
+    `bootstrap_interval` of `evaluation.statistics.intervals` does for few speakers: by Satterthwaite's number of
+    clusters, which is that of the listeners where these differ most, and that of the items where those do. With one
+    listener, the interval is about other items alone.
+
+    Args:
+        values: ``(ratings,)``.
+        listeners: whose each is ``(ratings,)``.
+        items: of which recording each is ``(ratings,)``.
+        resamples: how many.
+        confidence: share of the resamples inside the interval.
+        seed: of the draws.
+
+    Returns:
+        ``speakers`` counts the listeners and ``utterances`` the items; bounds are NaN where both are one.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
+    rows, row_names = pd.factorize(np.asarray(listeners, dtype=object))
+    columns, column_names = pd.factorize(np.asarray(items, dtype=object))
+    shape = (len(row_names), len(column_names))
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (rows, columns), numbers)
+    np.add.at(counts, (rows, columns), 1.0)
+    mean = float(numbers.mean())
+    if max(shape) == 1:
+        return Interval(mean, math.nan, math.nan, *shape)
+    generator = np.random.default_rng(seed)
+    drawn = [generator.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float) for size in shape]
+    weights = np.einsum("rl,li,ri->r", drawn[0], counts, drawn[1], optimize=True)
+    totals = np.einsum("rl,li,ri->r", drawn[0], sums, drawn[1], optimize=True)
+    means = np.divide(totals, weights, out=np.full(resamples, np.nan), where=weights > 0)
+    low, high = percentiles(means, _clusters(sums, counts), confidence)
+    return Interval(mean, low, high, *shape)
+
+
+def _clusters(sums: Array, counts: Array) -> int:
+    """Satterthwaite's degrees of freedom of the mean's variance, and one, from listeners' and items' own means."""
+    variances, freedom = [], []
+    for axis, size in ((1, len(sums)), (0, sums.shape[1])):
+        if size > 1:
+            variances.append(float((sums.sum(axis) / counts.sum(axis)).var(ddof=1)) / size)
+            freedom.append(size - 1)
+    spread = sum(variance**2 / degrees for variance, degrees in zip(variances, freedom, strict=True))
+    return 1 + (int(sum(variances) ** 2 / spread + 1e-9) if spread > 0 else max(freedom))
+
+
+def rated_systems(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Mean rating per system, best first.
+
+    Args:
+        ratings: columns ``listener, file, condition, system, rating`` of the listeners that count.
+
+    Returns:
+        Columns ``system, mushra, mushra_low, mushra_high, listeners, trials, ratings``.
+    """
+    rows = []
+    for system, group in ratings.groupby("system", sort=True):
+        found = two_way_interval(group["rating"].to_numpy(float), group["listener"].tolist(), _items(group))
+        bounds = {"mushra": found.mean, "mushra_low": found.low, "mushra_high": found.high}
+        counts = {"listeners": found.speakers, "trials": found.utterances, "ratings": len(group)}
+        rows.append({"system": system, **bounds, **counts})
+    columns = ["system", "mushra", "mushra_low", "mushra_high", "listeners", "trials", "ratings"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["mushra", "system"], ascending=[False, True], ignore_index=True)
+
+
+def rated_pairs(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Differences between every two systems, the reference and the low-pass anchor left out.
+
+    Paired by listener and recording. The test is Wilcoxon's on listeners' means, Holm's correction is for all pairs:
+    with fewer than 6 listeners no p value can be below 5 %.
+
+    Args:
+        ratings: as in `rated_systems`.
+
+    Returns:
+        Columns ``system, other, difference, low, high, p_value, p_holm, listeners``; the better one comes first.
+    """
+    cells = ratings.pivot_table(index=["listener", "file", "condition"], columns="system", values="rating")
+    names = [str(name) for name in cells.columns if name not in (REFERENCE, LOW_PASS_ANCHOR)]
+    means = ratings.groupby("system")["rating"].mean()
+    names.sort(key=lambda name: (-means[name], name))
+    rows = [_pair(cells, one, other) for one, other in itertools.combinations(names, 2)]
+    columns = ["system", "other", "difference", "low", "high", "p_value", "p_holm", "listeners"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = holm(table["p_value"].to_numpy(float))
+    return table
+
+
+def _pair(cells: pd.DataFrame, one: str, other: str) -> dict[str, float | str]:
+    difference = (cells[one] - cells[other]).dropna().rename("difference").reset_index()
+    found = two_way_interval(
+        difference["difference"].to_numpy(float), difference["listener"].tolist(), _items(difference)
+    )
+    of_listeners = difference.groupby("listener")["difference"].mean()
+    row: dict[str, float | str] = {"system": one, "other": other, "difference": found.mean}
+    return row | {
+        "low": found.low,
+        "high": found.high,
+        "p_value": signed_rank_test(of_listeners.to_numpy(float)).p_value,
+        "listeners": found.speakers,
+    }
+
+
+def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """A/B/X: how often X was named rightly, and which of the two was preferred.
+
+    Exact binomial tests: one-sided against guessing, two-sided against no preference, for which answers without one
+    do not count. Intervals are Clopper and Pearson's, 95 %. Answers of several listeners are pooled.
+
+    Args:
+        comparisons: columns ``listener, system, other, x, answer, preference``.
+
+    Returns:
+        A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share``
+        with ``share_low, share_high`` and ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers,
+        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN if nobody decided.
+    """
+    columns = ["system", "other", "listeners", "trials", "correct", "share", "share_low", "share_high", "p_value"]
+    columns += ["preferred", "decided", "preference", "preference_low", "preference_high", "preference_p_value"]
+    if comparisons.empty:
+        return pd.DataFrame(columns=columns)
+    pair = [" ".join(sorted(both)) for both in zip(comparisons["system"], comparisons["other"], strict=True)]
+    rows = []
+    for _, group in comparisons.groupby(pair, sort=True):
+        votes = group["preference"].value_counts()
+        one, other = sorted({*group["system"], *group["other"]}, key=lambda name: (-votes.get(name, 0), name))
+        correct, preferred = int((group["answer"] == group["x"]).sum()), int(votes.get(one, 0))
+        row = {"system": one, "other": other, "listeners": group["listener"].nunique(), "trials": len(group)}
+        row |= {"correct": correct} | _binomial("share", correct, len(group), "greater")
+        decided = int((group["preference"] != "").sum())
+        row |= {"preferred": preferred, "decided": decided} | _binomial("preference", preferred, decided, "two-sided")
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.rename(columns={"share_p_value": "p_value"})[columns]
+
+
+def _binomial(name: str, successes: int, trials: int, alternative: str) -> dict[str, float]:
+    keys = (name, f"{name}_low", f"{name}_high", f"{name}_p_value")
+    if not trials:
+        return dict.fromkeys(keys, math.nan)
+    # The interval is two-sided whatever the test is.
+    low, high = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
+    p_value = float(binomtest(successes, trials, alternative=alternative).pvalue)
+    return dict(zip(keys, (successes / trials, float(low), float(high), p_value), strict=True))
+
+
+def _items(table: pd.DataFrame) -> list[str]:
+    return [f"{file}\n{condition}" for file, condition in zip(table["file"], table["condition"], strict=True)]

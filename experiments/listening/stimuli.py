@@ -1,0 +1,196 @@
+"""What a listening test plays: the same excerpt from every system, equally loud."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import fftconvolve, firwin, kaiserord
+
+from datamodules.corpora.loudness import LoudnessMeter
+from evaluation.contracts import Utterance
+from experiments.presets.winner_rule import UNPROCESSED
+from overtone.audio import Waveform
+from overtone.errors import OvertoneError
+
+REFERENCE = "reference"
+LOW_PASS_ANCHOR = "anchor_3500"
+TARGET_LUFS = -23.0  # EBU R 128: leaves speech room enough for its peaks
+CEILING = 10 ** (-1 / 20)
+EDGE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class ListeningTrial:
+    """One excerpt of speech, from every system.
+
+    Attributes:
+        title: what it is, for the votes; listeners see a number only.
+        reference: the wideband ``(samples,)``.
+        stimuli: system to its waveform ``(samples,)``, as long as the reference. `unprocessed`, the narrowband, must
+            be among them: it is the anchor.
+        sample_rate: of all waveforms, in Hz.
+        condition: the named degradation.
+        file: the utterance, as the score table names it.
+    """
+
+    title: str
+    reference: Waveform
+    stimuli: dict[str, Waveform]
+    sample_rate: int
+    condition: str
+    file: str
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"trial {self.title} ({self.condition})"
+
+
+def check_trial(trial: ListeningTrial) -> None:
+    """Refuse a trial that cannot be rated.
+
+    Raises:
+        OvertoneError: no anchor, a reserved name, lengths that differ, or samples that are no sound.
+    """
+    if UNPROCESSED not in trial.stimuli:
+        raise OvertoneError(
+            f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name."
+        )
+    for name in (REFERENCE, LOW_PASS_ANCHOR):
+        if name in trial.stimuli:
+            raise OvertoneError(f"{trial.label}: {name!r} is added by the test itself. Rename that system.")
+    for name, waveform in trial.stimuli.items():
+        if len(waveform) != len(trial.reference):
+            raise OvertoneError(
+                f"{trial.label}: {name} has {len(waveform)} samples, expected the reference's {len(trial.reference)}."
+            )
+
+
+def matched(trial: ListeningTrial, *, low_pass_anchor: bool = False) -> dict[str, Waveform]:
+    """Bring all stimuli of a trial to one loudness, the hidden reference and the anchors among them.
+
+    Integrated loudness after ITU-R BS.1770-4, gated, so that pauses do not count: -23 LUFS, or less where a stimulus
+    would pass -1 dBFS then; nothing is clipped or limited.
+
+    Args:
+        trial: what to match.
+        low_pass_anchor: whether the reference, low-passed at 3.5 kHz, joins them (BS.1534-3, section 5.1).
+
+    Returns:
+        System to waveform ``(samples,)``; the reference is `REFERENCE`.
+
+    Raises:
+        OvertoneError: a waveform is silent or not finite, so that it has no loudness; or as in `check_trial`.
+    """
+    check_trial(trial)
+    sounds = {REFERENCE: trial.reference, **trial.stimuli}
+    if low_pass_anchor:
+        sounds[LOW_PASS_ANCHOR] = low_passed(trial.reference, trial.sample_rate)
+    loudness = {name: _loudness(waveform, trial, name) for name, waveform in sounds.items()}
+    headroom = [
+        loudness[name] + 20 * np.log10(CEILING / float(np.abs(waveform).max())) for name, waveform in sounds.items()
+    ]
+    target = min(TARGET_LUFS, *headroom)
+    gains = {name: np.float32(10 ** ((target - loudness[name]) / 20)) for name in sounds}
+    return {name: waveform * gains[name] for name, waveform in sounds.items()}
+
+
+def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float:
+    if not np.isfinite(waveform).all():
+        raise OvertoneError(f"{trial.label}: {name} holds NaN or infinite samples. Leave that system or trial out.")
+    meter = LoudnessMeter(trial.sample_rate)
+    meter.add(waveform)
+    if meter.lufs is None:
+        raise OvertoneError(f"{trial.label}: {name} is silent, so its level cannot be matched. Leave it out.")
+    return meter.lufs
+
+
+def low_passed(waveform: Waveform, sample_rate: int) -> Waveform:
+    """Return the low-range anchor of ITU-R BS.1534-3: 3.5 kHz low-pass, linear phase, its delay taken out.
+
+    Within 0.1 dB up to 3.5 kHz, 25 dB down at 4 kHz and 50 dB at 4.5 kHz.
+    """
+    width_hz = 500.0
+    taps, beta = kaiserord(60.0, width_hz / (sample_rate / 2))
+    kernel = firwin(taps | 1, 3500 + width_hz / 2, window=("kaiser", beta), fs=sample_rate)
+    return np.asarray(fftconvolve(waveform, kernel, mode="same"), dtype=np.float32)
+
+
+def chosen_utterances(names: Sequence[tuple[str, str, str]], trials: int) -> list[tuple[str, str]]:
+    """Choose utterances that differ as much as they can: conditions in turn, and each time another speaker's.
+
+    Args:
+        names: speaker, file and condition of each utterance, in the split's order.
+        trials: how many to choose at most.
+
+    Returns:
+        File and condition of each; the same ones for the same names.
+    """
+    left: dict[str, list[tuple[str, str]]] = {}
+    for speaker, file, condition in names:
+        left.setdefault(condition, []).append((speaker, file))
+    heard: dict[str, int] = {}
+    chosen: list[tuple[str, str]] = []
+    while len(chosen) < trials and any(left.values()):
+        for condition, waiting in left.items():
+            if waiting and len(chosen) < trials:
+                one = min(waiting, key=lambda pair: heard.get(pair[0], 0) + 10 * heard.get(pair[1], 0))
+                waiting.remove(one)
+                for name in one:
+                    heard[name] = heard.get(name, 0) + 1
+                chosen.append((one[1], condition))
+    return chosen
+
+
+def listening_trials(
+    utterances: Iterable[Utterance],
+    systems: Sequence[str],
+    enhance: Callable[[str, Utterance], Waveform],
+    *,
+    seconds: float = 6.0,
+) -> list[ListeningTrial]:
+    """Make a trial of each utterance: its busiest excerpt, from every system and unprocessed.
+
+    Args:
+        utterances: see `chosen_utterances`; ITU-R BS.1534-3 advises against more than 12 s and 15 trials.
+        systems: their names; `unprocessed` is added.
+        enhance: gives a system's estimate ``(samples,)`` of an utterance.
+        seconds: the excerpt's length at most.
+    """
+    return [_trial(utterance, systems, enhance, seconds) for utterance in utterances]
+
+
+def _trial(
+    utterance: Utterance, systems: Sequence[str], enhance: Callable[[str, Utterance], Waveform], seconds: float
+) -> ListeningTrial:
+    samples = round(seconds * utterance.sample_rate)
+    start = _busiest(utterance.wideband, samples)
+    sounds: Mapping[str, Waveform] = {
+        REFERENCE: utterance.wideband,
+        UNPROCESSED: utterance.narrowband,
+        **{name: enhance(name, utterance) for name in systems if name != UNPROCESSED},
+    }
+    excerpts = {
+        name: _faded(waveform[start : start + samples], utterance.sample_rate) for name, waveform in sounds.items()
+    }
+    reference = excerpts.pop(REFERENCE)
+    return ListeningTrial(
+        utterance.file, reference, excerpts, utterance.sample_rate, utterance.condition, utterance.file
+    )
+
+
+def _busiest(waveform: Waveform, samples: int) -> int:
+    """Where the excerpt with the most energy begins."""
+    if len(waveform) <= samples:
+        return 0
+    energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
+    return int(np.argmax(energy[samples:] - energy[:-samples]))
+
+
+def _faded(waveform: Waveform, sample_rate: int) -> Waveform:
+    length = min(round(EDGE_SECONDS * sample_rate), len(waveform) // 2)
+    edge = (0.5 - 0.5 * np.cos(np.pi * np.arange(length) / max(length, 1))).astype(np.float32)
+    faded = waveform.copy()
+    faded[:length] *= edge
+    faded[len(faded) - length :] *= edge[::-1]
+    return faded

@@ -1,0 +1,1 @@
+"""What every self-contained page is made of."""

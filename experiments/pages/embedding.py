@@ -1,0 +1,70 @@
+"""What makes a page self-contained: sound, pictures, styles and scripts inside it, and words as HTML."""
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from markdown_it import MarkdownIt
+
+from experiments.pages.spectrograms import spectrogram_picture
+from overtone.audio import Waveform
+
+ASSETS = Path(__file__).parent / "assets"
+SCROLL_BOX = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+
+
+def asset(name: str) -> str:
+    """Return the text of a file under ``assets``: a template, a style sheet or a script."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def audio_uri(waveform: Waveform, sample_rate: int) -> str:
+    """Return a waveform ``(samples,)`` as a data URI of 16-bit FLAC; samples beyond full scale are clipped."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, sample_rate, format="FLAC", subtype="PCM_16")
+    return f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def spectrogram_uri(waveform: Waveform, sample_rate: int, top_db: float) -> str:
+    """Return the spectrogram of a waveform ``(samples,)`` as a data URI; ``top_db`` is the brightest level."""
+    buffer = io.BytesIO()
+    # A spectrogram is noise to PNG: WebP is a fifth of its size, and a page is mostly pictures.
+    picture = spectrogram_picture(waveform, sample_rate, top_db)
+    picture.savefig(buffer, format="webp", pil_kwargs={"quality": 85})
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def breakable(name: str) -> str:
+    """Return a name as HTML that a browser may break after an underscore or a slash."""
+    return escape(name).replace("_", "_<wbr>").replace("/", "/<wbr>")
+
+
+def markdown_html(text: str) -> str:
+    """Render Markdown; HTML in it is shown as text, tables scroll inside a box of their own."""
+    return str(_markdown().render(text))
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.add_render_rule("text", _text)
+    markdown.add_render_rule("table_open", _table_open)
+    markdown.add_render_rule("table_close", _table_close)
+    return markdown
+
+
+def _text(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
+    return breakable(tokens[index].content)
+
+
+def _table_open(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
+    return f"{SCROLL_BOX}<table>"
+
+
+def _table_close(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
+    return "</table></div>"

@@ -1,0 +1,180 @@
+"""Spectrograms beside each other, for the eye: narrowband, enhanced, target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
+
+from overtone.audio import Waveform
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+WINDOW_SECONDS = 0.025
+HOP_FRACTION = 4
+RANGE_DB = 80.0
+TOP_QUANTILE = 0.998
+COLUMNS = 800  # more frames than pixels only cost time
+COLOUR_MAP = "magma"
+
+
+def spectrogram_db(waveform: Waveform, sample_rate: int) -> NDArray[np.float32]:
+    """Power spectrogram in dB, for drawing.
+
+    Args:
+        waveform: ``(samples,)``, of any length.
+        sample_rate: in Hz.
+
+    Returns:
+        ``(bins, frames)``, 0 to Nyquist, 0 dB is a full-scale sine.
+    """
+    window = round(sample_rate * WINDOW_SECONDS)
+    size = 1 << (window - 1).bit_length()
+    hop = max(window // HOP_FRACTION, len(waveform) // COLUMNS, 1)
+    # scipy refuses signals shorter than half a window
+    padded = np.pad(waveform, (0, max(0, window - len(waveform))))
+    transform = ShortTimeFFT(hann(window, sym=False), hop, sample_rate, mfft=size, scale_to="magnitude")
+    amplitude = 2 * np.abs(transform.stft(padded))
+    return np.asarray(20 * np.log10(np.maximum(amplitude, 1e-7)), dtype=np.float32)
+
+
+def loudest_db(spectrograms: Sequence[NDArray[np.float32]]) -> float:
+    """Return the level that the brightest colour stands for, in dB.
+
+    A high quantile and not the maximum: one click or a hum at 0 Hz would darken everything else.
+    """
+    return max(float(np.quantile(spectrogram, TOP_QUANTILE)) for spectrogram in spectrograms)
+
+
+def spectrogram_row(
+    waveforms: Mapping[str, Waveform],
+    sample_rate: int,
+    title: str = "",
+    cutoff_hz: float | None = None,
+    panel_inches: tuple[float, float] = (3.3, 2.6),
+) -> Figure:
+    """Draw waveforms side by side on one dB scale and one linear frequency axis from 0 to Nyquist.
+
+    Args:
+        waveforms: label to ``(samples,)``; the loudest sets the top of the scale.
+        sample_rate: in Hz, the same for all.
+        title: above the row.
+        cutoff_hz: a thin line where the narrowband's own content ends; None for no line.
+        panel_inches: width and height of one spectrogram.
+
+    Returns:
+        A figure of its own, unknown to pyplot, so nothing has to be closed.
+    """
+    width, height = panel_inches
+    figure = _new_figure((width * len(waveforms) + 0.8, height), title)
+    panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
+    image = _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
+    for panel, label in zip(panels, waveforms, strict=True):
+        panel.set_title(label, fontsize=12, fontweight="bold")
+        panel.set_xlabel("s", fontsize=9, labelpad=1)
+    panels[0].set_ylabel("kHz", fontsize=9)
+    figure.colorbar(image, ax=list(panels), pad=0.01, aspect=30).set_label("dB", fontsize=9)
+    return figure
+
+
+def spectrogram_stack(
+    waveforms: Mapping[str, Waveform], sample_rate: int, title: str = "", cutoff_hz: float | None = None
+) -> Figure:
+    """Draw waveforms below each other, for MLflow's image grid.
+
+    The grid reduces pictures to 256 pixels, where a row of three is no longer readable and this still is.
+    The arguments and the scales are those of :func:`spectrogram_row`.
+    """
+    figure = _new_figure((6.4, 4.8), title)
+    panels = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
+    _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
+    for panel, label in zip(panels, waveforms, strict=True):
+        panel.text(
+            0.012, 0.96, label, transform=panel.transAxes, va="top", fontsize=20, fontweight="bold", color="white"
+        )
+        panel.set_ylabel("kHz", fontsize=9)
+    panels[-1].set_xlabel("s", fontsize=9, labelpad=1)
+    return figure
+
+
+def _new_figure(inches: tuple[float, float], title: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_panels(
+    panels: Iterable[Axes],
+    waveforms: Mapping[str, Waveform],
+    sample_rate: int,
+    cutoff_hz: float | None,
+) -> AxesImage:
+    spectrograms = {label: spectrogram_db(waveform, sample_rate) for label, waveform in waveforms.items()}
+    top = loudest_db(list(spectrograms.values()))
+    for panel, (label, spectrogram) in zip(panels, spectrograms.items(), strict=True):
+        seconds = max(len(waveforms[label]), 1) / sample_rate
+        image = panel.imshow(
+            spectrogram,
+            origin="lower",
+            aspect="auto",
+            extent=(0.0, seconds, 0.0, sample_rate / 2000),
+            vmin=top - RANGE_DB,
+            vmax=top,
+            cmap=COLOUR_MAP,
+            interpolation="antialiased",
+        )
+        if cutoff_hz is not None:
+            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
+        panel.tick_params(labelsize=9)
+    return image
+
+
+def spectrogram_picture(
+    waveform: Waveform, sample_rate: int, top_db: float, inches: tuple[float, float] = (4.0, 2.0)
+) -> Figure:
+    """Draw one spectrogram edge to edge, without axes, for a page that writes its own.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        top_db: the brightest level; the darkest is 80 dB below it.
+        inches: width and height, at 100 dots an inch.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.imshow(
+        spectrogram_db(waveform, sample_rate),
+        origin="lower",
+        aspect="auto",
+        vmin=top_db - RANGE_DB,
+        vmax=top_db,
+        cmap=COLOUR_MAP,
+        interpolation="antialiased",
+    )
+    return figure
+
+
+def figure_array(figure: Figure) -> NDArray[np.uint8]:
+    """Render a figure into pixels ``(height, width, 3)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()

@@ -1,0 +1,1 @@
+"""Presets and the limits of the winner rule."""

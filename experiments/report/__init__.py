@@ -1,0 +1,1 @@
+"""Everything that people read of a comparison: Markdown, HTML and the terminal."""

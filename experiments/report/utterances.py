@@ -1,0 +1,190 @@
+"""The utterances that a report lets people hear: where the champion gains most, as usual, and least."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from evaluation.contracts import Utterance
+from evaluation.statistics.intervals import speaker_mean, utterance_pairs
+from experiments.pages.embedding import audio_uri
+from experiments.pages.samples import Sample
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.columns import number
+from experiments.ranking.outranking import without_target
+from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
+from experiments.ranking.selection import Selection
+from overtone.audio import Waveform
+
+SECONDS = 6.0
+MOST_SYSTEMS = 8
+MOST_AUDIO = 12_000_000  # bytes in a page; pictures and tables are a tenth of it
+
+UtteranceName = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ChosenUtterance:
+    """An utterance under a condition, and why it is shown.
+
+    Attributes:
+        role: ``best``, ``median`` or ``worst``.
+        system: whose score it was chosen by.
+        file: the utterance's file.
+        condition: its condition.
+        gain: by how much the system's primary score is better than that of the unprocessed input.
+    """
+
+    role: str
+    system: str
+    file: str
+    condition: str
+    gain: float
+
+    @property
+    def name(self) -> UtteranceName:
+        """File and condition, by which utterances are found."""
+        return self.file, self.condition
+
+
+def choose_utterances(scores: pd.DataFrame, selection: Selection) -> list[ChosenUtterance]:
+    """Choose the best, the median and the worst utterance by the champion's gain over the unprocessed input.
+
+    Without a champion the candidate that is best on `val` decides. Seeds are averaged. Pairs of file and condition in
+    which a score failed or does not apply are passed over; fewer than three pairs give as many utterances.
+
+    Args:
+        scores: a score table; the names of file and condition settle ties.
+        selection: what was decided on `val`.
+    """
+    scores = with_primary(scores)
+    system = selection.winner or next((one.system for one in selection.candidates), None)
+    if system is None or not {system, UNPROCESSED} <= set(scores["system"]):
+        return []
+    pairs = utterance_pairs(scores, system, UNPROCESSED, PRIMARY).dropna(subset="difference")
+    pairs = pairs.sort_values(["difference", "file", "condition"], ignore_index=True)
+    places = {"best": 0, "median": (len(pairs) - 1) // 2, "worst": len(pairs) - 1}
+    chosen: dict[int, ChosenUtterance] = {}
+    for role, place in places.items():
+        if len(pairs) and place not in chosen:
+            row = pairs.iloc[place]
+            gain = -float(row["difference"])
+            chosen[place] = ChosenUtterance(role, system, str(row["file"]), str(row["condition"]), gain)
+    return list(chosen.values())
+
+
+def heard_systems(leaderboard: pd.DataFrame, most: int = MOST_SYSTEMS) -> list[str]:
+    """The systems worth hearing: the candidates, best first, and the best control that reads no target.
+
+    Args:
+        leaderboard: as `experiments.ranking.leaderboard.build_leaderboard` gives it.
+        most: how many at most, since each adds to the page's size.
+    """
+    candidates = leaderboard.loc[leaderboard["status"] != "control", "system"].tolist()
+    controls = without_target(leaderboard.loc[leaderboard["status"] == "control", "system"])
+    bar = [name for name in controls if name != UNPROCESSED][:1]
+    return [*candidates[: most - len(bar)], *bar]
+
+
+def report_samples(
+    chosen: Sequence[ChosenUtterance],
+    utterances: Mapping[UtteranceName, Utterance],
+    systems: Collection[str],
+    enhance: Callable[[str, Utterance], Waveform],
+    scores: pd.DataFrame,
+    *,
+    seconds: float = SECONDS,
+    progress: Callable[[int, int, str], None] = lambda done, total, system: None,
+) -> list[Sample]:
+    """Make what there is to hear: narrowband, every system, target.
+
+    Only the excerpts are kept, and one system after the other is called, so that memory stays flat and no more than
+    one model need be loaded.
+
+    Args:
+        chosen: as `choose_utterances` gives them.
+        utterances: the utterances by file and condition; those that are missing are passed over.
+        systems: whom to hear, in this order.
+        enhance: given a system's name and an utterance, returns its output ``(samples,)``.
+        scores: a score table, for the primary score beside each name.
+        seconds: the longest excerpt: the part of the target with the most energy.
+        progress: called with the systems done, how many there are, and the next one's name.
+    """
+    heard = [one for one in chosen if one.name in utterances]
+    windows = {one.name: _window(utterances[one.name], seconds) for one in heard}
+    outputs: dict[UtteranceName, dict[str, Waveform]] = {name: {} for name in windows}
+    silent: dict[UtteranceName, list[str]] = {name: [] for name in windows}
+    for done, system in enumerate(systems):
+        progress(done, len(systems), system)
+        for name, window in windows.items():
+            estimate = np.asarray(enhance(system, utterances[name]), dtype=np.float32)
+            if estimate.shape == utterances[name].wideband.shape and np.isfinite(estimate).all():
+                outputs[name][system] = estimate[window].copy()
+            else:
+                silent[name].append(system)
+    averaged = average_seeds(with_primary(scores))
+    return [_sample(one, utterances[one.name], windows[one.name], outputs, silent, averaged) for one in heard]
+
+
+def shortened_to_fit(samples: Sequence[Sample], most: int = MOST_AUDIO) -> list[Sample]:
+    """Cut all clips alike, if need be, so that together they take at most ``most`` bytes in the page."""
+    fitting = list(samples)
+    while (size := sum(_audio_size(sample) for sample in fitting)) > most:
+        fitting = [_shortened(sample, 0.97 * most / size) for sample in fitting]
+    return fitting
+
+
+def _audio_size(sample: Sample) -> int:
+    return sum(len(audio_uri(waveform, sample.sample_rate)) for waveform in sample.clips.values())
+
+
+def _shortened(sample: Sample, share: float) -> Sample:
+    clips = {label: waveform[: max(int(len(waveform) * share), 1)] for label, waveform in sample.clips.items()}
+    return replace(sample, clips=clips)
+
+
+def _window(utterance: Utterance, seconds: float) -> slice:
+    """Where the excerpt with the most energy in the target lies."""
+    samples, wanted = len(utterance.wideband), round(seconds * utterance.sample_rate)
+    if samples <= wanted:
+        return slice(0, samples)
+    energy = np.concatenate([[0.0], np.cumsum(utterance.wideband.astype(np.float64) ** 2)])
+    step = max(utterance.sample_rate // 10, 1)
+    starts = np.arange(0, samples - wanted + 1, step)
+    start = int(starts[np.argmax(energy[starts + wanted] - energy[starts])])
+    return slice(start, start + wanted)
+
+
+def _sample(
+    one: ChosenUtterance,
+    utterance: Utterance,
+    window: slice,
+    outputs: Mapping[UtteranceName, dict[str, Waveform]],
+    silent: Mapping[UtteranceName, list[str]],
+    averaged: pd.DataFrame,
+) -> Sample:
+    rows = averaged[(averaged["file"] == one.file) & (averaged["condition"] == one.condition)]
+    primary = {str(system): speaker_mean(group, PRIMARY) for system, group in rows.groupby("system")}
+    remarks = {name: number(primary[name], PRIMARY) for name in outputs[one.name] if name in primary}
+    if not math.isnan(unprocessed := primary.get(UNPROCESSED, math.nan)):
+        remarks["narrowband"] = number(unprocessed, PRIMARY)
+    note = (
+        f"{one.condition}, speaker {utterance.speaker}. {one.system} is {abs(one.gain):.3f} "
+        f"{'better' if one.gain >= 0 else 'worse'} than doing nothing here."
+    )
+    if silent[one.name]:
+        note += f" No usable output: {', '.join(silent[one.name])}."
+    return Sample(
+        title=f"{one.role.capitalize()}: {one.file}",
+        note=note,
+        clips={
+            "narrowband": utterance.narrowband[window],
+            **outputs[one.name],
+            "target": utterance.wideband[window],
+        },
+        sample_rate=utterance.sample_rate,
+        cutoff_hz=utterance.cutoff_hz,
+        remarks=remarks,
+    )

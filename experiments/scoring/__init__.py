@@ -1,0 +1,1 @@
+"""From pairs of utterance and estimate to rows of scores; `overtone evaluate`."""

@@ -1,0 +1,155 @@
+"""An evaluation's means with their intervals on the terminal; a control that outranks a system is flagged."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.harness import MEASURES
+from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval
+from experiments.ranking.columns import DECIMALS, HEADINGS
+from experiments.ranking.outranking import FLAG, flagged, outranked_by
+from experiments.scoring.folder_table import ScoreTable
+from overtone.progress import console
+
+SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
+NARROW_SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "visqol")
+WIDE = 110  # characters that the wide table takes with the longest names
+# Of the measures of gain. In the others, which tell what was harmed, doing nothing is as good as can be.
+RANKED = ("extended_ber", "lsd", "lsd_hf", "lsd_hf_band", "mr_stft", "stoi", "pesq_wb", "visqol")
+MOST_FAILURES = 3
+MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
+
+Means = dict[str, dict[str, Interval]]
+Flags = dict[tuple[str, str], list[str]]
+Failures = dict[tuple[str, str], list[str]]  # systems by file and what failed
+
+
+def print_summary(
+    table: ScoreTable, systems: Sequence[str], controls: Sequence[str], files: Sequence[str], references: int
+) -> None:
+    """Print each system's means over the files that all systems have, with 95 % intervals.
+
+    Args:
+        table: the scores.
+        systems: names.
+        controls: names.
+        files: that every system has.
+        references: how many there are.
+    """
+    keys = [key for key in SUMMARY if key in table.measures] or list(table.measures)[: len(SUMMARY)]
+    means: Means = {}
+    failures: Failures = {}
+    rows = 0
+    for name in (*systems, *controls):
+        frame = table.frame(name, files, keys)
+        rows += len(frame)
+        for file, reasons in frame.loc[frame["failures"] != "", ["file", "failures"]].itertuples(index=False):
+            failures.setdefault((file, _what_failed(reasons, table.measures)), []).append(name)
+        means[name] = {key: interval(frame, key) for key in keys}
+    flagging = flags(means, systems)
+    console.print(_table(means, controls, flagging))
+    for line in _words(table, flagging, files, references, failures, rows):
+        console.print(line, highlight=False, markup=False)
+
+
+def interval(frame: pd.DataFrame, key: str) -> Interval:
+    """Mean over speakers of speaker means with its 95 % interval; all NaN where a score failed, or none applies.
+
+    A bootstrap that resamples speakers, then files; above 500 speakers the normal distribution of their mean.
+    """
+    rows = applicable(frame, key)
+    speakers = rows["speaker"].nunique()
+    if speakers <= MOST_SPEAKERS or rows[key].isna().any():
+        return bootstrap_interval(rows[key], rows["speaker"].tolist(), files=rows["file"].tolist())
+    means = rows.groupby("speaker")[key].mean().to_numpy()
+    mean, error = float(means.mean()), 1.96 * float(means.std(ddof=1)) / math.sqrt(speakers)
+    return Interval(mean, mean - error, mean + error, speakers, len(rows))
+
+
+def flags(means: Means, systems: Sequence[str]) -> Flags:
+    """Return the systems that a control which reads no target scores better than, by control and measure."""
+    keys = [key for key in next(iter(means.values())) if key in RANKED]
+    by_key = {
+        key: flagged(
+            outranked_by(
+                {name: scores[key].mean for name, scores in means.items()},
+                systems,
+                higher_is_better=MEASURES[key].higher_is_better,
+            )
+        )
+        for key in keys
+    }
+    return {(control, key): names for key in keys for control, names in by_key[key].items()}
+
+
+def _table(means: Means, controls: Sequence[str], flagging: Flags) -> Table:
+    known = next(iter(means.values()))
+    wanted = [key for key in known if console.width >= WIDE or key in NARROW_SUMMARY or key not in SUMMARY]
+    keys = [key for key in wanted if any(cells[key].utterances for cells in means.values())]
+    summary = Table(box=box.SIMPLE_HEAD, padding=0)
+    summary.add_column("system", overflow="fold")
+    for key in keys:
+        summary.add_column(Text(HEADINGS.get(key, key).replace(" ", "\n", 1)), justify="right")
+    for name, cells in means.items():
+        shown = (_cell(cells[key], key, (name, key) in flagging) for key in keys)
+        summary.add_row(Text(name), *shown, style="dim" if name in controls else "")
+    return summary
+
+
+def _cell(score: Interval, key: str, flagged: bool) -> Text:
+    if score.utterances == 0:
+        return Text("–")
+    if np.isnan(score.mean):
+        return Text("failed")
+    decimals = DECIMALS.get(key, 3)
+    mark = f"{FLAG} " if flagged else ""
+    cell = Text(f"{mark}{score.mean:.{decimals}f}", style="yellow" if flagged else "")
+    if not np.isnan(score.low):
+        cell.append(f"\n{score.low:.{decimals}f}–{score.high:.{decimals}f}", style="dim")
+    return cell
+
+
+def _words(
+    table: ScoreTable,
+    flagging: Flags,
+    files: Sequence[str],
+    references: int,
+    failures: Failures,
+    rows: int,
+) -> list[str]:
+    over = f"{len(files)} files"
+    if len(files) < references:
+        over += f" that every system has, of {references}"
+    if table.speakers is not None:
+        over += f" of {len({table.speakers[file] for file in files})} speakers, means of speaker means"
+    lines = [f"Means over {over}; below them 95 % intervals."]
+    by_control: dict[str, list[str]] = {}
+    for (control, key), systems in flagging.items():
+        by_control.setdefault(control, []).append(f"{key} ({', '.join(systems)})")
+    lines += [
+        f"{FLAG} {control} reads no target and outranks a system in {', '.join(keys)}."
+        for control, keys in by_control.items()
+    ]
+    if failures:
+        shown = [f"{file}, {what} ({_names(names)})" for (file, what), names in failures.items()]
+        further = f"; and {len(shown) - MOST_FAILURES} more" if len(shown) > MOST_FAILURES else ""
+        failed = sum(map(len, failures.values()))
+        lines.append(
+            f"{failed} of {rows} rows have failed scores: {'; '.join(shown[:MOST_FAILURES])}{further}. Their column "
+            "failures says why."
+        )
+    return lines
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_FAILURES else f"{len(names)} systems"
+
+
+def _what_failed(failures: str, measures: Sequence[str]) -> str:
+    keys = [entry.partition(": ")[0] for entry in failures.split("; ")]
+    return "every measure" if len(keys) == len(measures) else ", ".join(keys)

@@ -1,0 +1,1 @@
+"""`overtone sweep`; the only place that knows Optuna."""

@@ -1,0 +1,1 @@
+"""Tracked runs and registered models; the only place that knows MLflow."""

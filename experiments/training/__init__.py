@@ -1,0 +1,1 @@
+"""`overtone train`: fitting, checkpoints and child processes."""

@@ -1,0 +1,203 @@
+"""What a trainer calls between batches and epochs: interruption, checkpoints, clock, cost, curves and spectrograms."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from evaluation.contracts import Utterance
+from experiments.pages.spectrograms import figure_array, spectrogram_stack
+from experiments.presets.preset import Preset
+from experiments.tracking.tracker import Run
+from experiments.training.checkpoints import largest_of_all
+from experiments.training.resource_use import resource_use
+from experiments.training.trained_system import enhance_waveform
+from models.base import SpeechModule
+from overtone.errors import OvertoneError
+
+Progress = Callable[[int, int, str], None]
+STEPS_PER_POINT = 10
+
+
+class TrainingDiverged(OvertoneError):
+    """A training's loss is no number any more."""
+
+
+class Divergence(lightning.Callback):
+    """Ends a training whose loss is no number any more, before a checkpoint keeps its weights."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look at the last batch's loss.
+
+        Raises:
+            TrainingDiverged: it is NaN or infinite.
+        """
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None and not torch.isfinite(loss):
+            step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+            raise TrainingDiverged(
+                f"The training diverged: its loss is {float(loss)} at step {step}. Lower the model's learning_rate in "
+                "the preset, or leave the model out with --models."
+            )
+
+
+class RandomState(lightning.Callback):
+    """Lets a training draw the same random numbers however often it is interrupted and over however many processes.
+
+    It is made when the model has been: several processes seed their generators again when they meet.
+    """
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = torch.get_rng_state()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of torch's generator."""
+        return {"torch": torch.get_rng_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a checkpoint's state for the next batch: until then, others draw from the generator too."""
+        self._kept = state_dict["torch"]
+
+    def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401
+        """Take up the state that the model's making, or the checkpoint, left."""
+        if self._kept is not None:
+            torch.set_rng_state(self._kept.cpu())
+            self._kept = None
+
+
+class Clock(lightning.Callback):
+    """Counts the seconds of all starts of a training, as far as they were kept, and stops one that takes too long."""
+
+    def __init__(self, safety_seconds: float) -> None:
+        self._safety_seconds = safety_seconds
+        self._before = 0.0
+        self._started = time.monotonic()
+        self.over_budget = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint's seconds."""
+        self._before = state_dict["seconds"]
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Stop when the safety limit is reached."""
+        if largest_of_all(trainer, self.seconds > self._safety_seconds):
+            self.over_budget = True
+            trainer.should_stop = True
+
+
+class Spending(lightning.Callback):
+    """Adds up what all processes of all starts of a training use, as far as checkpoints kept it.
+
+    Attributes:
+        cpu_seconds: processor time, loader processes included.
+        peak_mb: the largest start's memory: the sum over processes, loaders included, of each one's peak, in MiB.
+        gpu_peak_mb: the same of memory on GPUs, in MiB.
+    """
+
+    def __init__(self) -> None:
+        self._cpu_before = 0.0
+        self._cpu_at_start = resource_use().cpu_seconds
+        self.cpu_seconds = self.peak_mb = self.gpu_peak_mb = 0.0
+
+    def on_fit_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Forget what earlier trainings of this process had on the GPU."""
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look while the loader's processes are there."""
+        self._look(trainer)
+
+    def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Look for the last time."""
+        self._look(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what was used so far."""
+        self._look(trainer)
+        checkpoint["callbacks"][self.state_key] = {
+            "cpu_seconds": self.cpu_seconds,
+            "peak_mb": self.peak_mb,
+            "gpu_peak_mb": self.gpu_peak_mb,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self._cpu_before = state_dict["cpu_seconds"]
+        self.peak_mb, self.gpu_peak_mb = state_dict["peak_mb"], state_dict["gpu_peak_mb"]
+
+    def _look(self, trainer: lightning.Trainer) -> None:
+        device = trainer.strategy.root_device
+        use = resource_use()
+        gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+        spent = torch.tensor([use.cpu_seconds - self._cpu_at_start, use.peak_mb, gpu], device=device)
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(spent)
+        cpu_seconds, peak_mb, gpu_peak_mb = spent.tolist()
+        self.cpu_seconds = self._cpu_before + cpu_seconds
+        self.peak_mb, self.gpu_peak_mb = max(self.peak_mb, peak_mb), max(self.gpu_peak_mb, gpu_peak_mb)
+
+
+class EpochReport(lightning.Callback):
+    """Sends curves, and after each epoch spectrograms of fixed validation clips, to the run and the progress."""
+
+    def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
+        self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
+        self.curve: list[tuple[int, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the curve so far."""
+        return {"curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with a checkpoint's curve."""
+        self.curve = [tuple(point) for point in state_dict["curve"]]
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Log the losses now and then."""
+        step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        loss = float(trainer.callback_metrics.get("train/loss", torch.nan))
+        self._progress(self._examples(trainer), self._preset.budget.examples, f"loss {loss:.3f}")
+        if step % STEPS_PER_POINT == 0:
+            self._run.log_metrics(self._metrics(trainer, "train/"), step)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Log validation losses and draw the spectrograms."""
+        assert isinstance(module, SpeechModule)
+        metrics = self._metrics(trainer, "val/")
+        self._run.log_metrics(metrics, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+        self.curve.append((self._examples(trainer), metrics["val/loss"]))
+        if not (trainer.is_global_zero and self._run.keeps):
+            return
+        for clip in self._clips:
+            waveforms = {
+                "narrowband": clip.narrowband,
+                "enhanced": enhance_waveform(module, clip.narrowband),
+                "target": clip.wideband,
+            }
+            epoch = trainer.current_epoch + 1
+            figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
+            self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
+
+    def _examples(self, trainer: lightning.Trainer) -> int:
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        return min(batches * self._preset.data.batch_size, self._preset.budget.examples)
+
+    @staticmethod
+    def _metrics(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:
+        metrics = trainer.callback_metrics.items()
+        return {key: float(value) for key, value in metrics if key.startswith(prefix)}

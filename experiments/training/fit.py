@@ -1,0 +1,261 @@
+"""One training: seed, build, fit within the budget, keep the weights and what they cost."""
+
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+import pytorch_lightning as lightning
+import torch
+import yaml
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from datamodules.corpora.corpus import Corpus
+from datamodules.degradation.conditions import parse_conditions
+from datamodules.degradation.variation import Variation
+from datamodules.speech_pairs import SpeechPairsDataModule
+from experiments.presets.preset import Preset
+from experiments.registry import build_model
+from experiments.tracking.tracker import Run
+from experiments.training.callbacks import Clock, Divergence, EpochReport, Progress, RandomState, Spending
+from experiments.training.checkpoints import TERMINATED, Checkpoints, Interruption, is_whole_checkpoint
+from experiments.training.distribution import (
+    Distribution,
+    cluster_environment,
+)
+from experiments.training.places import TrainingPlace
+from models.base import SpeechModule
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
+
+SPECTROGRAM_CLIPS = 2
+CHECKPOINT_INTERVAL = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training cost.
+
+    Attributes:
+        examples: training examples seen.
+        seconds: wall-clock time, all starts of a resumed training together.
+        cpu_seconds: processor time of all starts and all processes, loader processes included.
+        peak_mb: memory in MiB of the start that took most: the sum of its processes' peaks, loader processes included.
+            Pages that processes share count for each.
+        over_budget: whether the safety stop ended it.
+        val_loss: spectral loss on the validation crops at the end.
+        curve: examples seen and that loss, after each epoch.
+        processes: over how many the last start was spread, one a device.
+        gpu_peak_mb: as ``peak_mb``, memory that torch had allocated on GPUs.
+    """
+
+    examples: int
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    over_budget: bool
+    val_loss: float
+    curve: Sequence[tuple[int, float]]
+    processes: int = 1
+    gpu_peak_mb: float = 0.0
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training examples per second of wall-clock time, validation and pictures included."""
+        return self.examples / self.seconds if self.seconds > 0 else math.nan
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What is one number each."""
+        numbers = {key: float(value) for key, value in asdict(self).items() if key != "curve"}
+        return numbers | {"examples_per_second": self.examples_per_second}
+
+    @staticmethod
+    def read(place: TrainingPlace) -> "TrainingRecord":
+        """Read the record of a finished training."""
+        return TrainingRecord(**json.loads(place.record.read_text()))
+
+
+def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
+    """Return the DataModule that a preset declares; the same pairs for every architecture."""
+    data = preset.data
+    return SpeechPairsDataModule(
+        corpus=corpus,
+        sample_rate=preset.sample_rate,
+        train_conditions=parse_conditions(data.train_conditions),
+        test_conditions=parse_conditions(data.test_conditions, fixed=True),
+        crop_seconds=data.crop_seconds,
+        batch_size=data.batch_size,
+        examples_per_epoch=preset.budget.examples_per_epoch,
+        seed=seed,
+        num_workers=data.num_workers,
+        joined_seconds=data.joined_seconds,
+        gap_seconds=data.gap_seconds,
+        val_utterances_per_speaker=data.val_utterances_per_speaker,
+        test_utterances_per_speaker=data.test_utterances_per_speaker,
+        full_band_hz=data.full_band_hz,
+        full_band_share=data.full_band_share,
+        speaker_balance=data.speaker_balance,
+        loudness_lufs=data.loudness_lufs,
+        variation=Variation(data.speed, data.tilt_db_per_octave),
+    )
+
+
+def train(
+    preset: Preset,
+    place: TrainingPlace,
+    corpus: Corpus,
+    run: Run,
+    progress: Progress,
+    callbacks: Sequence[lightning.Callback] = (),
+    distribution: Distribution | None = None,
+) -> TrainingRecord:
+    """Train one model of a preset, or continue where it was interrupted; a finished one is only read.
+
+    Spread over several processes, each of them calls this; the first one alone writes and tracks.
+
+    Args:
+        preset: declares data, budget and hyper-parameters.
+        place: which model, which seed, where.
+        corpus: the clips.
+        run: where curves and spectrograms go.
+        progress: called with examples seen, the budget, and a note.
+        callbacks: what else the trainer is to call, after its own.
+        distribution: over how many processes it is spread; None for one.
+
+    Raises:
+        OvertoneError: it diverged, or cannot be spread like that.
+    """
+    if place.finished:
+        return TrainingRecord.read(place)
+    distribution = distribution or Distribution()
+    distribution.check(preset.data.batch_size)
+    if preset.budget.threads is not None:
+        torch.set_num_threads(preset.budget.threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(preset.budget.threads))  # else the trainer sets its own number
+    lightning.seed_everything(place.seed, verbose=False)
+    module = build_model(place.model, preset.sample_rate, preset.models[place.model])
+    datamodule = make_datamodule(preset, corpus, place.seed)
+    clock, spending = Clock(preset.budget.safety_seconds), Spending()
+    clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
+    report = EpochReport(run, progress, clips, preset)
+    last = place.folder / "checkpoints" / "last.ckpt"
+    interruption = Interruption(last)
+    own = [Divergence(), clock, spending, report, RandomState(), interruption]
+    checkpoints = Checkpoints(last, CHECKPOINT_INTERVAL)
+    trainer = make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
+    if trainer.is_global_zero:
+        declare(preset, place, corpus, run)
+    try:
+        with interruption:
+            trainer.fit(
+                module, datamodule, ckpt_path=str(last) if is_whole_checkpoint(last) else None, weights_only=True
+            )
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C, which would end the command with code 1 and no word
+        if trainer.interrupted and stop.code != TERMINATED:
+            raise KeyboardInterrupt from None
+        raise
+    record = make_record(trainer, clock, spending, report, preset)
+    if not trainer.is_global_zero:
+        return record
+    module.save_weights(place.weights)
+    with written_whole(place.record) as path:
+        path.write_text(json.dumps(asdict(record), indent=2))
+    run.log_metrics({f"cost/train_{key}": value for key, value in record.costs.items()}, trainer.current_epoch)
+    return record
+
+
+def declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> None:
+    """Write down what is about to be trained."""
+    configuration = preset.training_configuration(place.model, place.seed)
+    with written_whole(place.folder / "config.yaml") as path:
+        path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
+    run.log_parameters(configuration)
+    run.log_file(place.folder / "config.yaml")
+
+
+def make_trainer(
+    preset: Preset, module: SpeechModule, callbacks: Sequence[lightning.Callback], distribution: Distribution
+) -> lightning.Trainer:
+    """Return a quiet trainer for one process of a training.
+
+    Raises:
+        OvertoneError: the machine has no such devices.
+    """
+    try:
+        return lightning.Trainer(
+            max_epochs=preset.budget.epochs,
+            accelerator=distribution.accelerator,
+            devices=distribution.devices,
+            num_nodes=distribution.num_nodes,
+            strategy=make_strategy(module, distribution),
+            plugins=[cluster_environment()],
+            use_distributed_sampler=False,  # the DataModule shares its batches itself
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=list(callbacks),
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise OvertoneError(
+            f"--devices {distribution.devices} --accelerator {distribution.accelerator}: this machine cannot train "
+            f"like that ({' '.join(str(error).split())})."
+        ) from None
+
+
+def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy | str:
+    """Return how gradients are averaged.
+
+    An architecture with two optimisers leaves the other one's parameters without a gradient at each step, which DDP
+    has to look for; the others would pay for the search in vain.
+
+    Raises:
+        OvertoneError: such an architecture was told not to look.
+    """
+    if distribution.processes == 1:
+        return "auto"
+    alternates = not module.automatic_optimization
+    if alternates and distribution.strategy == "ddp_find_unused_parameters_false":
+        raise OvertoneError(
+            f"{module.name} steps two optimisers in turn and leaves the other one's parameters unused: expected "
+            "--strategy auto or ddp_find_unused_parameters_true, got ddp_find_unused_parameters_false."
+        )
+    find = alternates or distribution.strategy == "ddp_find_unused_parameters_true"
+    return DDPStrategy(find_unused_parameters=find, broadcast_buffers=False)  # all buffers are constants
+
+
+def make_record(
+    trainer: lightning.Trainer, clock: Clock, spending: Spending, report: EpochReport, preset: Preset
+) -> TrainingRecord:
+    """Return what a finished trainer has spent."""
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    return TrainingRecord(
+        examples=min(batches * preset.data.batch_size, preset.budget.examples),
+        seconds=round(clock.seconds, 1),
+        cpu_seconds=round(spending.cpu_seconds, 1),
+        peak_mb=round(spending.peak_mb, 1),
+        over_budget=clock.over_budget,
+        val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
+        curve=report.curve,
+        processes=trainer.world_size,
+        gpu_peak_mb=round(spending.gpu_peak_mb, 1),
+    )
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep what Lightning and torch tell developers out of a user's terminal."""
+    import pytorch_lightning  # noqa: F401 - before its logger is muted: it sets the level when it is imported
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,51 @@
+"""What a training process is asked to do."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from experiments.training.distribution import (
+    Distribution,
+)
+
+TrackingKind = str  # mlflow, none, or the address of an MLflow server
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a training needs to be told; plain values, so that it can go to another process.
+
+    Attributes:
+        model: the registry's name.
+        preset: name or path of the preset.
+        seed: of weights and order of examples.
+        data: folder or manifest of the corpus, None for the preset's own.
+        runs: the folder for runs.
+        tracking: where curves go.
+        extra: further splits of the manifest that join train.
+        distribution: over how many processes it is spread.
+    """
+
+    model: str
+    preset: str
+    seed: int
+    data: str | None
+    runs: str
+    tracking: TrackingKind
+    extra: Sequence[str] = ()
+    distribution: Distribution = field(default_factory=Distribution)
+
+    @property
+    def name(self) -> str:
+        """The training's readable name."""
+        return f"{self.model}-seed{self.seed}"
+
+    def as_line(self) -> str:
+        """Return the request as one line of text."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_line(line: str) -> "TrainRequest":
+        """Read what `as_line` wrote."""
+        values = json.loads(line)
+        return TrainRequest(**values | {"distribution": Distribution(**values["distribution"])})

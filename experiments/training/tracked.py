@@ -1,0 +1,68 @@
+"""A training with its tracked run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.keys import commit
+from experiments.presets.preset import Preset, load_preset
+from experiments.training.distribution import (
+    process_rank,
+)
+from experiments.training.places import TrainingPlace, training_place
+from experiments.training.requests import TrainRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from datamodules.corpora.corpus import Corpus
+    from experiments.training.callbacks import Progress
+    from experiments.training.fit import TrainingRecord
+
+
+def comparison_experiment(preset: Preset) -> str:
+    """Return the name of the MLflow experiment in which a preset's runs stand."""
+    return f"compare-{preset.name}"
+
+
+def run_training(
+    request: TrainRequest, corpus: "Corpus", progress: "Progress"
+) -> "tuple[TrainingPlace, TrainingRecord]":
+    """Train what a request asks for, tracked, or read the result if it is already there.
+
+    Of several processes that train together, each calls this; the first one tracks.
+    """
+    from experiments.tracking.mlflow_tracker import open_tracker, send_what_waits
+    from experiments.training.fit import TrainingRecord, train
+
+    preset, runs = load_preset(request.preset), Path(request.runs)
+    place = training_place(runs, preset, request.model, request.seed, corpus.digest)
+    tracking = request.tracking if process_rank() == 0 else "none"
+    if place.finished:
+        send_what_waits(tracking, runs)
+        return place, TrainingRecord.read(place)
+    tracker = open_tracker(tracking, runs)
+    with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
+        run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
+        return place, train(preset, place, corpus, run, progress, distribution=request.distribution)
+
+
+def clip_table(corpus: "Corpus", split: str) -> "pd.DataFrame":
+    """Return the clips of a split, a row each."""
+    import pandas as pd
+
+    rows = [(corpus.name_of(clip), clip.speaker, clip.seconds, clip.sample_rate) for clip in corpus.split(split)]
+    return pd.DataFrame(rows, columns=["file", "speaker", "seconds", "sample_rate"])
+
+
+def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str, str]:
+    """Return the tags by which a reviewer filters and groups runs."""
+    architecture = place.model.removesuffix("_seed")
+    return {
+        "model": place.model,
+        "architecture": architecture,
+        "variant": "plain" if architecture == place.model else "seed",
+        "seed": str(place.seed),
+        "preset": preset.name,
+        "data_digest": corpus.digest,
+        "commit": commit(),
+    }

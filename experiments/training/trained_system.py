@@ -1,0 +1,100 @@
+"""Trained models as systems that the harness can score, and what they cost at run time."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from evaluation.contracts import Utterance
+from experiments.registry import load_model
+from experiments.training.places import TrainingPlace
+from models.base import SpeechModule, read_weights
+from overtone.audio import Waveform
+from overtone.files import written_whole
+
+COST_SECONDS = 4.0
+
+
+@torch.inference_mode()
+def enhance_waveform(module: SpeechModule, narrowband: Waveform) -> Waveform:
+    """Return the enhanced waveform ``(samples,)`` of a narrowband one."""
+    training = module.training
+    module.eval()
+    batch = torch.from_numpy(np.ascontiguousarray(narrowband))[None].to(module.device)
+    enhanced = module.enhance(batch)[0].cpu().numpy()
+    module.train(training)
+    return np.asarray(enhanced, dtype=np.float32)
+
+
+class TrainedSystem:
+    """A trained model as the harness knows systems."""
+
+    def __init__(self, name: str, module: SpeechModule) -> None:
+        self.name = name
+        self.module = module
+        self.latency_samples = module.latency_samples
+        self.block_samples = module.block_samples
+
+    @staticmethod
+    def load(place: TrainingPlace) -> "TrainedSystem":
+        """Return the system of a finished training."""
+        return TrainedSystem(place.model, load_model(read_weights(place.weights)))
+
+    def __call__(self, utterance: Utterance) -> Waveform:
+        """Enhance the narrowband; nothing else of the utterance is looked at."""
+        return enhance_waveform(self.module, utterance.narrowband)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a system costs at run time.
+
+    Attributes:
+        latency_ms: how late a stream's output is; NaN for a system that needs the whole file.
+        rtf: seconds of one core per second of audio, whole-file; lower is faster.
+        macs: multiply-accumulates per second of audio, the transforms left out.
+        parameters: of the enhancing network.
+    """
+
+    latency_ms: float
+    rtf: float
+    macs: float
+    parameters: int
+
+
+def cost_of(place: TrainingPlace) -> Cost:
+    """Return what a finished training's model costs, measured once and kept beside it."""
+    path = place.folder / "cost.json"
+    if not path.is_file():
+        cost = measure_cost(TrainedSystem.load(place).module)
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(asdict(cost)))
+    return Cost(**json.loads(path.read_text()))
+
+
+def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:
+    """Measure a model on one thread, the median over repeats, on noise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    samples = int(COST_SECONDS * module.sample_rate)
+    noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32) * np.float32(0.05)
+    try:
+        seconds = []
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            enhance_waveform(module, noise)
+            seconds.append(time.perf_counter() - started)
+        with FlopCounterMode(display=False) as counter:
+            enhance_waveform(module, noise)
+    finally:
+        torch.set_num_threads(threads)
+    latency = module.latency_samples
+    return Cost(
+        latency_ms=float("nan") if latency is None else 1000 * latency / module.sample_rate,
+        rtf=float(np.median(seconds[1:])) / COST_SECONDS,
+        macs=counter.get_total_flops() / 2 / COST_SECONDS,
+        parameters=sum(parameter.numel() for parameter in module.network.parameters()),
+    )

@@ -1,0 +1,1 @@
+"""Waveforms from magnitude spectrograms: Griffin-Lim and its rivals."""

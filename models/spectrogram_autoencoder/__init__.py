@@ -1,0 +1,1 @@
+"""A spectrogram autoencoder: its causal form and its form as first published."""

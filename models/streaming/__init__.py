@@ -1,0 +1,1 @@
+"""What causal models are made of: history, causal layers, the spectral frame."""

@@ -1,0 +1,1 @@
+"""Audio files and pipes, read and written in blocks."""

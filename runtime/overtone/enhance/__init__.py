@@ -1,0 +1,1 @@
+"""`overtone enhance`: files, folders and pipes."""

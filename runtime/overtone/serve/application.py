@@ -1,0 +1,184 @@
+"""The page and the HTTP interface, as a Flask application."""
+
+import io
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import IO, Any
+from urllib.parse import quote
+
+from flask import Flask, Request, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from overtone.serve.enhancement import Enhancement
+from overtone.serve.limits import Limits
+from overtone.serve.refusals import Refused
+from overtone.serve.uploads import HIGHEST_RATE, LOWEST_RATE, download_name
+
+MEBIBYTE = 1024 * 1024
+FORM_FIELD = "file"
+YES = frozenset({"1", "true", "yes", "on"})
+NO = frozenset({"0", "false", "no", "off", ""})
+INTERFACE = {
+    "POST /api/enhance": {
+        "does": "enhances a whole file",
+        "body": f"any audio that libsndfile reads, as the body or as the multipart field '{FORM_FIELD}'",
+        "query": {
+            "denoise": "1: the whole band comes from the model; 0: what the input already holds is kept (0)",
+            "rate": "sample rate of the answer in Hz (the model's)",
+            "name": "name of the file, for the answer's",
+        },
+        "answer": "WAV, 24 bits, as many channels as came in",
+        "headers": {
+            "X-Overtone-Audio-Seconds": "how long the audio is",
+            "X-Overtone-Processing-Seconds": "how long enhancing took",
+            "X-Overtone-Gain-dB": "constant gain that kept the peak below full scale, mostly 0.00",
+            "X-Overtone-Latency-Samples": "the model's latency in streams, at its rate; files are not delayed",
+            "X-Overtone-Model": "the model's name",
+        },
+    },
+    "POST /api/decode": {
+        "does": "returns an upload as it is heard, as WAV at its own rate",
+        "body": "as for /api/enhance",
+    },
+    "WS /api/stream": {
+        "does": "enhances while one speaks",
+        "query": {
+            "rate": "sample rate of both directions in Hz (the model's)",
+            "channels": "interleaved channels (1)",
+            "format": "float32 or int16, little-endian (float32)",
+            "denoise": "as for /api/enhance (0)",
+        },
+        "messages": "first the server sends JSON with latency_samples; then each binary message of samples is answered "
+        "by one of as many samples, that many samples later. The text 'end' is answered by the rest, then closed",
+    },
+    "GET /api/model": {"does": "describes the model"},
+    "GET /api/health": {"does": "says that the server is up"},
+    "GET /api": {"does": "this description"},
+}
+
+
+class MemoryRequest(Request):
+    """A request whose uploads stay in memory, so that no file can be left behind; their size is limited before."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return io.BytesIO()
+
+
+def create_app(enhancement: Enhancement, limits: Limits) -> Flask:
+    """Return the application that enhances with one model, within limits."""
+    app = Flask(__name__)
+    app.request_class = MemoryRequest
+    app.config["MAX_CONTENT_LENGTH"] = limits.upload_bytes + MEBIBYTE  # a multipart form is larger than its file
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    _add_page(app, enhancement, limits)
+    _add_interface(app, enhancement, limits)
+    _add_errors(app)
+    return app
+
+
+def _add_page(app: Flask, enhancement: Enhancement, limits: Limits) -> None:
+    @app.get("/")
+    def page() -> str:
+        facts = {**enhancement.facts(), "limits": _described(limits)}
+        return render_template("index.html", facts=facts, version=version("overtone"))
+
+
+def _add_interface(app: Flask, enhancement: Enhancement, limits: Limits) -> None:
+    @app.post("/api/enhance")
+    def enhance() -> Response:
+        denoise, rate = _switch("denoise"), _rate()
+        data, name = _upload()
+        done = enhancement.enhance(data, denoise=denoise, rate=rate)
+        answer = _wav(done.wav, download_name(name, "-enhanced.wav"))
+        answer.headers["X-Overtone-Audio-Seconds"] = f"{done.audio_seconds:.6f}"
+        answer.headers["X-Overtone-Processing-Seconds"] = f"{done.processing_seconds:.6f}"
+        answer.headers["X-Overtone-Gain-dB"] = f"{done.gain_db:.2f}"
+        answer.headers["X-Overtone-Latency-Samples"] = str(enhancement.latency_samples)
+        answer.headers["X-Overtone-Model"] = enhancement.name
+        return answer
+
+    @app.post("/api/decode")
+    def decoded() -> Response:
+        data, name = _upload()
+        return _wav(enhancement.decode(data), download_name(name, ".wav"))
+
+    @app.get("/api/model")
+    def model() -> Response:
+        return jsonify({**enhancement.facts(), "limits": _described(limits)})
+
+    @app.get("/api/health")
+    def health() -> Response:
+        return jsonify({"status": "ok", "version": version("overtone")})
+
+    @app.get("/api")
+    def interface() -> Response:
+        return jsonify(INTERFACE)
+
+
+def _add_errors(app: Flask) -> None:
+    @app.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        return Response(error.body(), error.status, error.headers())
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+        return refused(Refused(HTTPStatus(code), f"{error.name}: {request.method} {request.path}. See /api."))
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        app.logger.error("unexpected", exc_info=error)
+        return refused(
+            Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed at this one. Its log says why; it goes on.")
+        )
+
+
+def _upload() -> tuple[bytes, str | None]:
+    """The uploaded bytes and the name that they were given, which serves for the answer's name only."""
+    if request.mimetype != "multipart/form-data":
+        return request.get_data(cache=False), request.args.get("name")
+    file = request.files.get(FORM_FIELD)
+    if file is None:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"The form has no file named '{FORM_FIELD}'. Send the audio under that.")
+    return file.read(), request.args.get("name") or file.filename
+
+
+def _switch(name: str) -> bool:
+    value = request.args.get(name, "").lower()
+    if value not in YES | NO:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is 1 or 0, got '{value[:20]}'.")
+    return value in YES
+
+
+def _rate() -> int | None:
+    value = request.args.get("rate")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and LOWEST_RATE <= int(value[:9]) <= HIGHEST_RATE):
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, f"rate is a number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got '{value[:20]}'."
+        )
+    return int(value)
+
+
+def _wav(data: bytes, name: str) -> Response:
+    answer = Response(data, mimetype="audio/wav")
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    answer.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _described(limits: Limits) -> dict[str, Any]:
+    return {
+        "upload_bytes": limits.upload_bytes,
+        "upload_seconds": limits.upload_seconds,
+        "channels": limits.channels,
+        "streams": limits.streams,
+    }

@@ -1,0 +1,187 @@
+"""Live streams: samples come over a WebSocket and go back enhanced, as many as came and a stated latency later."""
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overtone.enhancer import EnhancerStream
+from overtone.errors import OvertoneError
+from overtone.serve.asgi import Message, Receive, Scope, Send, refuse_websocket
+from overtone.serve.enhancement import Enhancement
+from overtone.serve.limits import Limits
+from overtone.serve.refusals import Refused
+from overtone.serve.uploads import HIGHEST_RATE, LOWEST_RATE
+
+PATH = "/api/stream"
+END = "end"
+SAMPLE_FORMATS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int16": np.dtype("<i2")}
+INT16_SCALE = 32768.0
+REPORT_SECONDS = 1.0
+AGAIN_SECONDS = 10
+NORMAL, UNSUPPORTED, POLICY = 1000, 1003, 1008
+
+
+@dataclass(frozen=True)
+class _Request:
+    rate: int
+    channels: int
+    sample_format: str
+    denoise: bool
+
+
+class LiveStreams:
+    """An ASGI application of live streams, each with a state of its own.
+
+    Args:
+        enhancement: makes the streams.
+        limits: how many at the same time, and how long one may be silent.
+    """
+
+    def __init__(self, enhancement: Enhancement, limits: Limits) -> None:
+        self._enhancement = enhancement
+        self._limits = limits
+        self._open = 0
+        self._threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="live")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket from its handshake to its end."""
+        try:
+            request = self._request(scope)
+            self._require_room()
+        except Refused as refused:
+            await refuse_websocket(refused, scope, receive, send)
+            return
+        self._open += 1
+        try:
+            await self._serve(request, receive, send)
+        except TimeoutError:
+            return  # the other side reads nothing any more
+        finally:
+            self._open -= 1
+
+    def _require_room(self) -> None:
+        if self._open >= self._limits.streams:
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"All {self._limits.streams} live streams are taken. Try again later, or enhance a recording.",
+                AGAIN_SECONDS,
+            )
+
+    async def _serve(self, request: _Request, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        run = asyncio.get_running_loop().run_in_executor
+        try:
+            stream = await run(self._threads, self._enhancement.stream, request.rate, request.channels, request.denoise)
+            await _say(send, _facts(stream, request))
+            await self._exchange(stream, request, receive, send)
+        except OvertoneError as error:
+            await _say(send, {"error": str(error)})
+            await send({"type": "websocket.close", "code": POLICY, "reason": "see the error before"})
+
+    async def _exchange(self, stream: EnhancerStream, request: _Request, receive: Receive, send: Send) -> None:
+        run = asyncio.get_running_loop().run_in_executor
+        reported = 0.0
+        while True:
+            message = await self._next(receive)
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("text") is not None:
+                await self._end(message["text"], stream, request, send)
+                return
+            block = _samples(message["bytes"], request)
+            enhanced = await run(self._threads, stream.push, block)
+            await self._send_samples(enhanced, request, send)
+            reported += len(block) / request.rate
+            if reported >= REPORT_SECONDS:
+                reported = 0.0
+                await _say(send, {"bandwidth_hz": [round(one) for one in stream.bandwidth_hz]})
+
+    async def _next(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._limits.idle_seconds):
+                return await receive()
+        except TimeoutError:
+            raise OvertoneError(
+                f"Nothing came for {self._limits.idle_seconds:g} seconds, so the stream was closed. Start it again."
+            ) from None
+
+    async def _end(self, text: str, stream: EnhancerStream, request: _Request, send: Send) -> None:
+        if text != END:
+            raise OvertoneError(f"Expected samples or the text '{END}', got the text '{text[:20]}'.")
+        rest = await asyncio.get_running_loop().run_in_executor(self._threads, stream.flush)
+        await self._send_samples(rest.reshape(-1, request.channels), request, send)
+        await send({"type": "websocket.close", "code": NORMAL})
+
+    async def _send_samples(self, samples: NDArray[np.float32], request: _Request, send: Send) -> None:
+        message = {"type": "websocket.send", "bytes": _bytes(samples, request.sample_format)}
+        async with asyncio.timeout(self._limits.stalled_seconds):
+            await send(message)
+
+    def _request(self, scope: Scope) -> _Request:
+        if scope["path"] != PATH:
+            raise Refused(HTTPStatus.NOT_FOUND, f"There is no stream at this address; it is {PATH}. See /api.")
+        query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin1")).items()}
+        sample_format = query.get("format", "float32")
+        if sample_format not in SAMPLE_FORMATS:
+            raise _bad_query("format", " or ".join(SAMPLE_FORMATS), sample_format)
+        rate = query.get("rate", str(self._enhancement.sample_rate))
+        return _Request(
+            rate=_whole("rate", rate, LOWEST_RATE, HIGHEST_RATE),
+            channels=_whole("channels", query.get("channels", "1"), 1, self._limits.channels),
+            sample_format=sample_format,
+            denoise=bool(_whole("denoise", query.get("denoise", "0"), 0, 1)),
+        )
+
+
+def _facts(stream: EnhancerStream, request: _Request) -> dict[str, object]:
+    return {
+        "latency_samples": stream.latency_samples,
+        "latency_ms": round(1000 * stream.latency_samples / request.rate, 3),
+        "rate": request.rate,
+        "channels": request.channels,
+        "format": request.sample_format,
+    }
+
+
+async def _say(send: Send, facts: dict[str, object]) -> None:
+    await send({"type": "websocket.send", "text": json.dumps(facts)})
+
+
+def _samples(data: bytes, request: _Request) -> NDArray[np.float32]:
+    """Interleaved samples as ``(frames, channels)``."""
+    kind = SAMPLE_FORMATS[request.sample_format]
+    frame_bytes = kind.itemsize * request.channels
+    if len(data) % frame_bytes:
+        raise OvertoneError(f"A message holds whole frames of {frame_bytes} bytes; one of {len(data)} bytes came.")
+    samples = np.frombuffer(data, kind).reshape(-1, request.channels)
+    if kind.kind == "i":
+        return samples.astype(np.float32) / np.float32(INT16_SCALE)
+    if not np.isfinite(samples).all():
+        raise OvertoneError("A message holds a value that is not a number.")
+    return samples.astype(np.float32)
+
+
+def _bytes(samples: NDArray[np.float32], sample_format: str) -> bytes:
+    kind = SAMPLE_FORMATS[sample_format]
+    if kind.kind == "i":
+        whole = np.rint(samples * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1)
+        return whole.astype(kind).tobytes()
+    return samples.astype(kind).tobytes()
+
+
+def _whole(name: str, text: str, lowest: int, highest: int) -> int:
+    if not (text.isascii() and text.isdigit() and lowest <= int(text[:9]) <= highest):
+        raise _bad_query(name, f"a whole number from {lowest} to {highest}", text)
+    return int(text)
+
+
+def _bad_query(name: str, expected: str, received: str) -> Refused:
+    return Refused(HTTPStatus.BAD_REQUEST, f"{name} is {expected}, got '{received[:20]}'.")

@@ -1,0 +1,146 @@
+"""The harness: rows, states of a score, processes, and ViSQOL."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation import harness
+from evaluation.contracts import Utterance
+from evaluation.harness import MEASURES, Measure, check_measures, score_pair, score_pairs
+from overtone.audio import resample
+from overtone.errors import OvertoneError
+
+RATE = 16_000
+FAST = [key for key in check_measures(None) if key != "visqol"]
+OWN_SCALE = ("si_sdr", "snr", "stoi", "pesq_wb", "hallucination", "tonality", "excess_above_band")  # 0 is not perfect
+
+
+def utterance(index: int = 0, *, seconds: float = 1.5, cutoff_hz: float | None = 4000.0) -> Utterance:
+    generator = np.random.default_rng(index)
+    time = np.arange(int(seconds * RATE)) / RATE
+    rough = generator.standard_normal(len(time)) * (1.1 + np.sin(2 * np.pi * 3 * time + index))
+    wideband = (0.05 * rough + 0.1 * np.sin(2 * np.pi * 200 * time)).astype(np.float32)
+    narrowband = wideband if cutoff_hz is None else resample(resample(wideband, RATE, 8000), 8000, RATE)
+    return Utterance(
+        file=f"file{index}",
+        speaker=f"speaker{index % 2}",
+        condition="telephone",
+        sample_rate=RATE,
+        narrowband=narrowband[: len(wideband)],
+        wideband=wideband,
+        cutoff_hz=cutoff_hz,
+        band_hz=8000.0,
+        clean=True,
+    )
+
+
+def test_every_measure_of_the_design_is_there():
+    spectral = "lsd lsd_lf lsd_hf lsd_hf_band lsd_low tonality excess_above_band hallucination"
+    heard = "extended_ber extended_ber_median content_ber seed_ber seam si_sdr snr visqol stoi pesq_wb"
+    assert set(check_measures(None)) == set(f"{spectral} {heard}".split())
+    assert set(MEASURES) - set(check_measures(None)) == {"lsd_ssr_eval", "lsd_kuleshov", "mr_stft", "chromaprint_ber"}
+    assert all(measure.key == key and measure.description for key, measure in MEASURES.items())
+    assert {key for key in MEASURES if MEASURES[key].higher_is_better} == {"si_sdr", "snr", "visqol", "stoi", "pesq_wb"}
+
+
+def test_measures_that_are_not_in_every_table_come_on_request():
+    row = score_pair(utterance(), utterance().narrowband, ["mr_stft", "lsd_kuleshov", "lsd_ssr_eval"])
+    assert list(row)[-5:-2] == ["mr_stft", "lsd_kuleshov", "lsd_ssr_eval"]
+    assert row["failures"] == "" and 0 < row["lsd_kuleshov"] <= 10
+
+
+def test_perfect_estimate_scores_best_everywhere():
+    row = score_pair(utterance(), utterance().wideband, FAST, block_samples=512)
+    assert row["failures"] == ""
+    zero = [key for key in FAST if key not in OWN_SCALE]
+    assert {key: row[key] for key in zero} == dict.fromkeys(zero, 0.0)
+    assert (row["si_sdr"], row["snr"]) == (100.0, 100.0)
+    assert row["stoi"] == pytest.approx(1.0, abs=1e-9) and row["pesq_wb"] == pytest.approx(4.64, abs=0.01)
+
+
+def test_row_carries_the_utterance_and_its_states():
+    row = score_pair(utterance(3, cutoff_hz=None), utterance(3).narrowband, ["lsd", "lsd_hf", "seam"])
+    assert list(row) == [*harness.IDENTITY_COLUMNS, "lsd", "lsd_hf", "seam", "failures", "not_applicable"]
+    assert (row["file"], row["speaker"], row["condition"], row["clean"]) == ("file3", "speaker1", "telephone", True)
+    assert np.isnan(row["cutoff_hz"]) and row["band_hz"] == 8000.0
+    assert row["lsd"] > 0 and np.isnan(row["lsd_hf"]) and np.isnan(row["seam"])
+    assert (row["failures"], row["not_applicable"]) == ("", "lsd_hf,seam")
+
+
+@pytest.mark.parametrize(
+    ("estimate", "reason"),
+    [
+        (np.zeros(10, np.float32), r"shape \(10,\), expected \(24000,\)"),
+        (np.full(24_000, np.nan, np.float32), "NaN"),
+        (np.full(24_000, np.inf, np.float32), "infinite"),
+        (np.zeros((1, 24_000), np.float32), r"shape \(1, 24000\)"),
+    ],
+)
+def test_an_unusable_estimate_fails_every_score_of_its_row(estimate, reason):
+    scores = score_pairs([(utterance(), estimate), (utterance(1), utterance(1).narrowband)], "broken", ["lsd", "snr"])
+    assert scores[["lsd", "snr"]].isna().all(axis=1).tolist() == [True, False]
+    assert scores["file"][0] == "file0"
+    assert pd.Series([scores["failures"][0]]).str.contains(f"^lsd: .*{reason}.*; snr: .*{reason}").all()
+    assert scores["failures"][1] == "" and scores["not_applicable"][0] == ""
+
+
+def test_a_measure_that_breaks_costs_its_own_score_only(monkeypatch):
+    def broken(*, preds: np.ndarray) -> float:
+        raise ZeroDivisionError("by; zero\nhere")
+
+    def infinite(*, target: np.ndarray, cutoff_hz: float) -> float:
+        return float("inf")
+
+    monkeypatch.setitem(harness.MEASURES, "broken", Measure("broken", False, "breaks", broken))
+    monkeypatch.setitem(harness.MEASURES, "infinite", Measure("infinite", False, "is infinite", infinite))
+    row = score_pair(utterance(), utterance().narrowband, ["broken", "lsd", "infinite"])
+    assert np.isnan(row["broken"]) and np.isnan(row["infinite"]) and row["lsd"] > 0
+    assert row["failures"] == "broken: ZeroDivisionError: by, zero here; infinite: gave inf"
+
+
+def test_unknown_measure_is_named_with_the_known_ones():
+    with pytest.raises(OvertoneError, match=r"Unknown measure pesk\. Known: extended_ber, extended_ber_median, lsd"):
+        score_pairs([], "any", ["lsd", "pesk"])
+
+
+def test_no_pairs_give_an_empty_table_with_its_columns():
+    scores = score_pairs([], "none", ["lsd"])
+    assert list(scores.columns) == ["system", *harness.IDENTITY_COLUMNS, "lsd", "failures", "not_applicable"]
+    assert scores.empty
+
+
+def test_short_utterances_have_no_failures():
+    for samples in (1, 160, 4000):
+        whole = utterance()
+        short = Utterance(
+            **{**vars(whole), "narrowband": whole.narrowband[:samples], "wideband": whole.wideband[:samples]}
+        )
+        assert score_pair(short, short.narrowband, block_samples=64)["failures"] == ""
+
+
+def test_processes_give_the_same_table_and_hold_few_pairs():
+    consumed = []
+    done = []
+    ahead = []
+
+    def pairs():
+        for index in range(9):
+            consumed.append(index)
+            ahead.append(len(consumed) - len(done))
+            yield utterance(index, seconds=0.6), utterance(index, seconds=0.6).narrowband
+
+    parallel = score_pairs(pairs(), "unprocessed", ["lsd", "extended_ber"], workers=2, progress=done.append)
+    assert done == list(range(1, 10))
+    assert max(ahead) <= 5
+    alone = score_pairs(pairs(), "unprocessed", ["lsd", "extended_ber"])
+    pd.testing.assert_frame_equal(parallel, alone)
+
+
+def test_harness_needs_no_torch():
+    unwanted = {"torch", "visqol", "numba", "pesq", "pystoi"}
+    code = "import sys, evaluation.harness, evaluation.statistics.intervals; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not unwanted & set(done.stdout.split())

@@ -1,0 +1,211 @@
+"""The main job on a tiny corpus: from clips to a leaderboard, continued when killed, done once."""
+
+import contextlib
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from processes import children_of, is_running, wait_for
+
+from benchmarks.pages import results_page
+from experiments.cli.main import main
+from experiments.comparison.compare import CompareOptions
+from experiments.presets.preset import load_preset
+from experiments.training.places import training_place
+from overtone.errors import OvertoneError
+
+
+def run_compare(preset, corpus, runs, *options):
+    arguments = ["compare", str(preset), "--data", str(corpus), "--runs", str(runs), *options]
+    return main(arguments)
+
+
+def trained(runs):
+    """When each training was finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("trainings/*/training.json")}
+
+
+def leaderboard(runs):
+    (path,) = runs.glob("comparisons/*/leaderboard.csv")
+    return pd.read_csv(path)
+
+
+class Finished(NamedTuple):
+    """A comparison that has ended."""
+
+    preset: Path
+    runs: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_settings, tiny_corpus, tmp_path_factory):
+    """A comparison whose trainings, in processes of their own, have a loader process each."""
+    folder, printed = tmp_path_factory.mktemp("finished"), io.StringIO()
+    preset, runs = folder / "tiny.yaml", folder / "runs"
+    preset.write_text(yaml.safe_dump(tiny_settings | {"data": tiny_settings["data"] | {"num_workers": 1}}))
+    with contextlib.redirect_stdout(printed):
+        assert run_compare(preset, tiny_corpus, runs) == 0
+    return Finished(preset, runs, printed.getvalue())
+
+
+def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(finished, tiny_corpus, capsys):
+    preset, runs, printed = finished
+    table = leaderboard(runs)
+    assert {"dnn_fft", "wavegan_seed", "unprocessed", "ridge_envelope", "target_gain"} <= set(table["system"])
+    assert table.loc[table["system"] == "dnn_fft", "latency_ms"].item() == 32.0
+    assert table.set_index("system")["extended_ber"]["unprocessed"] == pytest.approx(0.5, abs=0.1)
+    assert (table["examples"].dropna() == 16).all()
+    first = trained(runs)
+    assert len(first) == 2
+    (folder,) = runs.glob("comparisons/*")
+    assert str(folder) in printed
+    kept = {"leaderboard.csv", "leaderboard.md", "scores-val.csv", "scores-test.csv", "spectrograms.png", "samples"}
+    kept |= {"report.html", "listening-test.html", "conditions.csv", "differences.csv"}
+    assert kept <= {path.name for path in folder.iterdir()}
+    assert "wavegan_seed" in printed
+
+    assert run_compare(preset, tiny_corpus, runs) == 0
+    assert trained(runs) == first
+    assert "2 of 2 trainings are finished" in capsys.readouterr().out
+    (uses,) = json.loads((runs / "test-uses.json").read_text()).values()
+    assert len(uses) == 1
+    assert not list(runs.rglob("*.part*"))
+    assert_tracked(runs, table)
+
+
+def assert_tracked(runs, table):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "compare-tiny")
+    found = client.search_runs([experiment.experiment_id])
+    names = [run.info.run_name for run in found]
+    assert len(names) == len(set(names)) == len(table) + 1
+    (run,) = (run for run in found if run.info.run_name == "dnn_fft-seed0")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "0"
+    assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
+    assert run.data.tags["test_uses"] == "1"
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"samples.html", "config.yaml", "tables", "images"} <= artifacts
+    (comparison,) = (run for run in found if run.info.run_name == "comparison")
+    artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
+    assert {"report.html", "listening-test.html"} <= artifacts
+
+
+def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, one_core, tiny_corpus, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.runs, runs, ignore=shutil.ignore_patterns("mlflow*", "comparisons"))
+    first = trained(runs)
+    options = ("--models", "dnn_fft", "--seeds", "2", "--tracking", "none")
+    assert run_compare(finished.preset, tiny_corpus, runs, *options) == 0
+    assert len(trained(runs)) == 3
+    assert first.items() <= trained(runs).items()
+    systems = set(leaderboard(runs)["system"])
+    assert "dnn_fft" in systems and "wavegan_seed" not in systems
+    assert not (runs / "mlflow.db").exists()
+
+
+def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(finished, tiny_corpus, tmp_path, capsys):
+    options = [str(finished.preset), "--data", str(tiny_corpus), "--runs", str(finished.runs), "--out", str(tmp_path)]
+    assert results_page.main(options) == 0
+    page = (tmp_path / "tiny.md").read_text()
+    (table,) = finished.runs.glob("comparisons/*/leaderboard.md")
+    written = {line for line in page.splitlines() if line}
+    assert set(table.read_text().splitlines()) <= written | {""}
+    assert "The 2 trainings took 0.0 hours of one core, 16 examples of 0.5 s each." in written
+    assert (tmp_path / "tiny.png").stat().st_size > 1000
+    assert results_page.main([*options, "--seeds", "3"]) == 2
+    assert f"overtone compare {finished.preset} --data {tiny_corpus} --seeds 3" in capsys.readouterr().err
+
+
+def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
+    options = CompareOptions(models=["dnn_fft", "wavegan"], seeds=2, data="speech", extra=("a", "b"))
+    assert options.command("compare", "demo") == (
+        "overtone compare demo --data speech --extra a,b --models dnn_fft,wavegan --seeds 2"
+    )
+    assert CompareOptions().command("compare", "demo") == "overtone compare demo"
+
+
+def test_a_model_may_be_trained_once_while_the_others_have_several_seeds(tiny_settings, tiny_preset):
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"seeds": 2, "once": ["wavegan_seed"]}))
+    assert load_preset(str(tiny_preset)).trainings() == [("dnn_fft", 0), ("wavegan_seed", 0), ("dnn_fft", 1)]
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"once": ["wavegan"]}))
+    with pytest.raises(OvertoneError, match="once: no model of this preset is named wavegan"):
+        load_preset(str(tiny_preset))
+
+
+def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(one_core, tiny_preset, tiny_corpus, tmp_path):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["budget"] |= {"examples": 800, "epochs": 20}
+    del plain["data"]["test_conditions"]["mp3"]
+    plain["models"] = {"dnn_fft": plain["models"]["dnn_fft"]}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "experiments.cli.main", "compare", str(tiny_preset)]
+    options = ["--data", str(tiny_corpus), "--runs", str(runs), "--tracking", "none"]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: list(runs.glob("trainings/*/checkpoints/last.ckpt")))
+    (child,) = children_of(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not is_running(child))
+    (checkpoint,) = runs.glob("trainings/*/checkpoints/last.ckpt")
+    before = torch.load(checkpoint, weights_only=True)["callbacks"]["Clock"]["seconds"]
+
+    assert run_compare(tiny_preset, tiny_corpus, runs, "--tracking", "none") == 0
+    (record,) = runs.glob("trainings/*/training.json")
+    values = json.loads(record.read_text())
+    assert values["examples"] == 800
+    assert values["seconds"] > before
+
+
+def test_ctrl_c_stops_a_training_cleanly_and_says_how_to_go_on(tiny_preset, tiny_corpus, tmp_path):
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["budget"] |= {"examples": 40000, "epochs": 2000}
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    runs = tmp_path / "runs"
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.cli.main",
+        "train",
+        "dnn_fft",
+        str(tiny_preset),
+        "--data",
+        str(tiny_corpus),
+    ]
+    process = subprocess.Popen(
+        [*command, "--runs", str(runs), "--tracking", "none"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: list(runs.glob("trainings/*/checkpoints/last.ckpt")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continues where it was" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_run_key_follows_configuration_data_and_code(tiny_preset, tmp_path):
+    preset = load_preset(str(tiny_preset))
+    place = training_place(tmp_path, preset, "dnn_fft", 0, "data")
+    assert place == training_place(tmp_path, preset, "dnn_fft", 0, "data")
+    others = [
+        training_place(tmp_path, preset, "dnn_fft", 1, "data"),
+        training_place(tmp_path, preset, "dnn_fft", 0, "other data"),
+    ]
+    plain = yaml.safe_load(tiny_preset.read_text())
+    plain["models"]["dnn_fft"]["hidden"] = 17
+    tiny_preset.write_text(yaml.safe_dump(plain))
+    others.append(training_place(tmp_path, load_preset(str(tiny_preset)), "dnn_fft", 0, "data"))
+    assert len({place.key, *(other.key for other in others)}) == 4

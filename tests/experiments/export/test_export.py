@@ -1,0 +1,275 @@
+"""Export: the proof holds for every streaming architecture, and what cannot be exported leaves nothing behind."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from exported_models import STREAMING, exported, exported_model, small_module
+from waveforms import speech_like
+
+import experiments.export.export as export
+from datamodules.corpora.corpus import load_corpus
+from experiments.cli.main import main
+from experiments.export.card import training_data, write_card
+from experiments.export.generated_speech import generated_clips
+from experiments.export.package import check_target, export_package
+from experiments.export.parity import TOLERANCE, Parity, ParityRow, parity_of, real_clips
+from experiments.export.source import ModelSource, checkpoint_source
+from experiments.registry import MODELS, build_model
+from experiments.training.trained_system import enhance_waveform
+from models.export.forms import ComplexPair, ConvolutionAsProduct
+from models.export.graphs import Graph
+from models.streaming.causal_layers import History, NetworkStep
+from overtone.enhancer import Enhancer
+from overtone.errors import OvertoneError
+from overtone.model_package import GraphRun, load_model
+from overtone.stream import Stream
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_the_package_equals_pytorch(name):
+    module, _, parity = exported(name)
+    assert parity.holds
+    assert parity.largest.difference < TOLERANCE
+    assert {row.samples for row in parity.rows} >= {1, module.network.hop_samples - 1, module.latency_samples, 12345}
+    clip = speech_like(16000, 7001, seed=5)
+    enhanced, _ = Enhancer(exported_model(name), denoise=True).enhance(clip, 16000)
+    np.testing.assert_allclose(enhanced, enhance_waveform(module, clip), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_it_streams_as_the_pytorch_stream_does(name):
+    module, _, _ = exported(name)
+    clip = speech_like(16000, 3000, seed=6)
+    theirs, ours = Stream(NetworkStep(module.network)), Enhancer(exported_model(name), denoise=True).stream(16000)
+    assert ours.latency_samples == theirs.latency_samples == module.latency_samples
+    for block in np.split(clip, [100, 101, 900, 2222]):
+        np.testing.assert_allclose(ours.push(block), theirs.push(block), atol=TOLERANCE)
+    np.testing.assert_allclose(ours.flush(), theirs.flush(), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_the_network_is_as_before_after_export(name):
+    network, before = exported(name)[0].network, small_module(name).network
+    clip = torch.from_numpy(speech_like(16000, 3000))[None]
+    assert [(path, type(part)) for path, part in network.named_modules()] == [
+        (path, type(part)) for path, part in before.named_modules()
+    ]
+    torch.testing.assert_close(network(clip), before(clip), rtol=0, atol=0)
+
+
+def test_the_runtime_has_the_models_own_window_to_the_last_bit():
+    """A window computed anew differs in its edges by rounding, and real speech by 1.3e-4."""
+    window = exported("dnn_fft")[0].network.analysis.window.numpy()
+    np.testing.assert_array_equal(exported_model("dnn_fft").window, window)
+    np.testing.assert_allclose(window, np.sin(np.pi * np.arange(len(window)) / len(window)), atol=1e-4)
+
+
+def test_the_graph_keeps_what_guards_a_division(tmp_path):
+    """The exporter's own optimiser takes 1e-8 for 0: silence became 0 / 0."""
+    run = GraphRun(exported_model("dnn_fft"), 1)
+    bins = len(exported_model("dnn_fft").window) // 2 + 1
+    nothing = np.zeros((1, 3, bins, 2), np.float32)
+    output = run(spectra=nothing, harmonic_spectra=nothing, noise_spectra=nothing)
+    assert not output.any()
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (5, 1, 1), (25, 4, 1), (3, 1, 8)])
+def test_a_convolution_as_a_product_is_the_convolution(kernel_size, stride, dilation):
+    convolution = torch.nn.Conv1d(3, 7, kernel_size, stride, dilation=dilation)
+    x = torch.randn(2, 3, 96)
+    torch.testing.assert_close(ConvolutionAsProduct(convolution)(x), convolution(x), atol=1e-5, rtol=1e-5)
+
+
+def test_complex_pairs_compute_as_complex_numbers():
+    a, b, real = torch.randn(4, 2), torch.randn(4, 2), torch.rand(4) + 0.5
+    x, y = torch.view_as_complex(a), torch.view_as_complex(b)
+    pair = real * (ComplexPair(a) + 2.0 * ComplexPair(b)) / real.square()
+    torch.testing.assert_close(torch.view_as_complex(pair.parts), real * (x + 2 * y) / real.square())
+    torch.testing.assert_close(ComplexPair(a).abs(), x.abs())
+    with pytest.raises(TypeError):
+        ComplexPair(a) * ComplexPair(b)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("_seed")])
+def test_models_that_need_the_whole_file_are_refused_in_one_line(name, tmp_path, capsys):
+    build_model(name, 16000, {}).save_weights(tmp_path / "model.pt")
+    assert main(["export", "--checkpoint", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{name} needs the whole file" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_differs_fails_and_leaves_nothing(tmp_path, monkeypatch):
+    package = exported("dnn_fft")[1]
+
+    def of_other_weights(network, path):
+        shutil.copyfile(package / "model.onnx", path)
+        return Graph("spectral", load_model(package).states)
+
+    module = small_module("dnn_fft")
+    with torch.no_grad():
+        module.network.last.bias += 1e-2
+    monkeypatch.setattr(export, "export_graph", of_other_weights)
+    with pytest.raises(OvertoneError, match=r"differs from the model by .* nothing was written"):
+        export_package(ModelSource(module, "a test", None), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_that_is_no_number_does_not_hold():
+    rows = (ParityRow("a", 1, "whole", 0.0), ParityRow("b", 1, "whole", float("nan")))
+    assert not Parity(rows, real=False).holds
+    assert Parity(rows, real=False).largest.clip == "b"
+    assert not Parity((ParityRow("a", 1, "whole", 1.1e-4),), real=False).holds
+
+
+def test_only_packages_and_empty_folders_are_replaced(tmp_path):
+    check_target(tmp_path / "new")
+    check_target(tmp_path)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(OvertoneError, match="not empty and no exported model"):
+        check_target(tmp_path)
+    with pytest.raises(OvertoneError, match="found a file"):
+        check_target(tmp_path / "thesis.txt")
+
+
+def test_the_command_exports_weights_with_what_lies_beside_them(tmp_path, capsys):
+    small_module("dnn_fft").save_weights(tmp_path / "model.pt")
+    conditions = {
+        "resampled": {"steps": [{"resample": {"rate": [7000, 8000]}}]},
+        "unused": {"share": 0, "steps": [{"gain": {"db": 0}}]},
+    }
+    data = {"train_conditions": conditions}
+    training = {"budget": {"examples": 1234}, "data_digest": "abc", "data": data, "model": "dnn_fft"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(training))
+    out = tmp_path / "deep" / "package"
+    arguments = ["export", "--checkpoint", str(tmp_path / "model.pt"), "--preset", "telephone", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "PyTorch and ONNX Runtime differ by" in capsys.readouterr().out
+    model = load_model(out)
+    assert model.widest_input_hz == 4000
+    configuration = model.configuration
+    assert configuration["preset"] == "telephone"
+    assert configuration["data_digest"] == "abc"
+    assert configuration["training"] == training
+    assert configuration["training_digest"]
+    assert configuration["settings"]["hidden"] == 16
+    assert set(configuration["libraries"]) == {"torch", "onnx", "onnxscript", "onnxruntime", "numpy"}
+    assert "1234 training examples" in (out / "card.md").read_text()
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=out, check=False).returncode == 0
+    assert [path.name for path in out.parent.iterdir()] == ["package"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "received neither"),
+        (["--checkpoint", "nothing.pt"], "no such checkpoint"),
+        (["--preset", "demo"], "no champion overtone-demo is registered"),
+        (["--preset", "unheard"], "Unknown preset"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, tmp_path, capsys):
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert main(["export", "--out", str(tmp_path / "out"), *arguments, *runs]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_real_clips_are_of_test_speakers(tiny_corpus):
+    clips = real_clips(load_corpus(tiny_corpus), 16000)
+    assert {name.split("/")[0] for name in clips} == {"eve", "finn"}
+    module, _, _ = exported("dnn_fft")
+    assert parity_of(module, exported_model("dnn_fft"), clips, real=True).holds
+
+
+def test_generated_clips_hold_silence_and_speech():
+    for clip in generated_clips(16000).values():
+        assert np.isfinite(clip).all()
+        assert 0.05 < np.abs(clip).max() < 1
+
+
+def scores():
+    rows = [
+        {"system": "dnn_fft", "file": f"{speaker}{condition}", "speaker": speaker, "condition": condition, "seed": 0.0}
+        | {"cutoff_hz": 4000.0, "extended_ber": 0.3 + 0.01 * number, "lsd": 1.0, "visqol": 3.0, "not_applicable": ""}
+        for condition in ("telephone", "gsm")
+        for number, speaker in enumerate("abcd")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corpus, tmp_path):
+    module, _, parity = exported("dnn_fft")
+    corpus = load_corpus(tiny_corpus)
+    manifest = pd.read_csv(tiny_corpus / "manifest.csv")
+    manifest["licence"], manifest["attribution"] = "CC-BY-4.0", "by " + manifest["speaker"]
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    manifest["path"] = [str(tiny_corpus / path) for path in manifest["path"]]
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    data = training_data(corpus, tmp_path / "manifest.csv", corpus.digest)
+    source = ModelSource(module, "overtone-tiny version 1", "tiny", {"budget": {"examples": 16}}, scores())
+    write_card(tmp_path / "card.md", exported_model("dnn_fft"), source, parity, data=data)
+    card = (tmp_path / "card.md").read_text()
+    assert "| telephone | extended_ber | 0.315 | 0.3" in card
+    assert "| speech | - | CC-BY-4.0 | 0.1 |" in card or "| speech | - | CC-BY-4.0 | 0.2 |" in card
+    assert "- by ada\n- by ben\n" in card
+    assert re.search(r"worst under `telephone`; worst for the speakers (\w+ \(\d\.\d\d\)(, )?)+; 0\.\d\d for", card)
+    assert "512 samples at 16000 Hz, 32.0 ms" in card
+    assert "2 speakers in training" in card
+    assert all(heading in card for heading in ("## Intended use", "## Limits", "## Proof"))
+
+
+def test_the_card_does_not_state_another_corpus(tiny_corpus, tmp_path):
+    module, _, parity = exported("dnn_fft")
+    data = training_data(load_corpus(tiny_corpus), tiny_corpus / "manifest.csv", "the digest of another")
+    write_card(tmp_path / "card.md", exported_model("dnn_fft"), ModelSource(module, "x", None), parity, data=data)
+    card = (tmp_path / "card.md").read_text()
+    assert "not the one that the model was trained on" in card
+    assert "Not scored" in card
+
+
+def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, monkeypatch):
+    from experiments.export.export import source as model_source
+    from experiments.tracking.mlflow_tracker import MlflowTracker
+
+    runs, bundle = tmp_path / "runs", tmp_path / "bundle"
+    bundle.mkdir()
+    small_module("wavegan").save_weights(bundle / "model.pt")
+    (bundle / "config.yaml").write_text(yaml.safe_dump({"data_digest": "abc"}))
+    scores().assign(system="wavegan").to_csv(bundle / "scores-test.csv", index=False)
+    tracker = MlflowTracker(runs)
+    with tracker.run("tiny", "wavegan-seed0", {}, "key") as run:
+        tracker.register("overtone-tiny", run, bundle, {"test_uses": "2"})
+    source = model_source.champion_source(str(tiny_preset), runs)
+    assert (source.module.name, source.origin, source.preset) == ("wavegan", "overtone-tiny version 1", "tiny")
+    assert source.scores is not None
+    assert source.evidence["test_uses"] == "2"
+    assert source.training["data_digest"] == "abc"
+
+
+def test_an_unfinished_trainings_checkpoint_is_named_so(tmp_path):
+    folder = tmp_path / "dnn_fft-seed0" / "checkpoints"
+    folder.mkdir(parents=True)
+    small_module("dnn_fft").save_weights(folder / "last.ckpt")
+    (folder.parent / "config.yaml").write_text(yaml.safe_dump({"seed": 3}))
+    source = checkpoint_source(folder / "last.ckpt", None)
+    assert "unfinished" in source.origin
+    assert source.training == {"seed": 3}
+
+
+def test_states_are_zero_before_the_first_step_as_in_pytorch():
+    module, folder, _ = exported("spectrogram_autoencoder")
+    stated = json.loads((folder / "config.json").read_text())["states"]
+    history = History()
+    module.network.process(torch.zeros(1, module.network.hop_samples), history)
+    kept = [tuple(tensor.shape) for tensor in history.next]
+    assert all(tuple(state["shape"]) in kept for state in stated)

@@ -1,0 +1,376 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from score_tables import DOING_NOTHING, GOOD, cost_table, score_table
+
+from experiments.presets.winner_rule import WinnerRule
+from experiments.ranking.choice import choose
+from experiments.ranking.compute import frontier_sentences
+from experiments.ranking.conditions import ConditionFactors
+from experiments.ranking.leaderboard import build_leaderboard
+from experiments.ranking.primary import add_primary
+from experiments.report.contents import ReportContents
+from experiments.report.leaderboard_files import leaderboard_details, write_leaderboard
+from experiments.report.leaderboard_markdown import headline, leaderboard_markdown, notes
+from experiments.report.leaderboard_terminal import print_leaderboard
+from experiments.report.page import write_report
+
+CANDIDATES = {
+    "spectrogram_autoencoder": GOOD | {"extended_ber": 0.25},
+    "dnn_fft": GOOD | {"extended_ber": 0.26},
+    "wavegan": GOOD | {"extended_ber": 0.3},
+    "spectrogram_autoencoder_seed": GOOD | {"extended_ber": 0.4, "lsd_low": 0.5},
+}
+CONTROLS = {
+    "oracle_envelope_noise": GOOD | {"extended_ber": 0.1},
+    "ridge_envelope": GOOD | {"extended_ber": 0.45},
+}
+TRAININGS = pd.DataFrame(
+    [
+        {
+            "system": name,
+            "seconds": 60.0 + seed,
+            "examples": 20_000,
+            "cpu_seconds": 3600.0 * (index + 1 + seed),
+            "examples_per_second": 300.0,
+            "peak_mb": 700.0,
+            "over_budget": False,
+        }
+        for index, name in enumerate(CANDIDATES)
+        for seed in (0, 1)
+    ]
+)
+REPRODUCE = ("make demo",)
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return score_table(CANDIDATES, CONTROLS, spread=0.02)
+
+
+@pytest.fixture(scope="module")
+def costs():
+    costs = cost_table(**{name: (index + 1) * 1e7 for index, name in enumerate(CANDIDATES)})
+    costs.loc["spectrogram_autoencoder_seed", "latency_ms"] = np.nan
+    return costs
+
+
+@pytest.fixture(scope="module")
+def selection(scores, costs):
+    return choose(scores, costs, WinnerRule())
+
+
+@pytest.fixture(scope="module")
+def leaderboard(scores, costs, selection):
+    return build_leaderboard(scores, costs, selection, TRAININGS)
+
+
+@pytest.fixture(scope="module")
+def details(scores, selection):
+    return leaderboard_details(scores, selection)
+
+
+@pytest.fixture(scope="module")
+def text(leaderboard, scores, selection):
+    return leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+
+
+@pytest.fixture(scope="module")
+def nobody(scores, costs):
+    """A selection in which no candidate passes, and its leaderboard."""
+    selection = choose(scores, costs, WinnerRule(rtf=0.01))
+    return selection, build_leaderboard(scores, costs, selection, TRAININGS)
+
+
+def printed(leaderboard, selection, width, terminal=False):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=terminal, color_system="standard" if terminal else None)
+    print_leaderboard(console, leaderboard, selection)
+    return stream.getvalue()
+
+
+def test_every_number_is_the_mean_over_speakers_then_over_conditions(scores, leaderboard):
+    scores = add_primary(scores)
+    for system, row in leaderboard.set_index("system").iterrows():
+        rows = scores[scores["system"] == system]
+        for key in ("primary", "extended_ber", "lsd", "lsd_low", "si_sdr", "visqol"):
+            by_speaker = rows.groupby(["condition", "speaker"])[key].mean().dropna()
+            assert row[key] == pytest.approx(by_speaker.groupby("condition").mean().mean()), (system, key)
+
+
+def test_one_row_per_system_best_first(leaderboard):
+    assert sorted(leaderboard["system"]) == sorted([*CANDIDATES, *CONTROLS, "unprocessed"])
+    assert leaderboard["primary"].is_monotonic_increasing
+    assert (leaderboard["primary_low"] <= leaderboard["primary"] + 1e-12).all()
+    assert (leaderboard["primary_high"] >= leaderboard["primary"] - 1e-12).all()
+
+
+def test_candidates_are_ranked_and_controls_are_not(leaderboard):
+    rows = leaderboard.set_index("system")
+    assert rows["rank"].dropna().tolist() == [1, 2, 3, 4]
+    assert rows.loc[list(CONTROLS), "rank"].isna().all()
+
+
+def test_the_status_says_what_the_rule_decided(leaderboard):
+    status = leaderboard.set_index("system")["status"]
+    assert status["spectrogram_autoencoder"] == "champion"
+    assert status["wavegan"] == "candidate"
+    assert status["spectrogram_autoencoder_seed"] == "disqualified: lsd_low, latency_ms"
+    assert status["unprocessed"] == status["ridge_envelope"] == "control"
+
+
+def test_differences_are_paired_and_negative_when_better(leaderboard):
+    rows = leaderboard.set_index("system")
+    champion = rows.loc["spectrogram_autoencoder"]
+    assert champion["vs_unprocessed"] == pytest.approx(champion["primary"] - rows.loc["unprocessed", "primary"])
+    assert champion["vs_unprocessed_high"] < 0.0
+    assert np.isnan(rows.loc["unprocessed", "vs_unprocessed"])
+    assert np.isnan(rows.loc["dnn_fft", "vs_runner_up"])
+    assert champion["vs_runner_up"] == pytest.approx(champion["primary"] - rows.loc["dnn_fft", "primary"])
+
+
+def test_costs_and_trainings_are_joined_by_system(leaderboard):
+    rows = leaderboard.set_index("system")
+    assert rows.loc["dnn_fft", ["macs", "latency_ms", "rtf", "parameters"]].tolist() == [2e7, 24.0, 0.1, 10_000.0]
+    assert rows.loc["dnn_fft", ["train_seconds", "examples"]].tolist() == [60.5, 20_000]
+    assert rows.loc["dnn_fft", ["train_cpu_hours", "examples_per_second", "train_peak_mb"]].tolist() == [2.5, 300, 700]
+    assert rows.loc["ridge_envelope", ["macs", "train_seconds"]].isna().all()
+
+
+def test_trainings_of_before_have_no_processor_time(scores, costs, selection):
+    old = TRAININGS[["system", "seconds", "examples"]]
+    board = build_leaderboard(scores, costs, selection, old)
+    assert board["train_cpu_hours"].isna().all() and board["train_seconds"].notna().any()
+    assert not any("CPU-hours" in sentence for sentence in frontier_sentences(board))
+
+
+def test_the_pareto_front_is_named_for_each_cost(leaderboard, text):
+    """The first has the best score and is the cheapest; its processor time is made the largest here."""
+    dearer = leaderboard.copy()
+    hours = {"spectrogram_autoencoder": 8.0, "dnn_fft": 2.5, "wavegan": 3.5, "spectrogram_autoencoder_seed": 1.0}
+    dearer["train_cpu_hours"] = dearer["system"].map(hours)
+    by_hours, by_macs, _ = frontier_sentences(dearer)
+    assert by_hours == (
+        "By CPU-hours of one training: `dnn_fft` (2.5 h; 0.281) is the cheapest; more buys a better score with "
+        "`spectrogram_autoencoder` (8 h; 0.276). Not worth it by this cost: `wavegan` (3.5 h; 0.309; `dnn_fft` costs "
+        "no more and scores no worse)."
+    )
+    assert by_macs.startswith("By multiply-accumulates per second of audio: `spectrogram_autoencoder` (10 M; 0.276) is")
+    assert "is the cheapest and the best. Not worth it by this cost: `dnn_fft`" in by_macs
+    assert "## Quality for compute" in text and "train CPU-h" in text
+    assert not any("spectrogram_autoencoder_seed" in sentence for sentence in (by_hours, by_macs))  # ruled out
+
+
+def test_without_a_candidate_that_passed_there_is_no_front(scores, nobody):
+    selection, board = nobody
+    assert frontier_sentences(board) == []
+    text = leaderboard_markdown(board, scores, selection, preset="demo", reproduce=REPRODUCE)
+    assert "## Quality for compute" not in text
+
+
+def test_details_are_computed_once_for_all_outputs(tmp_path, leaderboard, scores, selection, details, monkeypatch):
+    csv, markdown = write_leaderboard(tmp_path / "one", leaderboard, scores, selection, preset="p", reproduce=REPRODUCE)
+
+    def again(*_):
+        raise AssertionError("computed again")
+
+    for module in ("leaderboard_files", "leaderboard_markdown", "sections"):
+        monkeypatch.setattr(f"experiments.report.{module}.paired_tests", again)
+        monkeypatch.setattr(f"experiments.report.{module}.condition_rows", again)
+    other = {"preset": "p", "reproduce": REPRODUCE, "details": details}
+    given = write_leaderboard(tmp_path / "other", leaderboard, scores, selection, **other)
+    assert [path.read_bytes() for path in given] == [csv.read_bytes(), markdown.read_bytes()]
+    tables = {"conditions": details.conditions, "tests": details.tests}
+    contents = ReportContents("p", leaderboard, scores, selection, REPRODUCE, **tables)
+    write_report(tmp_path / "report.html", contents)
+
+
+def test_without_trainings_or_costs_the_columns_are_empty(scores, selection):
+    board = build_leaderboard(scores, pd.DataFrame(), selection, pd.DataFrame())
+    assert board[["macs", "train_seconds"]].isna().all(axis=None)
+
+
+def test_a_failed_score_is_told_apart_from_one_that_does_not_apply(scores, costs):
+    broken = scores.copy()
+    row = broken.index[broken["system"] == "wavegan"][0]
+    broken.loc[row, "visqol"] = np.nan
+    broken.loc[row, "failures"] = "visqol: ValueError: too short | by far"
+    selection = choose(broken, costs, WinnerRule())
+    board = build_leaderboard(broken, costs, selection, TRAININGS)
+    wavegan = board.set_index("system").loc["wavegan"]
+    assert np.isnan(wavegan["visqol"]) and wavegan["failed"] == "visqol"
+    text = leaderboard_markdown(board, broken, selection, preset="demo", reproduce=REPRODUCE)
+    line = next(line for line in text.splitlines() if line.startswith("|") and "wavegan |" in line)
+    assert "failed" in line and "–" in line
+    assert "## Failed scores" in text and "anna/0.wav" in text
+
+
+def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selection, details):
+    other = {"preset": "demo", "reproduce": ("make demo", "overtone ui"), "details": details}
+    csv, markdown = write_leaderboard(tmp_path / "new", leaderboard, scores, selection, **other)
+    read = pd.read_csv(csv)
+    assert read.columns.tolist() == leaderboard.columns.tolist()
+    assert read["system"].tolist() == leaderboard["system"].tolist()
+    assert read["primary"].to_numpy() == pytest.approx(leaderboard["primary"].to_numpy(), rel=1e-5)
+    text = markdown.read_text(encoding="utf-8")
+    for expected in (
+        "# Leaderboard of `demo`",
+        "is the champion",
+        "whole-file, cannot stream",
+        "oracle_envelope_noise",
+        "| system | telephone | telephone_noise | mp3_32k |",
+        "make demo\novertone ui",
+    ):
+        assert expected in text
+    names = ["conditions.csv", "differences.csv", "leaderboard.csv", "leaderboard.md"]
+    assert sorted(path.name for path in csv.parent.iterdir()) == names
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(text):
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_writing_again_replaces(tmp_path, costs):
+    scores = score_table({"wavegan": GOOD})
+    selection = choose(scores, costs, WinnerRule())
+    leaderboard = build_leaderboard(scores, costs, selection, TRAININGS)
+    first = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    before = [path.read_bytes() for path in first]
+    second = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+    assert [path.read_bytes() for path in second] == before
+
+
+def test_headline_says_when_the_test_disagrees_with_val(scores, costs, selection):
+    swapped = scores.copy()
+    swapped["system"] = swapped["system"].replace(
+        {"spectrogram_autoencoder": "wavegan", "wavegan": "spectrogram_autoencoder"}
+    )
+    board = build_leaderboard(swapped, costs, selection, TRAININGS)
+    assert "worse than the runner-up `dnn_fft`" in headline(board, selection)
+
+
+def test_headline_without_a_champion(nobody):
+    selection, board = nobody
+    assert "No champion" in headline(board, selection)
+    assert board["vs_runner_up"].isna().all()
+    assert "No champion" in printed(board, selection, 120)
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_the_terminal_table_fits_and_keeps_names_whole(width, leaderboard, selection):
+    text = printed(leaderboard, selection, width)
+    assert max(map(len, text.splitlines())) <= width
+    table = [line.split() for line in text.splitlines()]
+    for system in leaderboard["system"]:
+        assert any(system in words for words in table), system
+    assert ("MAC/s" in text) == (width == 120)
+
+
+def test_a_very_narrow_terminal_still_gets_everything(leaderboard, selection):
+    text = printed(leaderboard, selection, 50)
+    assert max(map(len, text.splitlines())) <= 50
+
+
+def test_no_escape_codes_outside_a_terminal(leaderboard, selection):
+    assert "\x1b" not in printed(leaderboard, selection, 120)
+    assert "\x1b" in printed(leaderboard, selection, 120, terminal=True)
+
+
+def test_markup_in_a_name_is_printed_as_it_is(costs):
+    strange = {"[red]model": GOOD, "other": DOING_NOTHING}
+    table = score_table(strange)
+    costs = cost_table(**{name: 1e6 for name in strange})
+    selection = choose(table, costs, WinnerRule())
+    board = build_leaderboard(table, costs, selection, pd.DataFrame())
+    assert "[red]model" in printed(board, selection, 120)
+
+
+# Flags and notes
+
+
+def test_a_control_that_outranks_a_candidate_is_flagged_in_every_output(tmp_path, leaderboard, scores, selection):
+    rows = leaderboard.set_index("system")["outranked_by"]
+    assert rows["spectrogram_autoencoder"] == rows["wavegan"] == "oracle_envelope_noise"
+    behind = scores.copy()
+    behind.loc[(behind["system"] == "ridge_envelope") & behind["cutoff_hz"].notna(), "extended_ber"] = 0.28
+    board = build_leaderboard(behind, pd.DataFrame(), selection, TRAININGS)
+    csv, markdown = write_leaderboard(tmp_path, board, behind, selection, preset="demo", reproduce=REPRODUCE)
+    assert "ridge_envelope" in pd.read_csv(csv).set_index("system")["outranked_by"]["wavegan"].split(",")
+    text = markdown.read_text(encoding="utf-8")
+    assert "| ridge_envelope ⚑ |" in text and "Ahead of `wavegan`" in text
+    cells = next(line for line in text[text.index("### primary") :].splitlines() if line.startswith("| wavegan |"))
+    assert cells.count("⚑") == 2  # both conditions in which a band is missing
+    conditions = pd.read_csv(tmp_path / "conditions.csv").set_index(["system", "condition", "key"])["outranked_by"]
+    assert "ridge_envelope" in conditions["wavegan", "telephone", "extended_ber"]
+    shown = printed(board, selection, 120)
+    assert "ridge_envelope ⚑" in shown and "though without reading the target" in shown
+
+
+def test_the_headline_alarms_when_a_control_beats_the_champion(scores, selection):
+    beaten = scores.copy()
+    beaten.loc[(beaten["system"] == "ridge_envelope") & beaten["cutoff_hz"].notna(), "extended_ber"] = 0.1
+    board = build_leaderboard(beaten, pd.DataFrame(), selection, TRAININGS)
+    assert "`ridge_envelope`, a control, scores better" in headline(board, selection)
+    assert "scores better" not in headline(build_leaderboard(scores, pd.DataFrame(), selection, TRAININGS), selection)
+
+
+def test_a_missing_control_is_said(leaderboard, scores, selection):
+    missing = next(note for note in notes(leaderboard) if "Missing controls" in note)
+    assert "`cubic_spline`" in missing and "`ridge_envelope`" not in missing
+    without = scores[~scores["system"].isin(["ridge_envelope", "oracle_envelope_noise"])]
+    board = build_leaderboard(without, pd.DataFrame(), selection, TRAININGS)
+    shown = printed(board, selection, 120)
+    assert "Missing controls" in shown and "ridge_envelope" in shown and "oracle_envelope_noise" in shown
+
+
+@pytest.mark.parametrize(("uses", "words"), [(None, ""), (1, "has been used once"), (3, "14 % probability")])
+def test_uses_of_the_test_split_are_said(leaderboard, uses, words):
+    shown = " ".join(notes(leaderboard, test_uses=uses))
+    assert words in shown
+    assert ("has been used" in shown) == (uses is not None)
+
+
+def test_what_can_be_detected_is_said(leaderboard, selection, text):
+    assert leaderboard["next"].tolist() == [*leaderboard["system"].iloc[1:], ""]
+    shown = printed(leaderboard, selection, 120)
+    assert "Smallest difference between neighbours" in shown and "80 % power" in shown
+    assert "## What this test set can detect" in text and "family of 15" in text
+    assert "4 speakers cannot give a p value under 0.12" in text
+
+
+def test_seeds_are_spread_out(leaderboard, scores, costs, text):
+    rows = leaderboard.set_index("system")
+    assert rows["seeds"].to_dict() == {**dict.fromkeys(CANDIDATES, 2), **dict.fromkeys(CONTROLS, 0), "unprocessed": 0}
+    assert (rows.loc[list(CANDIDATES), "seed_sd"] > 0.0).all()
+    assert "standard deviation over seeds" in text
+    once = scores[scores["system"].isin(["wavegan", "unprocessed"]) & ~(scores["seed"] == 1)]
+    selection = choose(once, costs, WinnerRule())
+    board = build_leaderboard(once, costs, selection, TRAININGS)
+    once_text = leaderboard_markdown(board, once, selection, preset="demo", reproduce=REPRODUCE)
+    assert "Every model was trained once" in once_text
+
+
+def test_one_speaker_is_enough_to_be_told_what_is_missing(scores, costs):
+    alone = scores[scores["speaker"] == "anna"]
+    selection = choose(alone, costs, WinnerRule())
+    board = build_leaderboard(alone, costs, selection, TRAININGS)
+    text = leaderboard_markdown(board, alone, selection, preset="demo", reproduce=REPRODUCE)
+    assert "There is one speaker" in text and "With one speaker there is no test" in text
+    assert "nan" not in text
+    assert "There is one speaker" in printed(board, selection, 120)
+
+
+def test_factors_are_tables_of_their_own(leaderboard, scores, selection):
+    factors = {
+        "telephone": ConditionFactors(cutoff_hz=4000.0),
+        "telephone_noise": ConditionFactors(noise="noise 20 dB", cutoff_hz=4000.0),
+        "mp3_32k": ConditionFactors(codec="mp3 32 kbit/s"),
+    }
+    text = leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE, factors=factors)
+    assert "| telephone_noise | none | noise 20 dB | 4 kHz | none |" in text
+    assert "by codec, noise and cutoff" in text

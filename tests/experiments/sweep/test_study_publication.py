@@ -1,0 +1,238 @@
+"""Studies in MLflow: parents and children, every state of a trial, plots of poor studies, and the dashboard."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import matplotlib.pyplot as plt
+import optuna
+import pytest
+
+from experiments.presets.preset import load_preset
+from experiments.sweep.figures import study_figures
+from experiments.sweep.publication import (
+    close_trial_run,
+    publish_study,
+    shown_trials,
+    study_run,
+    sweep_experiment,
+    trial_run,
+    trial_table,
+)
+from experiments.sweep.trial_queue import DEFAULT, REASON, RETRY_OF, SURPLUS
+from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
+from experiments.tracking.tracker import NoTracker
+
+ALL_FIGURES = {"history", "importance", "slice", "parallel_coordinate"}
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory):
+    opened = open_tracker("mlflow", tmp_path_factory.mktemp("runs"))
+    assert isinstance(opened, MlflowTracker)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def preset():
+    return load_preset("demo")
+
+
+def add(study, value=None, state=optuna.trial.TrialState.COMPLETE, rtf=0.0, width=32, **attributes):
+    """Add a trial as a worker leaves it."""
+    parameters = {"width": width, "learning_rate": 1e-3 * width, "reconstruction": "noise" if width > 30 else "phase"}
+    space = {
+        "width": optuna.distributions.IntDistribution(8, 64),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
+        "reconstruction": optuna.distributions.CategoricalDistribution(["noise", "phase"]),
+    }
+    study.add_trial(
+        optuna.create_trial(
+            state=state,
+            value=value,
+            params=parameters,
+            distributions=space,
+            user_attrs=attributes,
+            constraints={"rtf": rtf},
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tracker, preset):
+    """Every state that a trial ends in, published."""
+    study = optuna.create_study(study_name="demo-dnn_fft-0123456789ab")
+    add(study, 0.40, **{DEFAULT: True, "seconds": 3.25, "peak_mb": 480.0, "examples": 1120, "scores": {"lsd_low": 0.1}})
+    add(study, 0.20, rtf=0.3, width=64, guards=["rtf 0.8 above 0.5"])
+    add(study, 0.31, width=16)
+    add(study, state=optuna.trial.TrialState.PRUNED, value=0.6, width=24, **{REASON: "worse than the median"})
+    add(study, state=optuna.trial.TrialState.FAIL, **{REASON: "its process died"})
+    add(study, 0.35, width=40, **{RETRY_OF: 4})
+    add(study, state=optuna.trial.TrialState.FAIL, **{SURPLUS: True})
+    parent = study_run(tracker, preset, study.study_name, "dnn_fft")
+    for trial in study.trials[:4]:
+        close_trial_run(trial_run(tracker, preset, study.study_name, "dnn_fft", trial.number, parent), trial)
+    publish_study(study, tracker, preset, "dnn_fft", final=True)
+    return study
+
+
+def runs_by_name(tracker, preset, study):
+    client = tracker._client
+    experiment = client.get_experiment_by_name(sweep_experiment(preset))
+    found = client.search_runs([experiment.experiment_id], f"tags.study = '{study.study_name}'")
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: run for run in found}
+
+
+def artifact(tracker, run, path):
+    return tracker.runs_dir / "artifacts" / run.info.run_id / "artifacts" / path
+
+
+def test_trials_stand_under_their_study_with_state_parameters_and_value(tracker, preset, study):
+    runs = runs_by_name(tracker, preset, study)
+    assert set(runs) == {study.study_name, "trial-000", "trial-001", "trial-002", "trial-003", "trial-004"}
+    parent = runs.pop(study.study_name)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}, "pruned and failed trials are not red"
+    states = [runs[f"trial-00{number}"].data.tags["trial.state"] for number in range(5)]
+    assert states == ["complete", "complete", "complete", "pruned", "failed"]
+    default, infeasible, pruned, failed = (runs[f"trial-00{number}"].data for number in (0, 1, 3, 4))
+    assert default.params == {"width": "32", "learning_rate": "0.032", "reconstruction": "noise"}
+    assert default.metrics["value"] == 0.4 and default.metrics["val/lsd_low"] == 0.1
+    assert default.metrics["cost/train_seconds"] == 3.25
+    assert (infeasible.tags["feasible"], infeasible.tags["guards"]) == ("no", "rtf 0.8 above 0.5")
+    assert infeasible.metrics["constraint/rtf"] == 0.3
+    assert pruned.tags["reason"] == "worse than the median"
+    assert failed.tags["reason"] == "its process died", "its worker could not close it: the publication does"
+
+
+def test_a_study_says_what_it_found(tracker, preset, study):
+    parent = runs_by_name(tracker, preset, study)[study.study_name]
+    metrics, tags = parent.data.metrics, parent.data.tags
+    assert (metrics["value"], metrics["default_value"], metrics["gain"]) == (0.31, 0.4, 0.09)
+    assert (metrics["trials/complete"], metrics["trials/pruned"], metrics["trials/failed"]) == (4, 1, 1)
+    assert (tags["best_trial"], tags["best.width"], tags["best.reconstruction"]) == ("2", "16", "phase")
+    words = tags["mlflow.note.content"]
+    assert words.startswith("**Best primary 0.31**, trial 2: 0.09 better than the preset's own settings (0.4).")
+    assert "| width | 16 | 32 |" in words
+    assert {path.stem for path in artifact(tracker, parent, "figures").iterdir()} == ALL_FIGURES
+    table = json.loads(artifact(tracker, parent, "tables/trials.json").read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [row["trial"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert (rows[1]["feasible"], rows[1]["violated"]) == ("no", "rtf 0.3")
+    assert (rows[5]["retry_of"], rows[4]["reason"]) == (4, "its process died")
+    assert rows[0]["width"] == 32
+
+
+def test_published_again_nothing_is_doubled_and_the_page_opens_folded(tracker, preset, study):
+    before = runs_by_name(tracker, preset, study)
+    again = MlflowTracker(tracker.runs_dir)  # another process, which knows nothing of what was published
+    publish_study(study, again, preset, "dnn_fft")
+    after = runs_by_name(tracker, preset, study)
+    assert {name: run.info.run_id for name, run in before.items()} == {
+        name: run.info.run_id for name, run in after.items()
+    }
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+    experiment = tracker._client.get_experiment_by_name(sweep_experiment(preset))
+    view = json.loads(experiment.tags["mlflow.sharedViewState.overtone"])
+    assert view["orderByKey"] == "attributes.start_time", "sorted by anything else, MLflow does not fold trials up"
+    assert tracker.latest_fragment() == tracker.experiment_fragment(sweep_experiment(preset))
+
+
+def complete(number, width=lambda n: 8 + n):
+    def make():
+        study = optuna.create_study()
+        for n in range(number):
+            add(study, 0.5 - 0.01 * n, width=width(n))
+        return study
+
+    return make
+
+
+def pruned_only():
+    study = optuna.create_study()
+    for n in range(3):
+        add(study, 0.5, state=optuna.trial.TrialState.PRUNED, width=8 + n)
+    return study
+
+
+def infeasible_only():
+    study = optuna.create_study(direction="maximize")
+    for n in range(4):
+        add(study, 0.1 * n, rtf=1.0, width=8 + n)
+    return study
+
+
+POOR_STUDIES = {
+    "empty": (optuna.create_study, set()),
+    "one": (complete(1), {"history"}),
+    "two": (complete(2), ALL_FIGURES),
+    "constant": (complete(5, width=lambda n: 16), {"history"}),
+    "pruned": (pruned_only, set()),
+    "infeasible": (infeasible_only, ALL_FIGURES),
+}
+
+
+@pytest.mark.parametrize("kind", POOR_STUDIES)
+def test_poor_studies_have_the_plots_that_say_something(kind):
+    make, expected = POOR_STUDIES[kind]
+    style, study = dict(plt.rcParams), make()
+    figures = dict(study_figures(study, "primary"))
+    assert set(figures) == expected
+    assert dict(plt.rcParams) == style and not plt.get_fignums()
+    publish_study(study, NoTracker(), load_preset("demo"), "dnn_fft", final=True)
+    assert len(trial_table(shown_trials(study))) == len(study.trials)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "No trial is complete"),
+        ([0.4], "nothing beats the preset's own settings (0.4)"),
+        ([None, 0.3], "were not tried to the end"),
+        ([0.4, 0.3], "0.1 better than the preset's own settings (0.4)"),
+    ],
+)
+def test_the_headline(tracker, preset, values, words):
+    study = optuna.create_study(study_name=f"headline-{len(values)}-{values[:1]}")
+    for number, value in enumerate(values):
+        state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
+        add(study, value, state=state, width=8 + number)
+    publish_study(study, tracker, preset, "dnn_fft")
+    assert words in runs_by_name(tracker, preset, study)[study.study_name].data.tags["mlflow.note.content"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optuna_dashboard") is None, reason="the extra `dashboard` is missing")
+def test_the_dashboard_opens_the_study(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
+    study = optuna.create_study(storage=storage, study_name="demo-dnn_fft")
+    for n in range(3):
+        add(study, 0.5 - 0.1 * n, width=8 + n)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()", storage, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                found = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies", timeout=5))
+                break
+            except urllib.error.URLError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+        (summary,) = found["study_summaries"]
+        assert summary["study_name"] == "demo-dnn_fft"
+        detail = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}", timeout=20))
+        assert [trial["values"] for trial in detail["trials"]] == [[0.5], [0.4], [0.3]]
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,208 @@
+"""The page as its users meet it: headless Chromium with a WAV for a microphone, on a desk and on a telephone."""
+
+import numpy as np
+import pytest
+import soundfile
+from listening_browser import EXECUTABLE
+from processes import wait_for
+from waveforms import tone
+from web_browser import WebBrowser
+from web_server import RATE, clip, decoded, encoded, package, running_server
+
+from overtone.enhancer import Enhancer
+from overtone.model_package import load_model
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
+SIZES = {"desk": {"width": 1280, "height": 900}, "telephone": {"width": 390, "height": 844}}
+PITCH = 1000
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_server(workers=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def browser(request, server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    microphone = folder / "microphone.wav"
+    soundfile.write(microphone, 0.3 * tone(PITCH, RATE, 4.0), RATE, subtype="PCM_16")
+    with WebBrowser(microphone, folder / "downloads", **SIZES[request.param]) as opened:
+        opened.folder = folder
+        yield opened
+
+
+@pytest.fixture
+def page(browser, server):
+    browser.visit(server.address)
+    yield browser
+    assert browser.errors == []
+    assert browser.complaints == []
+    assert browser.hosts <= {f"127.0.0.1:{server.port}", ""}  # "" is a blob: of the page's own
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def shown(page, selector):
+    return page.run(f"(() => {{ const one = document.querySelector({selector!r}); return one.checkVisibility(); }})()")
+
+
+def wait_shown(page, selector):
+    page.wait(f"document.querySelector({selector!r}).checkVisibility()")
+
+
+def predicted(page):
+    page.wait("!document.querySelector('#predict').disabled")
+    page.click("#predict")
+    wait_shown(page, "#figures")
+
+
+def loudest_frequency(samples, rate):
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return np.argmax(spectrum) * rate / len(samples)
+
+
+def test_from_the_microphone_to_the_download_and_anew(page):
+    assert page.run("document.querySelector('#predict').disabled")
+    page.click("#record")
+    page.wait("document.querySelector('#record-label').textContent === 'Stop'")
+    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 0.9")
+    assert page.run("document.querySelector('#level').value") > -30
+    page.click("#record")
+    predicted(page)
+    assert "Enhanced" in page.text("#status")
+    assert "real time" in page.text("#factor")
+
+    page.click("#download")
+    wait_for(lambda: list((page.folder / "downloads").glob("recording-*-enhanced.wav")), 10)
+    file = next((page.folder / "downloads").glob("recording-*-enhanced.wav"))
+    wait_for(lambda: file.stat().st_size > 100_000, 10)
+    heard, rate = soundfile.read(file)
+    file.unlink()
+    assert rate == RATE
+    assert 0.8 < len(heard) / rate < 10
+    assert loudest_frequency(heard[len(heard) // 2 :], rate) == pytest.approx(PITCH, abs=5)
+
+    page.click("#refresh")
+    assert not shown(page, "#comparison")
+    assert page.run("document.querySelector('#predict').disabled")
+    assert page.text("#clock") == "0:00.0"
+    assert page.run("document.activeElement.id") == "record"
+
+
+def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
+    path = tmp_path / "old tape.flac"
+    path.write_bytes(encoded(clip(3.0, 22050, channels=2), 22050, "FLAC"))
+    page.drop(path)
+    predicted(page)
+    assert "old tape.flac" in page.run("document.querySelector('#download').download").replace("-enhanced.wav", ".flac")
+    assert page.run("document.querySelector('[name=heard]:checked').value") == "enhanced"
+    page.click("#play")
+    page.wait("document.querySelector('#position').textContent > '0:00.3'")
+    page.run("document.activeElement.blur()")
+    before = position(page)
+    page.key("a")
+    assert page.run("document.querySelector('[name=heard]:checked').value") == "original"
+    page.key("b")
+    after = position(page)
+    assert page.run("document.querySelector('[name=heard]:checked').value") == "enhanced"
+    assert before <= after < before + 1.0
+    page.key(" ")
+    assert page.text("#play") == "Play"
+    page.run("document.querySelector('.picture canvas').scrollIntoView({block: 'center'})")
+    page.click(".picture canvas")  # its middle
+    middle = page.run(
+        "(() => { const box = document.querySelector('.picture canvas').getBoundingClientRect();"
+        "return box.x + box.width / 2; })()"
+    )
+    there = position(page)
+    cursors = page.run("[...document.querySelectorAll('.cursor')].map((one) => one.getBoundingClientRect().x)")
+    assert cursors == pytest.approx([middle, middle], abs=1.5)
+    assert 1.1 < there < 1.6
+    page.key("ArrowRight")
+    assert position(page) == pytest.approx(there + 1.0, abs=0.11)
+
+
+def position(page):
+    return float(page.text("#position").split("/")[0].strip()[2:])
+
+
+def test_what_fails_is_said_and_goes_away(page, tmp_path):
+    path = tmp_path / "notes.wav"
+    path.write_text("no sound at all " * 30)
+    page.choose(path)
+    wait_shown(page, "#problem")
+    assert "not audio that the server or this browser can read" in page.text("#problem")
+    page.complaints = [one for one in page.complaints if "415" not in one]  # the console lists the refusal itself
+    path.write_bytes(encoded(clip(0.3)))
+    page.choose(path)
+    page.wait("!document.querySelector('#predict').disabled")
+    assert not shown(page, "#problem")
+
+
+def test_live_one_hears_the_microphone_enhanced(page):
+    page.click("#tab-live")
+    page.click("#live")
+    page.wait("document.querySelector('#live-status').textContent.startsWith('Live')")
+    page.wait("document.querySelector('#live-band').textContent.includes('kHz')")
+    page.wait("document.querySelector('#live-out').value > -40")
+    latency = Enhancer(load_model(package())).stream(RATE).latency_seconds
+    assert float(page.text("#live-latency").split()[0]) == pytest.approx(1000 * latency, abs=0.1)
+    assert page.text("#live-total").endswith("ms")
+    page.click("#live")
+    assert page.text("#live-label") == "Start"
+    assert not shown(page, "#live-problem")
+
+
+def test_pictures_show_a_tone_where_it_is_and_wav_files_keep_every_sample(page):
+    levels = page.run(
+        "import('/static/spectrogram.js').then(async ({ picture, ROWS }) => {"
+        " const tone = Float32Array.from({ length: 48000 }, (_, n) => 0.5 * Math.sin(2 * Math.PI * 9000 * n / 48000));"
+        " const { levels, loudest, columns } = await picture(tone, 100);"
+        " const middle = [...levels.slice(50 * ROWS, 51 * ROWS)];"
+        " return [middle.indexOf(Math.max(...middle)) / ROWS * 24000, loudest, columns]; })"
+    )
+    assert levels[0] == pytest.approx(9000, abs=50)
+    assert levels[1] == pytest.approx(20 * np.log10(0.5), abs=0.2)
+    data = page.run(
+        "import('/static/wav.js').then(async ({ wav }) => {"
+        " const blob = wav([new Float32Array([0.5, -1.25, 1e-7]), new Float32Array([1, 2, 3])], 44100);"
+        " return [...new Uint8Array(await blob.arrayBuffer())]; })"
+    )
+    samples, rate = decoded(bytes(data))
+    assert rate == 44100
+    assert samples.T.tolist() == [[0.5, -1.25, np.float32(1e-7)], [1, 2, 3]]
+
+
+def test_everything_that_is_used_has_a_name(page):
+    """Each control says to a screen reader what it is."""
+    nameless = page.run(
+        "[...document.querySelectorAll('button, input, meter, a, canvas[role], progress')].filter((one) =>"
+        " !(one.getAttribute('aria-label') || one.innerText || one.textContent.trim()"
+        " || (one.labels && one.labels.length) || one.closest('.picture'))).map((one) => one.outerHTML)"
+    )
+    assert nameless == []
+
+
+def test_without_permission_the_page_says_what_to_do(server, tmp_path):
+    with WebBrowser(None, tmp_path, **SIZES["desk"]) as page:
+        page._call("Browser.setPermission", permission={"name": "microphone"}, setting="denied")
+        page.visit(server.address)
+        page.click("#record")
+        wait_shown(page, "#problem")
+        assert "Allow it" in page.text("#problem")
+        assert page.text("#record-label") == "Record"
+
+
+def test_while_the_server_is_gone_the_page_says_so(tmp_path):
+    path = tmp_path / "speech.wav"
+    path.write_bytes(encoded(clip(0.3)))
+    with WebBrowser(None, tmp_path, **SIZES["desk"]) as page:
+        with running_server() as server:
+            page.visit(server.address)
+            page.choose(path)
+            page.wait("!document.querySelector('#predict').disabled")
+        page.click("#predict")
+        wait_shown(page, "#problem")
+        assert "overtone serve" in page.text("#problem")
+        assert not page.run("document.querySelector('#predict').disabled")
