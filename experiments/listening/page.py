@@ -77,7 +77,9 @@ def write_listening_page(
         abx=abx,
         low_pass_anchor=low_pass_anchor,
     )
-    page = Template(asset("listening.html")).substitute(title=escape(title), style=asset("page.css"), section=section)
+    page = Template(asset("listening.html", "listening")).substitute(
+        title=escape(title), style=asset("page.css"), section=section
+    )
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -99,9 +101,9 @@ def listening_section(
     _check(trials, comparison_key, preset, abx)
     data = _data(trials, seed, abx, low_pass_anchor) | {"preset": preset, "comparison": comparison_key}
     data["test"] = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
-    script = asset("listening_player.js") + asset("listening.js")
+    script = asset("listening_player.js", "listening") + asset("listening.js", "listening")
     return (
-        f'<section class="listening-test"><style>{asset("listening.css")}</style>'
+        f'<section class="listening-test"><style>{asset("listening.css", "listening")}</style>'
         '<div class="stage"><noscript>The listening test needs JavaScript.</noscript></div>'
         f'<script type="application/json">{json.dumps(data).replace("<", chr(92) + "u003c")}</script>'
         f"<script>(() => {{ 'use strict';\n{script}}})();</script></section>"

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import soundfile
@@ -14,13 +14,17 @@ from markdown_it import MarkdownIt
 from experiments.pages.spectrograms import spectrogram_picture
 from overtone.audio import Waveform
 
-ASSETS = Path(__file__).parent / "assets"
 SCROLL_BOX = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
 
 
-def asset(name: str) -> str:
-    """Return the text of a file under ``assets``: a template, a style sheet or a script."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+def asset(name: str, room: str = "pages") -> str:
+    """Return the text of a template, a style sheet or a script.
+
+    Args:
+        name: the file's name.
+        room: the folder of ``experiments`` whose ``assets`` hold it.
+    """
+    return (files("experiments") / room / "assets" / name).read_text(encoding="utf-8")
 
 
 def audio_uri(waveform: Waveform, sample_rate: int) -> str:

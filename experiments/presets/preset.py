@@ -9,7 +9,7 @@ import yaml
 from experiments.presets.winner_rule import WinnerRule
 from overtone.errors import OvertoneError
 
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parent
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,10 @@ def page(contents: ReportContents) -> str:
     bodies = dict(sections(contents))
     identifiers = {title: title.lower().replace(" ", "-") for title in bodies}
     script = asset("samples.js")
-    return Template(asset("report.html")).substitute(
+    return Template(asset("report.html", "report")).substitute(
         title=escape(f"Comparison {contents.preset}"),
         policy=_policy(script),
-        style=asset("page.css") + asset("samples.css") + asset("report.css"),
+        style=asset("page.css") + asset("samples.css") + asset("report.css", "report"),
         script=script,
         summary=_summary(contents),
         contents="".join(f'<li><a href="#{identifiers[title]}">{title}</a></li>' for title in bodies),

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 Kind = Literal["open", "batch", "artifact", "table", "dataset", "status", "experiment"]
 
+PARENT_TAG = "mlflow.parentRunId"
+
 
 def now_ms() -> int:
     """Milliseconds since 1970, as MLflow counts time."""

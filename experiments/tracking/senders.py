@@ -6,9 +6,12 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from experiments.tracking.entries import Entry, Identity
-from experiments.tracking.store import PARENT_TAG, MlflowStore
+from experiments.tracking.entries import PARENT_TAG, Entry, Identity
+
+if TYPE_CHECKING:
+    from experiments.tracking.store import MlflowStore
 
 PARAMETERS_PER_CALL = 100
 # MLflow refuses longer tags.

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from experiments.tracking.entries import Entry, Identity
 from experiments.tracking.errors import ABSENT_CODES, EntryRefused, StoreAway, first_line, trouble
+from experiments.tracking.senders import SENDERS
 from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ ARTIFACTS_NAME = "artifacts"
 LOCK_NAME = ".mlflow.lock"
 KEY_TAG = "overtone.key"
 CLAIM_TAG = "overtone.claim"
-PARENT_TAG = "mlflow.parentRunId"
 CLAIM_SECONDS = 5.0
 PROBE_SECONDS = 2.0
 CALL_SECONDS, LONG_CALL_SECONDS = "10", "120"
@@ -154,8 +154,6 @@ class MlflowStore:
         Raises:
             StoreAway: the store is in no state to take it.
         """
-        from experiments.tracking.senders import SENDERS
-
         self.call(SENDERS[entry.kind], self, identity, entry)
 
     def send_late(self, identity: Identity, entry: Entry) -> None:

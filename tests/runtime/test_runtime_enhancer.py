@@ -202,7 +202,7 @@ def test_what_the_input_holds_survives_a_model_that_says_nothing():
 def test_the_runtime_works_where_torch_is_not_installed():
     program = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'scipy', 'librosa', 'onnx', 'pandas')))\n"
-        "import numpy as np; from overtone.enhancer import Enhancer, load_model\n"
+        "import numpy as np; from overtone.enhancer import Enhancer; from overtone.model_package import load_model\n"
         "samples, rate = Enhancer(load_model(sys.argv[1])).enhance(np.ones(800, np.float32), 8000)\n"
         "print(len(samples), rate)"
     )

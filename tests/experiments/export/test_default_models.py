@@ -13,6 +13,7 @@ from web_server import package
 from experiments.cli.main import main
 from experiments.export import pack as default_models
 from experiments.export.pack import LARGEST_BYTES, pack
+from overtone import packed_models
 from overtone.errors import OvertoneError
 from overtone.model_package import CONFIGURATION, load_model, write_sums
 from overtone.packed_models import PROFILES, default_model
@@ -22,6 +23,7 @@ from overtone.packed_models import PROFILES, default_model
 def nothing_packed(tmp_path, monkeypatch):
     folder = tmp_path / "packed"
     monkeypatch.setattr(default_models, "packed_folder", lambda: folder)
+    monkeypatch.setattr(packed_models, "packed_folder", lambda: folder)
     return folder
 
 
@@ -95,7 +97,7 @@ def test_the_wheel_holds_packed_models_and_the_runtime(tmp_path):
     with zipfile.ZipFile(tmp_path / "dist" / done.stdout.splitlines()[-1]) as wheel:
         names = set(wheel.namelist())
     assert {
-        "runtime/overtone/enhancer.py",
-        "runtime/packed/fullband/model.onnx",
-        "runtime/packed/fullband/SHA256SUMS",
+        "overtone/enhancer.py",
+        "overtone/packed/fullband/model.onnx",
+        "overtone/packed/fullband/SHA256SUMS",
     } <= names

@@ -13,9 +13,9 @@ import yaml
 from exported_models import STREAMING, exported, exported_model, small_module
 from waveforms import speech_like
 
-import experiments.export.export as export
 from datamodules.corpora.corpus import load_corpus
 from experiments.cli.main import main
+from experiments.export import package as package_module
 from experiments.export.card import training_data, write_card
 from experiments.export.generated_speech import generated_clips
 from experiments.export.package import check_target, export_package
@@ -117,7 +117,7 @@ def test_a_graph_that_differs_fails_and_leaves_nothing(tmp_path, monkeypatch):
     module = small_module("dnn_fft")
     with torch.no_grad():
         module.network.last.bias += 1e-2
-    monkeypatch.setattr(export, "export_graph", of_other_weights)
+    monkeypatch.setattr(package_module, "export_graph", of_other_weights)
     with pytest.raises(OvertoneError, match=r"differs from the model by .* nothing was written"):
         export_package(ModelSource(module, "a test", None), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -238,7 +238,7 @@ def test_the_card_does_not_state_another_corpus(tiny_corpus, tmp_path):
 
 
 def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, monkeypatch):
-    from experiments.export.export import source as model_source
+    from experiments.export import source as model_source
     from experiments.tracking.mlflow_tracker import MlflowTracker
 
     runs, bundle = tmp_path / "runs", tmp_path / "bundle"
