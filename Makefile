@@ -35,11 +35,13 @@ demo: $(STAMP) ## compare the architectures on a synthetic corpus and register t
 test: $(STAMP) ## run the tests; no network is used
 	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
-lint: $(STAMP) ## ruff, mypy and the rule who may import whom
+lint: $(STAMP) ## ruff, mypy, the floors of imports, and how many lines there are
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@for folder in experiments models datamodules evaluation runtime benchmarks tests; do \
+	  printf '%-12s %6d lines of Python\n' $$folder $$(git ls-files "$$folder/*.py" | xargs cat | wc -l); done
 
 docs: $(STAMP) ## build the documentation site into site/; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --quiet

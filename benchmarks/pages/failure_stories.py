@@ -41,7 +41,7 @@ BLOCK_SAMPLES = 2048  # of the original's page
 
 @dataclass(frozen=True)
 class Form:
-    """One way to enhance: a trained model, or a seed variant run as the original ran it.
+    """One way to enhance: a trained model, or a form as first published, run as its authors ran it.
 
     Attributes:
         label: what tables and pictures call it.
