@@ -96,7 +96,8 @@ endif
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock ..."
 	@$(PIP_INSTALL) -r requirements.lock | $(ONLY_PROGRESS)
 	@echo "Installing overtone itself ..."
-	@$(PIP_INSTALL) --quiet --no-deps -e runtime -e .
+	@$(PIP_INSTALL) --quiet --no-deps -e runtime
+	@$(PIP_INSTALL) --quiet --no-deps -e .
 	@touch $@
 
 # Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.
