@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,6 +39,8 @@ from overtone.model_package import (
     NOISE,
     WINDOW,
     Model,
+    ModelPackageError,
+    check_sums,
     load_model,
     write_sums,
 )
@@ -81,23 +82,47 @@ def export_package(
         (folder / PARITY_PAGE).write_text(parity_page(parity, versions))
         write_card(folder / CARD, model, source, parity, data=data, speed=measure_speed(model))
         write_sums(folder)
-        if out.is_dir():
-            shutil.rmtree(out)
-        folder.rename(out)
+        replace_package(folder, out)
     return parity
 
 
 def check_target(out: Path) -> None:
-    """Refuse to replace anything but a package or an empty folder.
+    """Raise unless a package may be written to a folder: it is missing, empty, or holds a whole package and no more.
+
+    Args:
+        out: the folder.
 
     Raises:
-        OvertoneError: ``out`` is a file, or a folder with something else in it.
+        OvertoneError: ``out`` is a file, or a folder with a file that is not part of an unchanged package.
     """
     if out.is_dir():
-        if any(out.iterdir()) and not (out / CHECKSUMS).is_file():
-            raise OvertoneError(f"{out}: not empty and no exported model. Name another folder with --out.")
+        names = {path.name for path in out.iterdir()}
+        if not names:
+            return
+        try:
+            own = {CHECKSUMS, *check_sums(out)}
+        except ModelPackageError:
+            own = set()
+        if foreign := sorted(names - own):
+            raise OvertoneError(
+                f"{out}: holds {foreign[0]}, which is no part of an exported model. Nothing was removed. "
+                "Name another folder with --out."
+            )
     elif out.exists():
         raise OvertoneError(f"{out}: expected a folder, found a file. Name another folder with --out.")
+
+
+def replace_package(folder: Path, out: Path) -> None:
+    """Move a package to its place; one that is there is set aside first and removed last.
+
+    Args:
+        folder: the new package, in a temporary folder of its own on the same file system as ``out``.
+        out: the place, for which `check_target` holds.
+    """
+    former = folder.with_name(f"{folder.name}.former")
+    if out.is_dir():
+        out.rename(former)  # it is removed with the temporary folder, after the new one is in its place
+    folder.rename(out)
 
 
 def library_versions() -> dict[str, str]:

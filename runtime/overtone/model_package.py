@@ -159,8 +159,14 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
         ) from None
 
 
-def check_sums(folder: Path) -> None:
+def check_sums(folder: Path) -> dict[str, str]:
     """Check every file of a package against its SHA256SUMS.
+
+    Args:
+        folder: of the package.
+
+    Returns:
+        The checksum of each file, by its name.
 
     Raises:
         ModelPackageError: a file is missing or differs.
@@ -185,6 +191,7 @@ def check_sums(folder: Path) -> None:
             raise ModelPackageError(f"{folder}: {name} is missing. Export or copy the model again.")
         if file_digest(path) != sums[name]:
             raise ModelPackageError(f"{path}: differs from its checksum. Export or copy the model again.")
+    return sums
 
 
 def write_sums(folder: Path) -> None:

@@ -134,10 +134,36 @@ def test_only_packages_and_empty_folders_are_replaced(tmp_path):
     check_target(tmp_path / "new")
     check_target(tmp_path)
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(OvertoneError, match="not empty and no exported model"):
+    with pytest.raises(OvertoneError, match=r"holds thesis\.txt, which is no part"):
         check_target(tmp_path)
     with pytest.raises(OvertoneError, match="found a file"):
         check_target(tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "SHA256SUMS alone", "changed"])
+def test_what_this_program_did_not_write_is_never_removed(tmp_path, foreign):
+    out = tmp_path / "model"
+    if foreign == "SHA256SUMS alone":
+        out.mkdir()
+        (out / "SHA256SUMS").write_text("0" * 64 + "  thesis.txt\n")
+        (out / "thesis.txt").write_text("years of work")
+    else:
+        shutil.copytree(exported("dnn_fft")[1], out)
+        with (out / ("thesis.txt" if foreign == "thesis.txt" else "card.md")).open("a") as file:
+            file.write("years of work")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(OvertoneError, match="Nothing was removed"):
+        export_package(ModelSource(small_module("dnn_fft"), "a test", None), out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_whole_package_is_replaced(tmp_path):
+    out = tmp_path / "model"
+    shutil.copytree(exported("wavegan")[1], out)
+    export_package(ModelSource(small_module("dnn_fft"), "a test", None), out)
+    assert load_model(out).name == "dnn_fft"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_the_command_exports_weights_with_what_lies_beside_them(tmp_path, capsys):
