@@ -1,35 +1,20 @@
-"""Downloads of large files that survive cut connections, moody servers and a stopped program.
-
-Own code on urllib3, because what a corpus of 40 GB needs is what the usual helpers lack: pooch and parfive start a cut
-download from its first byte, torch.hub knows neither mirrors nor retries, and none of them asks whether the file on
-the server is still the one whose beginning lies on disk (If-Range, RFC 9110).
-"""
+"""Downloads of large files: several mirrors, retries, resumed where they were cut, verified before they count."""
 
 import hashlib
-import json
-import time
-from collections.abc import Callable, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.exceptions import HTTPError
 
-from datamodules.fetching.mirror_requests import (
-    GiveUp,
-    Patience,
-    TryAgain,
-    read_some,
-    send,
-    wait_asked_for,
-    whole_number,
-)
 from overtone.errors import OvertoneError, in_words
-from overtone.files import written_whole
 
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-_GZIP_SUFFIXES = (".gz", ".tgz")
+_CHUNK_BYTES = 1 << 18
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "overtone"}
 
 Report = Callable[[str, int, int | None], None]
 
@@ -38,17 +23,50 @@ class DownloadError(OvertoneError):
     """A file that no mirror gave; the message says what each of them did."""
 
 
+class _Unfit(Exception):
+    """This mirror does not give the file."""
+
+
 @dataclass(frozen=True)
 class Expectation:
-    """What is known about a file beforehand.
+    """What is known about a file before it is downloaded.
 
     Attributes:
-        size: bytes, None where nobody published it.
-        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest, None where nobody published it.
+        size: in bytes; None where its publisher does not say.
+        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest; None where its publisher does not say.
     """
 
     size: int | None = None
     checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a mirror is tried.
+
+    Attributes:
+        tries: requests without progress before the next mirror is asked.
+        first_wait: seconds before the second try; each further wait is twice as long. ``Retry-After`` is honoured.
+        longest_wait: seconds that no wait exceeds.
+        stall_seconds: seconds without a byte after which a try has failed.
+    """
+
+    tries: int = 5
+    first_wait: float = 1.0
+    longest_wait: float = 120.0
+    stall_seconds: float = 60.0
+
+    def retry(self) -> urllib3.Retry:
+        """Return the policy for one request: connections, redirects and servers that are busy."""
+        return urllib3.Retry(
+            total=self.tries - 1,
+            redirect=8,
+            status_forcelist=_BUSY,
+            backoff_factor=self.first_wait,
+            backoff_max=self.longest_wait,
+            retry_after_max=round(self.longest_wait),
+            raise_on_status=False,
+        )
 
 
 def download(
@@ -60,7 +78,7 @@ def download(
 ) -> None:
     """Download a file from the first of several mirrors that gives it, whole and verified.
 
-    What has arrived lies in ``target`` with the suffix ``.part`` until all of it is there and verified; a later call
+    What has arrived is kept as ``target`` with the suffix ``.part`` until all of it is there and verified; a later call
     continues there. A target that is there and intact is not downloaded again.
 
     Args:
@@ -68,59 +86,43 @@ def download(
         target: where it goes.
         expected: its size and checksum, as far as they are known.
         report: called with ("download" or "verify", bytes that are done, bytes in all or None).
-        patience: how long a server is put up with.
+        patience: how long a mirror is tried.
 
     Raises:
-        DownloadError: no mirror gave the file, or it cannot be written.
+        DownloadError: no mirror gave the file.
+        OvertoneError: it cannot be written.
     """
-    failures: dict[str, list[str]] = {}
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and _fault_of(target, expected, report) is None:
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
+        failures = []
         for url in urls:
             try:
                 _Transfer(url, target, expected, report, patience or Patience()).run()
                 return
-            except GiveUp as reason:
-                failures.setdefault(str(reason), []).append(urlsplit(url).netloc or url)
+            except _Unfit as reason:
+                failures.append(f"{urlsplit(url).netloc} {reason}")
     except OSError as error:
-        raise DownloadError(in_words(error)) from None
-    reasons = "; ".join(f"{', '.join(servers)} {reason}" for reason, servers in failures.items())
-    raise DownloadError(
-        f"{target.name}: not downloaded: {reasons}. Try again later, or name a mirror with --mirror; "
-        "what has arrived is kept."
-    )
+        raise OvertoneError(in_words(error)) from None
+    raise DownloadError(f"{target.name}: not downloaded: {'; '.join(failures)}.")
 
 
 def probe_size(urls: Sequence[str], patience: Patience | None = None) -> int | None:
-    """Return the bytes of a file as the first mirror that answers states them (HEAD), None where none does."""
+    """Return the bytes of a file as the first mirror that says so declares them; None where none does.
+
+    Args:
+        urls: the same file on its mirrors.
+        patience: how long a mirror is tried.
+    """
     for url in urls:
         try:
-            with send("HEAD", url, {}, patience or Patience()) as response:
-                if response.status == 200 and (size := whole_number(response.headers.get("Content-Length"))):
-                    return size
-        except (GiveUp, TryAgain):
+            response = _request("HEAD", url, {}, patience or Patience())
+        except _Unfit:
             continue
+        if response.status == 200 and (size := _whole_number(response.headers.get("Content-Length"))) is not None:
+            return size
     return None
-
-
-def _fault_of(path: Path, expected: Expectation, report: Report | None) -> str | None:
-    """Return what is wrong with a finished file, None where size and checksum are as expected."""
-    size = path.stat().st_size
-    if expected.size is not None and size != expected.size:
-        return f"gave {size} bytes; expected {expected.size}"
-    if expected.checksum is None:
-        return None
-    kind, digest = expected.checksum.split(":")
-    found, done = hashlib.new(kind, usedforsecurity=False), 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            found.update(chunk)
-            done += len(chunk)
-            if report is not None:
-                report("verify", done, size)
-    return None if found.hexdigest() == digest else f"gave a file with {kind} {found.hexdigest()}; expected {digest}"
 
 
 class _Transfer:
@@ -132,159 +134,153 @@ class _Transfer:
         self._url, self._target, self._expected = url, target, expected
         self._report, self._patience = report, patience
         self._part = target.with_name(f"{target.name}.part")
-        self._origin = target.with_name(f"{target.name}.part.json")
-        self._may_resume = True
-        self._pieced = self._arrived() > 0
+        self._validator = target.with_name(f"{target.name}.part.validator")
+        self._resumed = self._arrived() > 0
 
     def run(self) -> None:
-        """Try until the file is there, or until ``patience`` is at its end."""
-        failures, best = 0, self._arrived()
+        """Request the file, and its rest where it is cut, until it is whole."""
+        failures = 0
         while True:
+            before = self._arrived()
             try:
-                self._try()
-                return
-            except TryAgain as reason:
-                arrived = self._arrived()
-                worth_mentioning = min(1 << 20, (self._known_size() or 1 << 27) // 100 + 1)
-                failures = 1 if arrived >= best + worth_mentioning else failures + 1
-                best = max(best, arrived) if failures == 1 else best
-                wait = self._patience.first_wait * 2 ** (failures - 1) if reason.wait is None else reason.wait
+                self._receive()
+                break
+            except HTTPError as error:
+                failures = 1 if self._arrived() > before else failures + 1
                 if failures >= self._patience.tries:
-                    raise GiveUp(f"{reason} ({failures} tries)") from None
-                if wait > self._patience.longest_wait and reason.wait is not None:
-                    raise GiveUp(f"{reason} and wants {wait:.0f} s of waiting") from None
-                self._patience.sleep(min(wait, self._patience.longest_wait))
+                    raise _Unfit(f"broke off {failures} times ({_reason(error)})") from None
+        fault = _fault_of(self._part, self._expected, self._report)
+        if fault is not None:
+            self._discard()
+            if self._resumed:  # the pieces are of different files: once more from the beginning
+                self._resumed = False
+                return self.run()
+            raise _Unfit(fault)
+        self._part.replace(self._target)
+        self._validator.unlink(missing_ok=True)
 
     def _arrived(self) -> int:
         return self._part.stat().st_size if self._part.is_file() else 0
 
-    def _known_size(self) -> int | None:
-        return self._expected.size or whole_number(self._read_origin().get("size"))
-
     def _discard(self) -> None:
         self._part.unlink(missing_ok=True)
-        self._origin.unlink(missing_ok=True)
+        self._validator.unlink(missing_ok=True)
 
-    def _try(self) -> None:
-        headers = self._resume_headers()
-        if not headers:
-            self._discard()
-        if self._expected.size is None or self._arrived() < self._expected.size:
-            with send("GET", self._url, headers, self._patience) as response:
-                self._receive(response)
-        self._finish()
-
-    def _resume_headers(self) -> dict[str, str]:
-        """Ask for the rest of the file, if it is still the same one; nothing where the beginning is of no use."""
+    def _receive(self) -> None:
+        """Append what is missing, or begin again where the file is another one now."""
+        headers = self._range_headers()
         arrived = self._arrived()
-        if arrived == 0 or not self._may_resume or (self._expected.size is not None and arrived > self._expected.size):
-            return {}
-        origin = self._read_origin()
-        validator = origin.get("etag") if origin.get("url") == self._url else None
-        validator = validator or origin.get("modified")
-        if validator is None and self._expected.checksum is None:
-            return {}
-        # A mirror of its own has its own ETag: there the published checksum is what proves the pieces fit.
-        own = origin.get("url") == self._url or self._expected.checksum is None
-        return {"Range": f"bytes={arrived}-"} | ({"If-Range": validator} if validator and own else {})
+        if arrived and arrived == self._expected.size:
+            return
+        response = _request("GET", self._url, headers, self._patience)
+        with response:
+            if response.status == 416 or (response.status == 206 and not self._continues(response, arrived)):
+                self._discard()
+                response = _request("GET", self._url, {}, self._patience)
+            if response.status not in {200, 206}:
+                raise _Unfit(f"answered {response.status} {response.reason or ''}".rstrip())
+            if response.headers.get("Content-Type", "").startswith(("text/html", "application/xhtml")):
+                raise _Unfit("gave a web page instead of the file")
+            if response.status == 200:
+                self._discard()
+                self._resumed = False
+                self._validator.write_text(f"{self._url}\n{_validator_of(response)}")
+            self._append(response)
 
-    def _read_origin(self) -> dict[str, str]:
-        try:
-            origin = json.loads(self._origin.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(origin, dict):
-            return {}
-        return {key: value for key, value in origin.items() if isinstance(value, str)}
-
-    def _write_origin(self, response: urllib3.BaseHTTPResponse, total: int | None) -> None:
-        etag = response.headers.get("ETag", "")
-        origin = {
-            "url": self._url,
-            "etag": None if etag.startswith("W/") else etag or None,  # a weak one says nothing about single bytes
-            "modified": response.headers.get("Last-Modified"),
-            "size": None if total is None else str(total),
-        }
-        with written_whole(self._origin) as temporary:
-            temporary.write_text(json.dumps(origin), encoding="utf-8")
-
-    def _receive(self, response: urllib3.BaseHTTPResponse) -> None:
-        status = response.status
-        if status in _BUSY:
-            raise TryAgain(f"answered {status} {response.reason or ''}".rstrip(), wait_asked_for(response))
-        if status == 416:
-            arrived = self._arrived()
-            if response.headers.get("Content-Range") == f"bytes */{arrived}" and self._known_size() in {None, arrived}:
-                return  # all of it was there; only its final name was missing
-            self._start_again("has nothing after what is there")
-        if status not in {200, 206}:
-            raise GiveUp(f"answered {status} {response.reason or ''}".rstrip())
-        self._refuse_other_content(response)
-        total = self._total_of_rest(response) if status == 206 else self._total_of_all(response)
-        if status == 200:
-            self._discard()
-            self._pieced = False
-            self._write_origin(response, total)
-        self._append(response, total)
-
-    def _start_again(self, reason: str) -> NoReturn:
-        self._discard()
-        raise TryAgain(reason, wait=0.0)
-
-    def _refuse_other_content(self, response: urllib3.BaseHTTPResponse) -> None:
-        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-        if kind in {"text/html", "application/xhtml+xml"}:
-            raise GiveUp("gave a web page instead of the file")
-        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        # Servers label a .tar.gz as gzip-coded and send it as it is; anything else was packed on the way.
-        if coding != "identity" and not self._target.name.endswith(_GZIP_SUFFIXES):
-            raise GiveUp(f"packed the file with {coding} on the way although asked not to")
-
-    def _total_of_all(self, response: urllib3.BaseHTTPResponse) -> int | None:
-        total = whole_number(response.headers.get("Content-Length"))
-        if total is not None and self._expected.size not in {None, total}:
-            raise GiveUp(f"offers {total} bytes; expected {self._expected.size}")
-        return self._expected.size if total is None else total
-
-    def _total_of_rest(self, response: urllib3.BaseHTTPResponse) -> int:
-        stated = response.headers.get("Content-Range", "")
-        unit, _, rest = stated.partition(" ")
-        span, _, total_text = rest.partition("/")
-        total = whole_number(total_text)
-        if unit != "bytes" or total is None or whole_number(span.partition("-")[0]) != self._arrived():
-            self._may_resume = False
-            self._start_again(f"sent another range than asked for ({stated or 'unnamed'})")
-        known = self._known_size()
-        if known not in {None, total}:
-            self._start_again(f"has another file now: {total} bytes, {known} before")
-        return total
-
-    def _append(self, response: urllib3.BaseHTTPResponse, total: int | None) -> None:
+    def _range_headers(self) -> dict[str, str]:
+        """Return the headers that ask for the rest, where a validator or a checksum can tell whether it fits."""
         arrived = self._arrived()
-        window_start, window_bytes = time.monotonic(), 0
+        note = self._validator.read_text(errors="replace") if self._validator.is_file() else ""
+        url, _, validator = note.partition("\n")
+        validator = validator if url == self._url and validator.isprintable() else ""  # another mirror has its own
+        too_long = self._expected.size is not None and arrived > self._expected.size
+        if not arrived or too_long or not (validator or self._expected.checksum):
+            self._discard()
+            return {}
+        return {"Range": f"bytes={arrived}-"} | ({"If-Range": validator} if validator else {})
+
+    def _continues(self, response: urllib3.BaseHTTPResponse, arrived: int) -> bool:
+        return response.headers.get("Content-Range", "").startswith(f"bytes {arrived}-")
+
+    def _append(self, response: urllib3.BaseHTTPResponse) -> None:
+        arrived = self._arrived()
+        rest = _whole_number(response.headers.get("Content-Length"))
+        total = self._expected.size if rest is None else arrived + rest
+        if self._expected.size not in {None, total}:
+            self._discard()
+            raise _Unfit(f"offers {total} bytes; expected {self._expected.size}")
         with self._part.open("ab") as part:
-            while chunk := read_some(response, total):
-                arrived += len(chunk)
-                window_bytes += len(chunk)
-                if total is not None and arrived > total:
-                    self._start_again(f"sent more than the {total} bytes it announced")
+            for chunk in response.stream(_CHUNK_BYTES, decode_content=False):
                 part.write(chunk)
+                arrived += len(chunk)
                 if self._report is not None:
                     self._report("download", arrived, total)
-                if time.monotonic() - window_start > self._patience.slow_seconds:
-                    if window_bytes < self._patience.slow_bytes:
-                        raise GiveUp(f"sent only {window_bytes} bytes in {self._patience.slow_seconds:.0f} s")
-                    window_start, window_bytes = time.monotonic(), 0
         if total is not None and arrived < total:
-            raise TryAgain(f"ended the connection after {arrived} of {total} bytes")
+            raise urllib3.exceptions.IncompleteRead(arrived, total - arrived)
 
-    def _finish(self) -> None:
-        fault = _fault_of(self._part, self._expected, self._report)
-        if fault is not None:
-            if self._pieced:
-                self._pieced = False
-                self._start_again(fault)
-            self._discard()
-            raise GiveUp(fault)
-        self._part.replace(self._target)
-        self._origin.unlink(missing_ok=True)
+
+def _request(method: str, url: str, headers: dict[str, str], patience: Patience) -> urllib3.BaseHTTPResponse:
+    """Send a request; an https address never ends at an http one.
+
+    Raises:
+        _Unfit: there is no answer.
+    """
+    timeout = urllib3.Timeout(connect=15.0, read=patience.stall_seconds)
+    try:
+        response = _pool_for(url).request(
+            method, url, headers=_HEADERS | headers, timeout=timeout, retries=patience.retry(), preload_content=False
+        )
+    except (HTTPError, ValueError) as error:  # a ValueError is an address that is none
+        raise _Unfit(f"cannot be reached ({_reason(error)})") from None
+    if url.startswith("https:") and (response.geturl() or url).startswith("http:"):
+        response.close()
+        raise _Unfit("redirects from https to http")
+    return response
+
+
+def _pool_for(url: str) -> urllib3.PoolManager:
+    """Return connections that honour the proxies of the environment, as curl does."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        return urllib3.ProxyManager(proxy)
+    return urllib3.PoolManager()
+
+
+def _validator_of(response: urllib3.BaseHTTPResponse) -> str:
+    """Return what tells whether a later answer is of the same file (RFC 9110): a strong ETag, else its date."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _reason(error: Exception) -> str:
+    """Return the plainest part of an error of urllib3, without its objects."""
+    cause = getattr(error, "reason", None) or error
+    return str(cause).rsplit(": ", 1)[-1].strip("()")[:100] or type(error).__name__
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _fault_of(path: Path, expected: Expectation, report: Report | None) -> str | None:
+    """Return what is wrong with a file, None where it is as expected."""
+    size = path.stat().st_size if path.is_file() else 0
+    if expected.size not in {None, size}:
+        return f"gave {size} bytes; expected {expected.size}"
+    if expected.checksum is None:
+        return None
+    kind, _, digest = expected.checksum.partition(":")
+    found, done = hashlib.new(kind, usedforsecurity=False), 0
+    for chunk in _chunks(path):
+        found.update(chunk)
+        done += len(chunk)
+        if report is not None:
+            report("verify", done, size)
+    return None if found.hexdigest() == digest else f"gave a file with {kind} {found.hexdigest()}; expected {digest}"

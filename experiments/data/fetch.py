@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from datamodules.fetching.archive import ArchiveError, Limits, extract
+from datamodules.fetching.archive import FLOOR_BYTES, ArchiveError, extract
 from datamodules.fetching.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
 from datamodules.fetching.download import Expectation, download, probe_size
 from overtone.errors import OvertoneError, in_words
@@ -140,9 +140,13 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
 
 def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> None:
     report = _Megabytes(progress, archive.name)
-    limits = Limits(expansion=_MOST_EXPANSION * dataset.expansion)
     try:
-        extract(archive, folder, limits=limits, report=lambda done, total: report("unpack", done, total))
+        extract(
+            archive,
+            folder,
+            most_bytes=max(round(_MOST_EXPANSION * dataset.expansion * archive.stat().st_size), FLOOR_BYTES),
+            report=lambda done, total: report("unpack", done, total),
+        )
     except ArchiveError as error:
         # Otherwise it would count as downloaded where no checksum tells that it is broken.
         archive.unlink()

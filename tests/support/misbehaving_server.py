@@ -5,18 +5,9 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from datamodules.fetching.mirror_requests import Patience
+from datamodules.fetching.download import Patience
 
-IMPATIENT = Patience(
-    tries=4,
-    first_wait=0.0,
-    longest_wait=5.0,
-    connect_seconds=2.0,
-    stall_seconds=0.4,
-    slow_seconds=0.5,
-    slow_bytes=5000,
-    sleep=lambda seconds: None,
-)
+IMPATIENT = Patience(tries=4, first_wait=0.0, longest_wait=5.0, stall_seconds=0.4)
 
 
 class Site:

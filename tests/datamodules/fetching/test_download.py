@@ -3,14 +3,12 @@
 import errno
 import hashlib
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from misbehaving_server import IMPATIENT, always, everything, misbehaving_server, properly, status, trickle
 
 from datamodules.fetching import download as download_module
-from datamodules.fetching import mirror_requests
 from datamodules.fetching.download import DownloadError, Expectation, download, probe_size
 from overtone.errors import OvertoneError
 
@@ -53,7 +51,7 @@ def refused(site, target, expected=KNOWN, patience=IMPATIENT):
     assert message.startswith("file.zip: not downloaded: 127.0.0.1:")
     assert not target.exists()
     left = everything(target.parent.parent)
-    assert set(left) <= {"archives/file.zip.part", "archives/file.zip.part.json"}
+    assert set(left) <= {"archives/file.zip.part", "archives/file.zip.part.validator"}
     return message
 
 
@@ -73,7 +71,6 @@ def refused(site, target, expected=KNOWN, patience=IMPATIENT):
         pytest.param([status(500), status(503)], id="500, then 503, then the file"),
         pytest.param([status(429, {"Retry-After": "3"})], id="429 with a time to wait"),
         pytest.param([status(503, {"Retry-After": "Mon, 01 Jan 2024 00:00:00 GMT"})], id="503 with a date to wait for"),
-        pytest.param([status(503, {"Retry-After": "soon"})], id="503 with nonsense to wait for"),
         pytest.param([status(302, {"Location": "../moved"})], id="a redirect"),
         pytest.param([status(301, {"Location": "/a"}), status(308, {"Location": "moved"})], id="two redirects"),
         pytest.param([trickle(1, 1.0)], id="the server goes silent once"),
@@ -144,7 +141,7 @@ def test_a_wrong_beginning_is_found_by_the_checksum_and_replaced(site, target):
 def test_a_broken_note_of_the_origin_does_no_harm(site, target, rubbish):
     target.parent.mkdir()
     target.with_name("file.zip.part").write_bytes(BODY[:70_000])
-    target.with_name("file.zip.part.json").write_bytes(rubbish)
+    target.with_name("file.zip.part.validator").write_bytes(rubbish)
     fetch(site, target, UNKNOWN)
     assert target.read_bytes() == BODY
 
@@ -158,25 +155,15 @@ def test_a_part_that_is_all_there_is_verified_not_downloaded(site, target, extra
     assert len(site.requests) == (1 if extra else 0)
 
 
-def test_a_part_that_is_all_there_of_unknown_size_is_recognised(site, target):
-    site.script = [properly(upto=70_000), status(404)]
-    refused(site, target, UNKNOWN)
-    target.with_name("file.zip.part").write_bytes(BODY)
-    fetch(site, target, UNKNOWN)
-    assert target.read_bytes() == BODY
-    assert site.ranges()[-1] == "bytes=200000-"
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
         properly(headers={"Content-Range": "bytes 0-199999/200000"}),
-        properly(total=999_999),
         lambda handler, body: status(206, text=body[5:])(handler, body),
         lambda handler, body: status(206, {"Content-Range": "lines 1-2/3"}, body[5:])(handler, body),
         status(416),
     ],
-    ids=["from its first byte", "of a longer file", "without a name", "in lines", "none at all"],
+    ids=["from its first byte", "without a name", "in lines", "none at all"],
 )
 def test_a_wrong_range_makes_the_download_start_again(site, target, wrong):
     site.script = [properly(upto=70_000), wrong]
@@ -188,44 +175,43 @@ def test_a_wrong_range_makes_the_download_start_again(site, target, wrong):
 @pytest.mark.parametrize(
     ("script", "expected", "words"),
     [
-        pytest.param([always(properly(upto=0))], KNOWN, "after 0 of 200000 bytes (4 tries)", id="every connection cut"),
+        pytest.param([always(properly(upto=0))], KNOWN, "broke off 4 times", id="every connection cut"),
         pytest.param(
-            [always(properly(upto=70_000, ranges=False))], KNOWN, "(4 tries)", id="every connection cut, no ranges"
+            [always(properly(upto=70_000, ranges=False))],
+            KNOWN,
+            "broke off 4 times",
+            id="every connection cut, no ranges",
         ),
         pytest.param([properly(content=OTHER)], KNOWN, "sha256", id="wrong checksum"),
         pytest.param([properly(content=BODY[:-1])], KNOWN, "offers 199999 bytes; expected 200000", id="too short"),
         pytest.param([properly(content=BODY + b"x")], KNOWN, "offers 200001 bytes", id="too long"),
-        pytest.param([always(properly(content=BODY[:-9], declare=False))], KNOWN, "(4 tries)", id="short, no length"),
         pytest.param(
-            [always(properly(content=BODY + b"x", declare=False))], KNOWN, "sent more than", id="too long, no length"
+            [always(properly(content=BODY[:-9], declare=False))], KNOWN, "broke off 4 times", id="short, no length"
         ),
-        pytest.param([always(properly(total=300_000))], UNKNOWN, "(4 tries)", id="less than announced"),
+        pytest.param(
+            [always(properly(content=BODY + b"x", declare=False))], KNOWN, "gave 200001 bytes", id="too long, no length"
+        ),
+        pytest.param([always(properly(total=300_000))], UNKNOWN, "broke off 4 times", id="less than announced"),
         pytest.param([status(404)], KNOWN, "answered 404 Not Found", id="404"),
         pytest.param([status(403)], KNOWN, "answered 403 Forbidden", id="403"),
         pytest.param([status(410)], KNOWN, "answered 410 Gone", id="410"),
         pytest.param([status(204)], KNOWN, "answered 204", id="204"),
-        pytest.param([always(status(500))], KNOWN, "answered 500 Internal Server Error (4 tries)", id="always 500"),
-        pytest.param([status(429, {"Retry-After": "3600"})], KNOWN, "wants 3600 s", id="429 for an hour"),
-        pytest.param([status(302, {"Location": "/file.zip"})], KNOWN, "in a circle", id="a redirect to itself"),
+        pytest.param([always(status(500))], KNOWN, "answered 500", id="always 500"),
         pytest.param(
-            [status(302, {"Location": "file:///etc/passwd"})], KNOWN, "no https address", id="to a local file"
+            [status(302, {"Location": "file:///etc/passwd"})], KNOWN, "cannot be reached", id="to a local file"
         ),
-        pytest.param([status(302, {"Location": "ftp://127.0.0.1/x"})], KNOWN, "no https address", id="to ftp"),
-        pytest.param([status(302, {"Location": "http://[x"})], KNOWN, "no address", id="a redirect to nowhere"),
-        pytest.param([status(302)], KNOWN, "in a circle", id="a redirect without an address"),
+        pytest.param([status(302, {"Location": "ftp://127.0.0.1/x"})], KNOWN, "cannot be reached", id="to ftp"),
+        pytest.param([status(302, {"Location": "http://[x"})], KNOWN, "cannot be reached", id="a redirect to nowhere"),
+        pytest.param([status(302)], KNOWN, "answered 302", id="a redirect without an address"),
         pytest.param(
-            [status(302, {"Location": f"/{n}"}) for n in range(20)], KNOWN, "more than 8 times", id="endless redirects"
+            [status(302, {"Location": f"/{n}"}) for n in range(20)], KNOWN, "too many redirects", id="endless redirects"
         ),
-        pytest.param([always(trickle(2, 1.0))], KNOWN, "went silent (4 tries)", id="the server stalls"),
-        pytest.param([trickle(40, 0.05)], KNOWN, "bytes in 0 s", id="the server trickles"),
+        pytest.param([always(trickle(2, 1.0))], KNOWN, "broke off 4 times", id="the server stalls"),
         pytest.param(
             [properly(content=b"<html>sorry", headers={"Content-Type": "text/html; charset=utf-8"})],
             UNKNOWN,
             "a web page",
             id="a web page instead of the file",
-        ),
-        pytest.param(
-            [properly(headers={"Content-Encoding": "gzip"})], UNKNOWN, "packed the file", id="packed on the way"
         ),
     ],
 )
@@ -243,17 +229,20 @@ def test_a_tar_gz_labelled_as_packed_is_taken_as_it_is(site, tmp_path):
 
 def test_https_is_never_left_for_http(monkeypatch, target):
     class Answer:
-        status, headers = 302, {"Location": "http://127.0.0.1/file.zip"}
+        status, headers = 200, {}
 
         def close(self):
             pass
+
+        def geturl(self):
+            return "http://127.0.0.1/file.zip"
 
     class Pool:
         def request(self, *arguments, **options):
             return Answer()
 
-    monkeypatch.setattr(mirror_requests, "_pool_for", lambda url: Pool())
-    with pytest.raises(DownloadError, match="no https address"):
+    monkeypatch.setattr(download_module, "_pool_for", lambda url: Pool())
+    with pytest.raises(DownloadError, match="from https to http"):
         download(["https://127.0.0.1/file.zip"], target, KNOWN, patience=IMPATIENT)
 
 
@@ -285,14 +274,14 @@ def test_every_mirror_says_why_it_failed(site, mirror, target):
     with pytest.raises(DownloadError) as caught:
         download([site.url("file.zip"), mirror.url("file.zip"), gone], target, KNOWN, patience=IMPATIENT)
     message = str(caught.value)
-    assert "answered 404" in message and "sha256" in message and "127.0.0.1:9 failed" in message
+    assert "answered 404" in message and "sha256" in message and "127.0.0.1:9 cannot be reached" in message
     assert "object at" not in message and "\n" not in message
     assert not target.exists()
 
 
 def test_a_name_that_nobody_knows_is_one_line(target):
     urls = ["https://nowhere.invalid/file.zip", "https://elsewhere.invalid/file.zip"]
-    with pytest.raises(DownloadError, match=r": nowhere\.invalid, elsewhere\.invalid cannot be found"):
+    with pytest.raises(DownloadError, match=r": nowhere\.invalid cannot be reached"):
         download(urls, target, KNOWN, patience=IMPATIENT)
 
 
@@ -309,14 +298,6 @@ def test_a_damaged_file_is_downloaded_again(site, target):
     assert target.read_bytes() == BODY
 
 
-def test_waits_grow_and_honour_what_the_server_asks_for(site, target):
-    waits = []
-    patience = replace(IMPATIENT, tries=5, first_wait=1.0, longest_wait=30.0, sleep=waits.append)
-    site.script = [status(500), status(500), status(429, {"Retry-After": "7"}), status(500)]
-    fetch(site, target, patience=patience)
-    assert waits == [1, 2, 7, 8]
-
-
 def test_progress_is_reported_to_the_last_byte(site, target):
     seen = []
     fetch(site, target, report=lambda what, done, total: seen.append((what, done, total)))
@@ -327,7 +308,7 @@ def test_progress_is_reported_to_the_last_byte(site, target):
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_arrived(site, target, monkeypatch):
-    def full(self, response, total):
+    def full(self, response):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._part))
 
     monkeypatch.setattr(download_module._Transfer, "_append", full)
