@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from overtone.serve.asgi import Receive, Scope, headers_of
 from overtone.serve.limits import Limits
-from overtone.serve.refusals import Refused
+from overtone.serve.refusals import Receive, Refused, Scope, headers_of
 
 AGAIN_SECONDS = 5
 FORM_BYTES = 1 << 16  # what a multipart form may add to its file

@@ -3,10 +3,14 @@
 import logging
 from http import HTTPStatus
 
-from overtone.serve.asgi import (
+from overtone.serve.bodies import Bodies, discard
+from overtone.serve.limits import Limits
+from overtone.serve.origins import require_own_host, require_own_page
+from overtone.serve.refusals import (
     Application,
     Message,
     Receive,
+    Refused,
     Scope,
     Send,
     answer_refused,
@@ -14,10 +18,6 @@ from overtone.serve.asgi import (
     raw_headers,
     refuse_websocket,
 )
-from overtone.serve.bodies import Bodies, discard
-from overtone.serve.limits import Limits
-from overtone.serve.origins import require_own_host, require_own_page
-from overtone.serve.refusals import Refused
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

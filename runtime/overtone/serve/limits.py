@@ -1,7 +1,8 @@
 """What one server gives to its users at most, in one place."""
 
-import os
 from dataclasses import dataclass, field
+
+from overtone.worker_pool import available_cores
 
 
 @dataclass(frozen=True)
@@ -16,29 +17,25 @@ class Limits:
         waiting: uploads that may wait for a worker; further ones are told to come back.
         waiting_seconds: how long one waits at most.
         streams: live streams at the same time.
-        idle_seconds: a live stream that sends nothing for so long is closed.
-        header_seconds: by when a connection must have asked for something.
+        idle_seconds: a live stream that sends or takes nothing for so long is closed.
         body_seconds: by when an upload must have arrived, and
         body_bytes_a_second: how much later by its size.
-        stalled_seconds: a reader that takes nothing for so long is cut off.
         connections: connections at the same time.
     """
 
     upload_bytes: int = 64 * 1024 * 1024
     upload_seconds: float = 300.0
     channels: int = 2
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=available_cores)
     waiting: int = 16
     waiting_seconds: float = 60.0
     streams: int = 4
     idle_seconds: float = 20.0
-    header_seconds: float = 10.0
     body_seconds: float = 15.0
     body_bytes_a_second: float = 100_000.0
-    stalled_seconds: float = 30.0
     connections: int = 256
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of uploads may lie in memory at the same time."""
+        """How many bytes of uploads may be in memory at the same time."""
         return 4 * self.upload_bytes

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from overtone.enhancer import EnhancerStream
 from overtone.errors import OvertoneError
-from overtone.serve.asgi import Message, Receive, Scope, Send, refuse_websocket
 from overtone.serve.enhancement import Enhancement
 from overtone.serve.limits import Limits
-from overtone.serve.refusals import Refused
+from overtone.serve.refusals import Message, Receive, Refused, Scope, Send, refuse_websocket
 from overtone.serve.uploads import HIGHEST_RATE, LOWEST_RATE
 
 PATH = "/api/stream"
@@ -122,7 +121,7 @@ class LiveStreams:
 
     async def _send_samples(self, samples: NDArray[np.float32], request: _Request, send: Send) -> None:
         message = {"type": "websocket.send", "bytes": _bytes(samples, request.sample_format)}
-        async with asyncio.timeout(self._limits.stalled_seconds):
+        async with asyncio.timeout(self._limits.idle_seconds):
             await send(message)
 
     def _request(self, scope: Scope) -> _Request:

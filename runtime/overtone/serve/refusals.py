@@ -1,9 +1,17 @@
-"""What the server answers instead of doing as it was asked: a sentence and an HTTP status."""
+"""Requests that are not served: a sentence, an HTTP status, and how an ASGI application answers them."""
 
 import json
+from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
+from typing import Any
 
 from overtone.errors import OvertoneError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Refused(OvertoneError):
@@ -27,3 +35,32 @@ class Refused(OvertoneError):
     def body(self) -> bytes:
         """The answer: ``{"error": sentence}``."""
         return json.dumps({"error": str(self)}).encode()
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The request's headers, names in lower case."""
+    return {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+
+
+def raw_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them."""
+    return [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers.items()]
+
+
+async def answer_refused(refused: Refused, send: Send) -> None:
+    """Answer a request by a status and a sentence, and end the connection: its body may not have been read."""
+    body = refused.body()
+    headers = raw_headers({**refused.headers(), "Content-Length": str(len(body)), "Connection": "close"})
+    await send({"type": "http.response.start", "status": int(refused.status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refuse_websocket(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a WebSocket's opening handshake by a status and a sentence instead of a connection."""
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = raw_headers(refused.headers())
+    await send({"type": "websocket.http.response.start", "status": int(refused.status), "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refused.body()})

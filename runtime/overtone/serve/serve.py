@@ -15,13 +15,12 @@ from a2wsgi import WSGIMiddleware
 
 from overtone.errors import OvertoneError
 from overtone.serve.application import create_app
-from overtone.serve.asgi import Application
-from overtone.serve.connections import guarded_protocol
 from overtone.serve.enhancement import Enhancement
 from overtone.serve.gate import Gate
 from overtone.serve.limits import Limits
 from overtone.serve.live import LiveStreams
 from overtone.serve.origins import is_loopback
+from overtone.serve.refusals import Application
 
 BACKLOG = 128
 HEAD_BYTES = 16 * 1024
@@ -75,7 +74,7 @@ def application(enhancement: Enhancement, limits: Limits, *, loopback: bool) -> 
 def _config(gate: Gate, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         cast(Any, gate),
-        http=guarded_protocol(limits),
+        http="h11",
         ws="websockets-sansio",
         ws_max_size=STREAM_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # samples hardly shrink, and a small message must not become a large one

@@ -226,7 +226,9 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(offer, fetch, out, s
     with pytest.raises(KeyboardInterrupt):
         fetch("vctk")
     assert "the same command continues" in capsys.readouterr().out
-    assert sorted(everything(out)) == [f"vctk/archives/VCTK-Corpus-0.92.zip.part{suffix}" for suffix in ("", ".json")]
+    assert sorted(everything(out)) == [
+        f"vctk/archives/VCTK-Corpus-0.92.zip.part{suffix}" for suffix in ("", ".validator")
+    ]
     monkeypatch.setattr(data_fetch._Megabytes, "__call__", original)
     fetch("vctk")
     assert site.ranges()[1].startswith("bytes=")

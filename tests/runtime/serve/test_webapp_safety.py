@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 
-import numpy as np
 import pytest
 from web_cases import DOCUMENT, FORM, LIMITS, cases, form
 from web_server import clip, encoded, running_server
@@ -18,8 +17,7 @@ UPLOADS = 1000
 
 @pytest.fixture(scope="module")
 def server():
-    limits = {"header_seconds": 1.0, "stalled_seconds": 1.5, "workers": 2}
-    with running_server(**LIMITS, **limits) as running:
+    with running_server(**LIMITS, workers=2) as running:
         yield running
 
 
@@ -85,28 +83,6 @@ def test_a_name_never_becomes_a_path_or_a_header(server, given, expected):
         assert headers["Content-Disposition"].startswith(f'attachment; filename="{expected}"; filename*=UTF-8')
 
 
-def test_a_head_that_never_ends_is_cut_off(server):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
-        begun = time.monotonic()
-        slow.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-        ended = None
-        for letter in b"X-Slow: yes, very" * 20:
-            try:
-                slow.sendall(bytes([letter]))
-                slow.settimeout(0.1)
-                if slow.recv(1) == b"":
-                    ended = time.monotonic()
-                    break
-            except TimeoutError:
-                continue
-            except OSError:
-                ended = time.monotonic()
-                break
-    assert ended is not None
-    assert ended - begun < 3.0
-    assert server.request("GET", "/api/health")[0] == 200
-
-
 def test_a_body_that_trickles_in_is_refused(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as slow:
         slow.sendall(b"POST /api/enhance HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nRIFF")
@@ -125,28 +101,6 @@ def test_slow_uploads_hold_up_nobody(server):
     finally:
         for one in slow:
             one.close()
-
-
-def test_a_reader_that_never_reads_is_cut_off(server):
-    silence = encoded(np.zeros((10 * 192000, 2)), 192000, "FLAC")
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(("127.0.0.1", server.port))
-        slow.settimeout(20)
-        slow.sendall(
-            b"POST /api/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(silence), silence)
-        )
-        head = slow.recv(1024)
-        time.sleep(4.0)
-        received = len(head)
-        try:
-            while data := slow.recv(1 << 20):
-                received += len(data)
-        except ConnectionResetError:
-            pass
-    length = int(re.search(rb"content-length: (\d+)", head)[1])
-    assert length > 11_000_000
-    assert received < length
 
 
 def test_too_many_uploads_are_told_when_to_come_back():
