@@ -18,7 +18,8 @@ from rich.table import Table
 
 from datamodules.corpora.corpus import Corpus, load_corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import MEASURES, Scorer
+from evaluation.harness import Scorer
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.hypothesis_tests import signed_rank_test
 from evaluation.statistics.intervals import speaker_differences, speaker_mean
 from experiments.comparison.comparison import FIT_UTTERANCES_PER_SPEAKER

@@ -1,8 +1,6 @@
 """Scores (utterance, estimate) pairs of any system; a failed score is NaN with its reason, never dropped."""
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -10,15 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from evaluation.contracts import Utterance
-from evaluation.measures import (
-    chromaprint,
-    fingerprints,
-    log_spectral_conventions,
-    multi_resolution,
-    perceptual,
-    spectral,
-    waveform,
-)
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.measures.stft import NotApplicable, Spectrograms
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -28,142 +18,6 @@ IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "cle
 STATE_COLUMNS = ("failures", "not_applicable")
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One column of a score table.
-
-    Attributes:
-        key: the column's name.
-        higher_is_better: the better direction.
-        description: what it tells, in a line, with its unit.
-        function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
-            ``cutoff_hz``, ``band_hz``, ``block_samples`` and ``spectrograms`` that its signature names.
-        default: whether every table has it; the others are computed when they are asked for.
-    """
-
-    key: str
-    higher_is_better: bool
-    description: str
-    function: Callable[..., float]
-    default: bool = True
-    arguments: frozenset[str] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", frozenset(inspect.signature(self.function).parameters))
-
-    def __call__(self, **available: object) -> float:
-        """Score one pair from whatever of ``available`` the function asks for."""
-        return self.function(**{name: available[name] for name in self.arguments})
-
-
-MEASURES: dict[str, Measure] = {
-    measure.key: measure
-    for measure in (
-        Measure(
-            "extended_ber",
-            False,
-            "bits that differ in a fingerprint of the missing band; chance is 0.5",
-            fingerprints.extended_bit_error_rate,
-        ),
-        Measure(
-            "extended_ber_median",
-            False,
-            "the same of levels at the median alone, for comparison with earlier figures",
-            fingerprints.extended_bit_error_rate_at_median,
-        ),
-        Measure("lsd", False, "log-spectral distance, 1 is 10 dB", spectral.log_spectral_distance),
-        Measure(
-            "lsd_lf",
-            False,
-            "log-spectral distance below the cutoff",
-            spectral.log_spectral_distance_low_frequencies,
-        ),
-        Measure(
-            "lsd_hf",
-            False,
-            "log-spectral distance above the cutoff",
-            spectral.log_spectral_distance_high_frequencies,
-        ),
-        Measure(
-            "lsd_hf_band",
-            False,
-            "log-spectral distance from the cutoff to the end of the target's own band",
-            spectral.log_spectral_distance_missing_band,
-        ),
-        Measure(
-            "lsd_low",
-            False,
-            "log-spectral distance up to 0.9 cutoff: harm to what was already there",
-            spectral.log_spectral_distance_retained_band,
-        ),
-        Measure(
-            "content_ber",
-            False,
-            "bits that differ in the fingerprint of 300 to 2000 Hz: are the words intact",
-            fingerprints.content_bit_error_rate,
-        ),
-        Measure(
-            "seed_ber",
-            False,
-            "the original project's fingerprint; it can prefer doing nothing",
-            fingerprints.seed_bit_error_rate,
-        ),
-        Measure(
-            "tonality",
-            False,
-            "difference of spectral flatness in voiced frames of the missing band, dB",
-            spectral.tonality,
-        ),
-        Measure(
-            "excess_above_band",
-            False,
-            "energy above the target's own band against 1 kHz below its edge, dB",
-            spectral.excess_above_band,
-        ),
-        Measure(
-            "hallucination",
-            False,
-            "energy in the missing band where the target has none, dB below its loudest",
-            spectral.hallucination,
-        ),
-        Measure("seam", False, "break of the waveform at block borders, dB above the target's", waveform.seam),
-        Measure("si_sdr", True, "scale-invariant signal-to-distortion ratio, dB", waveform.scale_invariant_sdr),
-        Measure("snr", True, "signal-to-noise ratio, dB", waveform.snr),
-        Measure("visqol", True, "ViSQOL mean opinion score, 1 to 5", perceptual.visqol),
-        Measure("stoi", True, "short-time objective intelligibility, at most 1; sees up to 5 kHz", perceptual.stoi),
-        Measure("pesq_wb", True, "wideband PESQ mean opinion score, 1 to 4.64; sees up to 8 kHz", perceptual.pesq_wb),
-        Measure(
-            "lsd_ssr_eval",
-            False,
-            "log-spectral distance as ssr_eval computes it, 1 is 10 dB",
-            log_spectral_conventions.log_spectral_distance_ssr_eval,
-            default=False,
-        ),
-        Measure(
-            "lsd_kuleshov",
-            False,
-            "log-spectral distance as Kuleshov's code computes it, 1 is 4.3 dB, at most 10",
-            log_spectral_conventions.log_spectral_distance_kuleshov,
-            default=False,
-        ),
-        Measure(
-            "chromaprint_ber",
-            False,
-            "bits that differ in Chromaprint's fingerprint; needs libchromaprint, sees up to 3.5 kHz",
-            chromaprint.chromaprint_bit_error_rate,
-            default=False,
-        ),
-        Measure(
-            "mr_stft",
-            False,
-            "spectral convergence and log magnitude distance over three resolutions",
-            multi_resolution.multi_resolution_stft_distance,
-            default=False,
-        ),
-    )
-}
 
 
 def score_pair(
@@ -203,7 +57,7 @@ def check_measures(measures: Sequence[str] | None) -> list[str]:
         OvertoneError: a key is unknown.
     """
     if measures is None:
-        return [key for key, measure in MEASURES.items() if measure.default]
+        return keys_shown(Shown.SCORES)
     keys = list(measures)
     unknown = [key for key in keys if key not in MEASURES]
     if unknown:

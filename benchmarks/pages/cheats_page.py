@@ -15,8 +15,8 @@ from benchmarks.pages.cheats import GROUPS, Trial
 from benchmarks.pages.cheats_table import IDEAL, UNPROCESSED, Task, Verdict, judge, score_trials, tasks_for
 from benchmarks.pages.page_command import run_page_command
 from datamodules.corpora.corpus import Corpus
-from evaluation.harness import MEASURES, Scorer, check_measures
-from experiments.report.weaknesses import WEAKNESSES
+from evaluation.harness import Scorer, check_measures
+from evaluation.measures.catalogue import MEASURES
 from experiments.runs import find_runs_folder
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -163,7 +163,7 @@ def _cell(value: float, mark: str) -> str:
 def weaknesses(results: Results) -> str:
     """Return a list of what each measure of the table cannot hear."""
     keys = dict.fromkeys(key for _, _, verdict, _ in results for key in verdict.keys)
-    return "\n".join(f"- `{key}`: {WEAKNESSES.get(key, MEASURES[key].description)}." for key in keys)
+    return "\n".join(f"- `{key}`: {MEASURES[key].weakness}." for key in keys)
 
 
 def row_descriptions(results: Results) -> str:

@@ -12,7 +12,8 @@ from datamodules.corpora.corpus import Corpus
 from datamodules.degradation.conditions import parse_conditions
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
-from evaluation.harness import MEASURES, Scorer, check_measures
+from evaluation.harness import Scorer, check_measures
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import applicable
 from overtone.errors import OvertoneError
 from overtone.progress import Board

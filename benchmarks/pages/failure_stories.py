@@ -19,7 +19,8 @@ import torch
 from benchmarks.pages.page_command import comparison_page_parser, run_page_command
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import MEASURES, score_pairs
+from evaluation.harness import score_pairs
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import summary
 from experiments.data.opening import open_corpus
 from experiments.pages.spectrograms import spectrogram_row
@@ -64,7 +65,7 @@ class Story:
         title: the failure.
         text: Markdown: where it came from, and what mends it.
         forms: before, perhaps between, after.
-        measures: that hear it, keys of `evaluation.harness.MEASURES`.
+        measures: that hear it, keys of `evaluation.measures.catalogue.MEASURES`.
     """
 
     title: str

@@ -9,7 +9,7 @@ import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import speaker_mean
 from experiments.keys import digest
 from experiments.listening.listen import HeardRun
@@ -31,15 +31,6 @@ from overtone.audio import Waveform
 from overtone.files import written_whole
 from overtone.progress import Board
 
-SHOWN_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
-TABLE_COLUMNS = (
-    "tags.status",
-    "tags.variant",
-    *(f"metrics.test/{key}" for key in (PRIMARY, "extended_ber", "lsd_hf_band", "lsd_low", "visqol")),
-    "metrics.cost/rtf",
-    "metrics.cost/latency_ms",
-    "metrics.cost/macs",
-)
 SAMPLES = 3
 
 
@@ -124,7 +115,7 @@ class Publisher:
         # Folded up, MLflow shows the first line only: the result, not the title.
         _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
         self.tracker.describe_experiment(experiment, words)
-        self.tracker.show_columns(experiment, TABLE_COLUMNS, f"metrics.test/{PRIMARY}")
+        self.tracker.show_columns(experiment, _table_columns(), f"metrics.test/{PRIMARY}")
         progress.update("publish", len(places) + 1, len(places) + 1)
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
@@ -147,7 +138,7 @@ class Publisher:
                 "enhanced": system(utterance),
                 "target": utterance.wideband,
             }
-            shown = [f"{key} {row[key]:.3f}" for key in SHOWN_KEYS if pd.notna(row[key])]
+            shown = [f"{key} {row[key]:.3f}" for key in _headline_keys() if pd.notna(row[key])]
             note = f"{utterance.condition}, speaker {utterance.speaker}: {', '.join(shown)}"
             samples.append(Sample(utterance.file, note, clips, utterance.sample_rate, utterance.cutoff_hz))
         path = self.folder / "samples" / place.name / "samples.html"
@@ -205,7 +196,7 @@ class Publisher:
             KEY_TAG: place.key,
             "comparison": self.folder.name,
             "test_uses": str(self.test_uses),
-            **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in SHOWN_KEYS},
+            **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in _headline_keys()},
         }
         bundle = self._bundle(place, _rows_of(place, test), files, tags)
         name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
@@ -264,6 +255,16 @@ def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dic
     return {f"cost/{key}": float(rows[key].loc[system]) for key in keys}
 
 
+def _headline_keys() -> list[str]:
+    return [PRIMARY, *keys_shown(Shown.HEADLINE)]
+
+
+def _table_columns() -> tuple[str, ...]:
+    """Return the columns of MLflow's list of runs."""
+    scores = (f"metrics.test/{key}" for key in (PRIMARY, *keys_shown(Shown.OVERVIEW)))
+    return ("tags.status", "tags.variant", *scores, "metrics.cost/rtf", "metrics.cost/latency_ms", "metrics.cost/macs")
+
+
 def _status(leaderboard: pd.DataFrame, system: str) -> str:
     return str(leaderboard.set_index("system")["status"].loc[system])
 
@@ -273,7 +274,7 @@ def _words(model: str, rows: pd.DataFrame, leaderboard: pd.DataFrame, selection:
     lines = [f"**{model}**: {_status(leaderboard, model)}.", ""]
     lines += [f"- ruled out: {reason}" for reason in selection.disqualified.get(model, [])]
     lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
-    for key in SHOWN_KEYS:
+    for key in _headline_keys():
         better = "lower" if key == PRIMARY or not MEASURES[key].higher_is_better else "higher"
         lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
     lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]

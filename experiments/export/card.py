@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import summary
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource
@@ -19,7 +19,6 @@ from overtone.model_package import Model
 from overtone.preservation import complete_hz
 
 WORST_SPEAKERS = 5
-SCORE_KEYS = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _scores_section(source: ModelSource) -> str:
     if source.scores is None:
         return "## Scores\n\nNot scored: exported from a file of weights without a score table beside it."
     scores = average_seeds(with_primary(source.scores))
-    keys = [key for key in SCORE_KEYS if key in scores]
+    keys = [key for key in keys_shown(Shown.HEADLINE) if key in scores]
     rows = [
         (row["condition"], row["key"], f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", row["speakers"])
         for row in summary(scores, keys).to_dict("records")

@@ -6,43 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.measures.catalogue import MEASURES
 from experiments.ranking.primary import PRIMARY
 
-MEASURE_COLUMNS = (
-    "extended_ber",
-    "extended_ber_median",
-    "lsd",
-    "lsd_hf_band",
-    "lsd_low",
-    "content_ber",
-    "seed_ber",
-    "si_sdr",
-    "visqol",
-    "pesq_wb",
-    "stoi",
-    "tonality",
-    "seam",
-    "hallucination",
-)
 COST_COLUMNS = ("rtf", "latency_ms", "macs", "parameters")
 TRAINING_COLUMNS = ("train_cpu_hours", "train_seconds", "examples_per_second", "train_peak_mb", "examples")
-HEADINGS = {
+OTHER_HEADINGS = {
     PRIMARY: "primary ↓",
     "interval": "95\u00a0% interval",
-    "extended_ber": "ext. BER ↓",
-    "extended_ber_median": "ext. BER median ↓",
-    "lsd": "LSD ↓",
-    "lsd_hf_band": "LSD-HF ↓",
-    "lsd_low": "LSD-low ↓",
-    "content_ber": "content BER ↓",
-    "seed_ber": "seed BER ↓",
-    "si_sdr": "SI-SDR ↑",
-    "visqol": "ViSQOL ↑",
-    "pesq_wb": "PESQ ↑",
-    "stoi": "STOI ↑",
-    "tonality": "tonality ↓",
-    "seam": "seam ↓",
-    "hallucination": "halluc. ↓",
     "rtf": "RTF",
     "latency_ms": "ms",
     "macs": "MAC/s",
@@ -51,18 +22,24 @@ HEADINGS = {
     "examples_per_second": "examples/s",
     "train_peak_mb": "train MiB",
 }
-DECIMALS = {
-    "si_sdr": 1,
-    "visqol": 2,
-    "pesq_wb": 2,
-    "seam": 1,
-    "hallucination": 1,
-    "tonality": 2,
-    "rtf": 3,
-    "latency_ms": 1,
-}
+OTHER_DECIMALS = {"latency_ms": 1}
 
 Row = dict[str, Any]
+
+
+def heading(key: str) -> str:
+    """Return a column's heading, with an arrow in the better direction; the key where it has none."""
+    return MEASURES[key].heading if key in MEASURES else OTHER_HEADINGS.get(key, key)
+
+
+def plain_heading(key: str) -> str:
+    """Return a column's heading without its arrow."""
+    return heading(key).rstrip(" ↓↑")
+
+
+def decimals(key: str) -> int:
+    """Return how many digits after the point a column's numbers have."""
+    return MEASURES[key].decimals if key in MEASURES else OTHER_DECIMALS.get(key, 3)
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
@@ -95,7 +72,7 @@ def number(value: float, key: str) -> str:
         return f"{value:.3g}"
     if key in TRAINING_COLUMNS:
         return f"{value:.0f}"
-    return f"{value:.{DECIMALS.get(key, 3)}f}"
+    return f"{value:.{decimals(key)}f}"
 
 
 def difference_cell(row: Row, column: str) -> str:

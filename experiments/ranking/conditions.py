@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from datamodules.degradation.conditions import Condition, ConditionStep
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import applicable, bootstrap_interval
 from experiments.ranking.outranking import outranked_by
 from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
 from models.baselines import CONTROLS
 
-CONDITION_KEYS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol")
 CODECS = ("bits", "mp3", "opus", "vorbis", "mulaw", "alaw", "gsm")
 NOISES = ("noise", "talkers", "music", "transmission")
 BANDS = ("lowpass", "bandpass", "resample")
@@ -84,14 +83,19 @@ def _step_in_words(step: ConditionStep) -> str:
     return f"{step.kind} {name} {value:g}"
 
 
+def condition_keys() -> list[str]:
+    """Return the measures that have a section of their own by condition."""
+    return [PRIMARY, *keys_shown(Shown.COMPACT)]
+
+
 def condition_rows(
-    scores: pd.DataFrame, keys: Sequence[str] = CONDITION_KEYS, factors: Mapping[str, ConditionFactors] | None = None
+    scores: pd.DataFrame, keys: Sequence[str] | None = None, factors: Mapping[str, ConditionFactors] | None = None
 ) -> pd.DataFrame:
     """Every system's scores under every condition, a row per system, condition and measure.
 
     Args:
         scores: a score table; training seeds are averaged.
-        keys: the measures; those that the table lacks are left out.
+        keys: the measures; those that the table lacks are left out. None for those of `condition_keys`.
         factors: of each condition, by its name; None where nobody knows the steps.
 
     Returns:
@@ -101,6 +105,7 @@ def condition_rows(
         with 0 utterances, one that does not apply.
     """
     scores = with_primary(scores)
+    keys = condition_keys() if keys is None else keys
     groups = {name: [name] for name in scores["condition"].drop_duplicates()}
     rows = _rows(scores, [key for key in keys if key in scores], groups).rename(columns={"group": "condition"})
     if factors is None:

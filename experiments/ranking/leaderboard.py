@@ -4,13 +4,13 @@ import math
 
 import pandas as pd
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from evaluation.statistics.intervals import PairedDifference, paired_difference
 from evaluation.statistics.intervals import speaker_mean as mean_over_speakers
 from evaluation.statistics.training_spread import training_spread
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
     COST_COLUMNS,
-    MEASURE_COLUMNS,
     TRAINING_COLUMNS,
     Row,
 )
@@ -74,7 +74,7 @@ def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
     row: Row = {"system": system, PRIMARY: primary.mean}
     row |= {"primary_low": primary.low, "primary_high": primary.high}
     row |= {"speakers": primary.speakers, "utterances": primary.utterances}
-    return row | {key: mean_over_speakers(averaged, key) for key in MEASURE_COLUMNS if key in averaged}
+    return row | {key: mean_over_speakers(averaged, key) for key in keys_shown(Shown.LEADERBOARD) if key in averaged}
 
 
 def _differences(scores: pd.DataFrame, system: str, runner_up: str | None) -> dict[str, float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.hypothesis_tests import (
     cohens_d_z,
     holm,
@@ -18,7 +19,6 @@ from evaluation.statistics.training_spread import paired_difference_over_trainin
 from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
 from experiments.ranking.selection import Selection
 
-DETECTABLE_KEYS = (PRIMARY, "extended_ber", "lsd", "lsd_hf_band", "content_ber", "si_sdr", "visqol")
 FAMILY = "every candidate against every control, and {reference} against every other candidate"
 
 
@@ -112,6 +112,11 @@ def smallest_p_value(speakers: int) -> float:
     return min(2.0 ** (1 - speakers), 1.0) if speakers > 1 else math.nan
 
 
+def detectable_keys() -> list[str]:
+    """Return the measures whose smallest detectable differences are told."""
+    return [PRIMARY, *(key for key in keys_shown(Shown.HEADLINE) if MEASURES[key].detectable)]
+
+
 def detectable_differences(scores: pd.DataFrame, systems: Sequence[str]) -> pd.DataFrame:
     """The smallest differences between neighbours that the test set can detect, per measure.
 
@@ -121,11 +126,11 @@ def detectable_differences(scores: pd.DataFrame, systems: Sequence[str]) -> pd.D
 
     Returns:
         A row per system, in that order: ``system``, ``next``, the one below ("" for the last), and a column
-        ``detectable_KEY`` for each of `DETECTABLE_KEYS` that the table has, in the measure's units: two-sided, paired,
+        ``detectable_KEY`` for each of `detectable_keys` that the table has, in the measure's units: two-sided, paired,
         speakers as clusters, 80 % power at 5 %. NaN where it cannot be computed.
     """
     averaged = average_seeds(with_primary(scores))
-    keys = [key for key in DETECTABLE_KEYS if key in averaged]
+    keys = [key for key in detectable_keys() if key in averaged]
     of_system = {str(name): rows for name, rows in averaged.groupby("system")}
     rows = []
     for system, following in zip(systems, [*systems[1:], ""], strict=True):

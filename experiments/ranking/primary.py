@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import (
     Interval,
     applicable,

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.ranking.columns import (
-    MEASURE_COLUMNS,
-)
+from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.ranking.conditions import ConditionFactors, condition_rows
 from experiments.ranking.paired_tests import paired_tests
 from experiments.ranking.primary import PRIMARY, with_primary
@@ -35,7 +33,7 @@ def leaderboard_details(
 ) -> LeaderboardDetails:
     """Return the details of a score table; arguments are those of `write_leaderboard`."""
     scores = with_primary(scores)
-    conditions = condition_rows(scores, [PRIMARY, *MEASURE_COLUMNS], factors)
+    conditions = condition_rows(scores, [PRIMARY, *keys_shown(Shown.LEADERBOARD)], factors)
     return LeaderboardDetails(conditions, paired_tests(scores, selection))
 
 

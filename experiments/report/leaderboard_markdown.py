@@ -5,25 +5,26 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from evaluation.statistics.hypothesis_tests import POWER, SIGNIFICANCE
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
     COST_COLUMNS,
-    HEADINGS,
-    MEASURE_COLUMNS,
     TRAINING_COLUMNS,
     Row,
     cell,
     difference_cell,
+    heading,
     markdown_table,
     number,
+    plain_heading,
     rank_cell,
     rows_of,
 )
 from experiments.ranking.compute import frontier_sentences
 from experiments.ranking.conditions import ConditionFactors, condition_rows
 from experiments.ranking.outranking import FLAG, flagged, missing_controls, without_target
-from experiments.ranking.paired_tests import DETECTABLE_KEYS, paired_tests
+from experiments.ranking.paired_tests import detectable_keys, paired_tests
 from experiments.ranking.primary import PRIMARY, failed_scores, with_primary
 from experiments.ranking.selection import Selection
 from experiments.report.markdown_sections import condition_section, significance_section
@@ -124,11 +125,11 @@ def leaderboard_markdown(
 
 
 def _systems_table(leaderboard: pd.DataFrame) -> str:
-    measures = [key for key in MEASURE_COLUMNS if key in leaderboard]
+    measures = [key for key in keys_shown(Shown.LEADERBOARD) if key in leaderboard]
     columns = [PRIMARY, "interval", *measures, *COST_COLUMNS, *TRAINING_COLUMNS]
     flags = flagged_systems(leaderboard)
     return markdown_table(
-        ["rank", "system", "status", *(HEADINGS.get(key, key) for key in columns), f"{FLAG} outranked by"],
+        ["rank", "system", "status", *(heading(key) for key in columns), f"{FLAG} outranked by"],
         (
             [
                 rank_cell(row),
@@ -197,7 +198,7 @@ def _detectable_sentence(leaderboard: pd.DataFrame) -> str:
     for key in (PRIMARY, "lsd_hf_band", "visqol"):
         values = leaderboard[f"detectable_{key}"].dropna() if f"detectable_{key}" in leaderboard else pd.Series()
         if not values.empty:
-            name = HEADINGS[key].rstrip("↓↑ ")
+            name = plain_heading(key)
             median, low, high = (number(float(one), key) for one in (values.median(), values.min(), values.max()))
             ranges.append(f"{name} {median} ({low} to {high})")
     if not ranges:
@@ -252,7 +253,7 @@ def _training_section(leaderboard: pd.DataFrame) -> list[str]:
             [
                 "system",
                 "seeds",
-                HEADINGS[PRIMARY],
+                heading(PRIMARY),
                 "standard deviation over seeds",
                 "95 % interval",
                 "over trainings too",
@@ -270,7 +271,7 @@ def _range(low: float, high: float) -> str:
 
 
 def _detectable_section(leaderboard: pd.DataFrame) -> list[str]:
-    keys = [key for key in DETECTABLE_KEYS if f"detectable_{key}" in leaderboard]
+    keys = [key for key in detectable_keys() if f"detectable_{key}" in leaderboard]
     lines = [
         [row["system"], row["next"], *(number(float(row[f"detectable_{key}"]), key) for key in keys)]
         for row in rows_of(leaderboard)
@@ -280,7 +281,7 @@ def _detectable_section(leaderboard: pd.DataFrame) -> list[str]:
         return []
     return [
         "## What this test set can detect",
-        markdown_table(["system", "next", *(HEADINGS[key].rstrip("↓↑ ") for key in keys)], lines),
+        markdown_table(["system", "next", *(plain_heading(key) for key in keys)], lines),
         f"The true difference between two neighbours that would be found with {POWER:.0%} probability by a two-sided "
         f"test at {SIGNIFICANCE:.0%} on speaker means, from the spread of their paired differences. A smaller observed "
         "difference is no evidence of equality.".replace("%", " %"),

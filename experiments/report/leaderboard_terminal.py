@@ -7,9 +7,10 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.ranking.columns import (
-    HEADINGS,
     cell,
+    heading,
     rank_cell,
     rows_of,
 )
@@ -18,12 +19,6 @@ from experiments.ranking.selection import Selection
 from experiments.report.leaderboard_markdown import flag, flagged_systems, headline, notes
 
 WIDE = 110  # characters that the wide table takes with the longest names
-
-
-WIDE_COLUMNS = (PRIMARY, "interval", "extended_ber", "lsd_hf_band", "lsd_low", "visqol", "rtf", "latency_ms", "macs")
-
-
-NARROW_COLUMNS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol", "latency_ms")
 
 
 STYLES = {"champion": "bold green", "tied": "green", "control": "dim", "candidate": ""}
@@ -39,12 +34,14 @@ def print_leaderboard(
 ) -> None:
     """Print the headline, the table in as many columns as fit, its notes, and what the rule said."""
     console.print(Markdown(headline(leaderboard, selection, split)))
-    columns = WIDE_COLUMNS if console.width >= WIDE else NARROW_COLUMNS
+    columns = [PRIMARY, *keys_shown(Shown.COMPACT), "latency_ms"]
+    if console.width >= WIDE:
+        columns = [PRIMARY, "interval", *keys_shown(Shown.OVERVIEW), "rtf", "latency_ms", "macs"]
     table = Table(box=box.SIMPLE_HEAD, padding=0)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("system", overflow="fold")
     for key in columns:
-        table.add_column(Text(HEADINGS[key].replace(" ", "\n", 1)), justify="right")
+        table.add_column(Text(heading(key).replace(" ", "\n", 1)), justify="right")
     table.add_column("status", overflow="fold")
     flags = flagged_systems(leaderboard)
     for row in rows_of(leaderboard):

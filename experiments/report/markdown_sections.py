@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.ranking.columns import HEADINGS, difference_cell, markdown_table, number, probability, rows_of
+from experiments.ranking.columns import difference_cell, heading, markdown_table, number, probability, rows_of
 from experiments.ranking.conditions import (
-    CONDITION_KEYS,
     ConditionFactors,
+    condition_keys,
     factor_matrix,
     is_failed,
     matrix_of,
@@ -105,7 +105,7 @@ def condition_section(
     systems: Sequence[str],
     factors: Mapping[str, ConditionFactors] | None,
 ) -> list[str]:
-    """Systems by conditions for each of `CONDITION_KEYS`, then the primary score by codec, noise and cutoff.
+    """Systems by conditions for each of `condition_keys`, then the primary score by codec, noise and cutoff.
 
     Args:
         scores: a score table with the column ``primary``.
@@ -121,12 +121,12 @@ def condition_section(
         names = [name for name in scores["condition"].drop_duplicates() if name in factors]
         levels = ([name, *factors[name].levels.values()] for name in names)
         parts.append(markdown_table(["condition", *ConditionFactors().levels], levels))
-    for key in (key for key in CONDITION_KEYS if key in scores):
-        parts += [f"### {HEADINGS[key]}", _matrix_table(matrix_of(conditions, key), systems, key)]
+    for key in (key for key in condition_keys() if key in scores):
+        parts += [f"### {heading(key)}", _matrix_table(matrix_of(conditions, key), systems, key)]
     if factors:
         matrix = factor_matrix(scores, PRIMARY, factors)
         if not matrix.empty:
-            words = f"### {HEADINGS[PRIMARY]} by codec, noise and cutoff"
+            words = f"### {heading(PRIMARY)} by codec, noise and cutoff"
             parts += [words, "Means over the conditions of each level.", _matrix_table(matrix, systems, PRIMARY)]
     return parts
 

@@ -9,7 +9,7 @@ from string import Template
 
 from experiments.pages.embedding import asset, markdown_html
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import HEADINGS, number, rows_of
+from experiments.ranking.columns import heading, number, rows_of
 from experiments.ranking.primary import PRIMARY
 from experiments.report.contents import ReportContents
 from experiments.report.leaderboard_markdown import headline
@@ -18,10 +18,7 @@ from overtone.files import written_whole
 
 DIGEST_SHOWN = 12  # characters; the whole one stands under "How to reproduce"
 TILES = {
-    PRIMARY: HEADINGS[PRIMARY],
-    "visqol": HEADINGS["visqol"],
-    "lsd_hf_band": HEADINGS["lsd_hf_band"],
-    "content_ber": HEADINGS["content_ber"],
+    **{key: heading(key) for key in (PRIMARY, "visqol", "lsd_hf_band", "content_ber")},
     "latency_ms": "latency, ms",
     "rtf": "real-time factor",
     "macs": "multiply-accumulates a second",

@@ -6,12 +6,12 @@ from html import escape
 
 import pandas as pd
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from experiments.pages.embedding import breakable, markdown_html
 from experiments.pages.samples import Sample, sample_html
-from experiments.ranking.columns import HEADINGS, MEASURE_COLUMNS, difference_cell, markdown_table, rows_of
+from experiments.ranking.columns import difference_cell, heading, markdown_table, rows_of
 from experiments.ranking.compute import COSTS, Cost, cost_points, frontier_sentences
-from experiments.ranking.conditions import CONDITION_KEYS, ConditionFactors, condition_rows
+from experiments.ranking.conditions import ConditionFactors, condition_keys, condition_rows
 from experiments.ranking.outranking import FLAG
 from experiments.ranking.paired_tests import paired_tests
 from experiments.ranking.primary import PRIMARY, failed_scores, with_primary
@@ -29,7 +29,6 @@ from experiments.report.tables import (
     trainings_table,
 )
 from experiments.report.utterances import shortened_to_fit
-from experiments.report.weaknesses import WEAKNESSES
 
 PRIMARY_WORDS = (
     "the declared score: `extended_ber` where a band is missing, elsewhere half the mean of two ratios to doing "
@@ -137,10 +136,10 @@ def _condition_section(contents: ReportContents, scores: pd.DataFrame) -> str:
         names = [name for name in scores["condition"].drop_duplicates() if name in contents.factors]
         levels = ([name, *contents.factors[name].levels.values()] for name in names)
         parts.append(markdown_html(markdown_table(["condition", *ConditionFactors().levels], levels)))
-    for key in (key for key in CONDITION_KEYS if key in set(rows["key"])):
+    for key in (key for key in condition_keys() if key in set(rows["key"])):
         opened = " open" if key == PRIMARY else ""
         table = condition_table(rows, contents.leaderboard, key)
-        parts.append(f"<details{opened}><summary>{escape(HEADINGS[key])}</summary>{table}</details>")
+        parts.append(f"<details{opened}><summary>{escape(heading(key))}</summary>{table}</details>")
     return "".join(parts)
 
 
@@ -212,9 +211,9 @@ def _reproduce_section(contents: ReportContents) -> str:
 
 
 def _reading_section(leaderboard: pd.DataFrame) -> str:
-    keys = [key for key in MEASURE_COLUMNS if key in leaderboard]
-    rows = [[HEADINGS[PRIMARY], PRIMARY_WORDS, PRIMARY_WEAKNESS]]
-    rows += [[HEADINGS[key], MEASURES[key].description, WEAKNESSES.get(key, "")] for key in keys]
+    keys = [key for key in keys_shown(Shown.LEADERBOARD) if key in leaderboard]
+    rows = [[heading(PRIMARY), PRIMARY_WORDS, PRIMARY_WEAKNESS]]
+    rows += [[heading(key), MEASURES[key].description, MEASURES[key].weakness] for key in keys]
     costs = "\n".join(f"- {words}." for key, words in COST_WORDS.items() if key in leaderboard)
     controls = (
         "Controls are no candidates: they show what a measure makes of doing nothing, of noise, of a copy of the low "

@@ -7,17 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from experiments.pages.embedding import breakable
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
     COST_COLUMNS,
-    HEADINGS,
-    MEASURE_COLUMNS,
     TRAINING_COLUMNS,
     Row,
     cell,
+    heading,
     number,
+    plain_heading,
     rank_cell,
     rows_of,
 )
@@ -68,7 +68,7 @@ def primary_axis(leaderboard: pd.DataFrame) -> Axis:
 
 def leaderboard_table(leaderboard: pd.DataFrame) -> str:
     """The leaderboard, the primary score drawn beside its number, controls dimmed, and flagged where they outrank."""
-    measures = [key for key in MEASURE_COLUMNS if key in leaderboard]
+    measures = [key for key in keys_shown(Shown.LEADERBOARD) if key in leaderboard]
     costs = [key for key in (*COST_COLUMNS, *TRAINING_COLUMNS) if key in leaderboard and leaderboard[key].notna().any()]
     rows = rows_of(leaderboard)
     axis = primary_axis(leaderboard)
@@ -76,11 +76,11 @@ def leaderboard_table(leaderboard: pd.DataFrame) -> str:
     flags = flagged_systems(leaderboard)
     header = [
         _heading("system", style="name"),
-        _heading(HEADINGS[PRIMARY], "0 is best, 0.5 is what doing nothing scores", "number"),
+        _heading(heading(PRIMARY), "0 is best, 0.5 is what doing nothing scores", "number"),
         _heading(whiskers_axis_svg(axis), "dot: mean, whiskers: 95 % interval, line: unprocessed"),
-        _heading(HEADINGS["interval"], style="number"),
-        *(_heading(HEADINGS[key], MEASURES[key].description, "number") for key in measures),
-        *(_heading(COST_HEADINGS.get(key, HEADINGS.get(key, key)), style="number") for key in costs),
+        _heading(heading("interval"), style="number"),
+        *(_heading(heading(key), MEASURES[key].description, "number") for key in measures),
+        *(_heading(COST_HEADINGS.get(key, heading(key)), style="number") for key in costs),
     ]
     lines = []
     for row in rows:
@@ -164,7 +164,7 @@ def condition_table(rows: pd.DataFrame, leaderboard: pd.DataFrame, key: str) -> 
         head = f'<th scope="row" class="name">{breakable(system)}</th>'
         lines.append(f'<tr class="{escape(kind_of(str(status[system])))}">{head}{"".join(cells)}</tr>')
     header = [_heading("system", style="name"), *(_heading(breakable(name), style="number") for name in conditions)]
-    return table_html(header, lines, f"{HEADINGS[key].rstrip(' ↓↑')} by condition", "matrix")
+    return table_html(header, lines, f"{plain_heading(key)} by condition", "matrix")
 
 
 def _shades(means: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -9,18 +9,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval
-from experiments.ranking.columns import DECIMALS, HEADINGS
+from experiments.ranking.columns import decimals, heading
 from experiments.ranking.outranking import FLAG, flagged, outranked_by
 from experiments.scoring.folder_table import ScoreTable
 from overtone.progress import console
 
-SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "lsd_low", "content_ber", "si_sdr", "visqol")
-NARROW_SUMMARY = ("extended_ber", "lsd", "lsd_hf_band", "visqol")
+MOST_KEYS = 7  # in the summary, where none of the headline measures was asked for
 WIDE = 110  # characters that the wide table takes with the longest names
-# Of the measures of gain. In the others, which tell what was harmed, doing nothing is as good as can be.
-RANKED = ("extended_ber", "lsd", "lsd_hf", "lsd_hf_band", "mr_stft", "stoi", "pesq_wb", "visqol")
 MOST_FAILURES = 3
 MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
 
@@ -41,7 +38,7 @@ def print_summary(
         files: that every system has.
         references: how many there are.
     """
-    keys = [key for key in SUMMARY if key in table.measures] or list(table.measures)[: len(SUMMARY)]
+    keys = [key for key in keys_shown(Shown.HEADLINE) if key in table.measures] or list(table.measures)[:MOST_KEYS]
     means: Means = {}
     failures: Failures = {}
     rows = 0
@@ -73,7 +70,7 @@ def interval(frame: pd.DataFrame, key: str) -> Interval:
 
 def flags(means: Means, systems: Sequence[str]) -> Flags:
     """Return the systems that a control which reads no target scores better than, by control and measure."""
-    keys = [key for key in next(iter(means.values())) if key in RANKED]
+    keys = [key for key in next(iter(means.values())) if MEASURES[key].gain]
     by_key = {
         key: flagged(
             outranked_by(
@@ -89,16 +86,21 @@ def flags(means: Means, systems: Sequence[str]) -> Flags:
 
 def _table(means: Means, controls: Sequence[str], flagging: Flags) -> Table:
     known = next(iter(means.values()))
-    wanted = [key for key in known if console.width >= WIDE or key in NARROW_SUMMARY or key not in SUMMARY]
+    wanted = [key for key in known if console.width >= WIDE or _is_compact(key)]
     keys = [key for key in wanted if any(cells[key].utterances for cells in means.values())]
     summary = Table(box=box.SIMPLE_HEAD, padding=0)
     summary.add_column("system", overflow="fold")
     for key in keys:
-        summary.add_column(Text(HEADINGS.get(key, key).replace(" ", "\n", 1)), justify="right")
+        summary.add_column(Text(heading(key).replace(" ", "\n", 1)), justify="right")
     for name, cells in means.items():
         shown = (_cell(cells[key], key, (name, key) in flagging) for key in keys)
         summary.add_row(Text(name), *shown, style="dim" if name in controls else "")
     return summary
+
+
+def _is_compact(key: str) -> bool:
+    """Whether a column stays on a narrow terminal: here `lsd` too, since this table has no primary score."""
+    return key == "lsd" or not Shown.HEADLINE <= MEASURES[key].shown < Shown.COMPACT
 
 
 def _cell(score: Interval, key: str, flagged: bool) -> Text:
@@ -106,11 +108,11 @@ def _cell(score: Interval, key: str, flagged: bool) -> Text:
         return Text("–")
     if np.isnan(score.mean):
         return Text("failed")
-    decimals = DECIMALS.get(key, 3)
+    digits = decimals(key)
     mark = f"{FLAG} " if flagged else ""
-    cell = Text(f"{mark}{score.mean:.{decimals}f}", style="yellow" if flagged else "")
+    cell = Text(f"{mark}{score.mean:.{digits}f}", style="yellow" if flagged else "")
     if not np.isnan(score.low):
-        cell.append(f"\n{score.low:.{decimals}f}–{score.high:.{decimals}f}", style="dim")
+        cell.append(f"\n{score.low:.{digits}f}–{score.high:.{digits}f}", style="dim")
     return cell
 
 

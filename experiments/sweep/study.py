@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES
 from experiments.keys import commit, digest, training_code
 from experiments.presets.preset import Preset, SweepSettings
 from experiments.ranking.primary import PRIMARY

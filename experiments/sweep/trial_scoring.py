@@ -10,7 +10,8 @@ import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import System, Utterance
-from evaluation.harness import MEASURES, score_pair
+from evaluation.harness import score_pair
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import Preset
 from experiments.presets.winner_rule import UNPROCESSED, WinnerRule

@@ -9,7 +9,8 @@ import pytest
 
 from evaluation import harness
 from evaluation.contracts import Utterance
-from evaluation.harness import MEASURES, Measure, check_measures, score_pair, score_pairs
+from evaluation.harness import check_measures, score_pair, score_pairs
+from evaluation.measures.catalogue import MEASURES, Measure
 from overtone.audio import resample
 from overtone.errors import OvertoneError
 
@@ -94,8 +95,8 @@ def test_a_measure_that_breaks_costs_its_own_score_only(monkeypatch):
     def infinite(*, target: np.ndarray, cutoff_hz: float) -> float:
         return float("inf")
 
-    monkeypatch.setitem(harness.MEASURES, "broken", Measure("broken", False, "breaks", broken))
-    monkeypatch.setitem(harness.MEASURES, "infinite", Measure("infinite", False, "is infinite", infinite))
+    monkeypatch.setitem(MEASURES, "broken", Measure("broken", False, "breaks", broken))
+    monkeypatch.setitem(MEASURES, "infinite", Measure("infinite", False, "is infinite", infinite))
     row = score_pair(utterance(), utterance().narrowband, ["broken", "lsd", "infinite"])
     assert np.isnan(row["broken"]) and np.isnan(row["infinite"]) and row["lsd"] > 0
     assert row["failures"] == "broken: ZeroDivisionError: by, zero here; infinite: gave inf"

@@ -72,6 +72,16 @@ def test_a_constant_in_a_sub_folder_that_scores_reach_changes_theirs(sources, mo
     assert scoring_code() != before
 
 
+def test_how_a_measure_is_shown_changes_no_key_but_its_function_does(sources):
+    before = scoring_code()
+    catalogue = sources / "evaluation/measures/catalogue.py"
+    replaced(catalogue, 'weakness="as `lsd`, with another floor"', 'weakness="fooled by noise"')
+    replaced(catalogue, 'name="ViSQOL"', 'name="V"')
+    assert scoring_code() == before
+    replaced(catalogue, "function=waveform.snr", "function=waveform.seam")
+    assert scoring_code() != before
+
+
 def test_what_nothing_imports_changes_no_key(sources):
     before = training_code("dnn_fft"), scoring_code()
     replaced(sources / "datamodules/fetching/archive.py", "import", "import")

@@ -16,7 +16,7 @@ from pystoi import stoi
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 from visqol import VisqolApi
 
-from evaluation.harness import MEASURES
+from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.stft import NotApplicable
 from overtone.audio import read_audio, resample
 
