@@ -6,11 +6,8 @@ one block with an empty history, so that streaming equals it by construction and
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from overtone.audio import Waveform
 
 NOISE_PERIOD = 1 << 16
 
@@ -199,21 +196,3 @@ class StreamingNetwork(nn.Module):
         padded = nn.functional.pad(narrowband, (0, padding))
         output = self.process(padded, History())
         return output[..., self.delay_samples : self.delay_samples + samples]
-
-
-class NetworkStep:
-    """A :class:`StreamingNetwork` as a step of a :class:`overtone.stream.Stream`, one channel, one stream."""
-
-    def __init__(self, network: StreamingNetwork) -> None:
-        self.hop_samples = network.hop_samples
-        self.delay_samples = network.delay_samples
-        self._network = network.eval()
-        self._past: list[Tensor] | None = None
-
-    @torch.inference_mode()
-    def __call__(self, block: Waveform) -> Waveform:
-        """Process the hops that follow those of the last call."""
-        history = History(self._past)
-        output = self._network.process(torch.from_numpy(np.ascontiguousarray(block))[None], history)
-        self._past = history.next
-        return output[0].numpy()

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import pytorch_lightning as lightning
 import torch
+from network_stream import NetworkStream
 
 from experiments.registry import MODELS, build_model, load_model, model_class
 from models.base import StreamingModule, read_weights
-from models.streaming.causal_layers import NetworkStep
 from overtone.errors import OvertoneError
-from overtone.stream import Stream
 
 SAMPLE_RATE = 16000
 STREAMING = [name for name in MODELS if issubclass(model_class(name), StreamingModule)]
@@ -98,7 +97,7 @@ def test_a_stream_in_random_blocks_equals_the_whole_file(name, seed):
     waveform = speech_like(int(rng.integers(3000, 9000)), seed)
     with torch.no_grad():
         whole = module.enhance(torch.from_numpy(waveform)[None])[0].numpy()
-    stream = Stream(NetworkStep(module.network))
+    stream = NetworkStream(module.network)
     pieces, start = [], 0
     while start < len(waveform):
         block = waveform[start : start + int(rng.integers(0, 900))]

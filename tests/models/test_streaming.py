@@ -20,8 +20,6 @@ from models.streaming.causal_layers import (
 from models.streaming.spectral_frame import LEVEL_FLOOR, FrequencyScale, RunningLevel
 from models.wavegan.causal import FILTER_KERNEL, STRIDE, Filterbank
 from models.whole_file import WholeFileSpectrogram
-from overtone.errors import OvertoneError
-from overtone.stream import Stream
 
 
 def in_blocks(layer, x, sizes):
@@ -198,33 +196,3 @@ def test_inverse_fft_without_a_phase_is_far_from_the_waveform_and_griffin_lim_ne
         wanted = frame.amplitudes(waveform)
         distances[reconstruction] = (frame.amplitudes(frame(waveform)) - wanted).square().mean().item()
     assert distances["griffin_lim"] < 0.2 * distances["inverse_fft"]
-
-
-def test_a_stream_is_its_step_delayed():
-    class Echo:
-        hop_samples, delay_samples = 4, 6
-
-        def __init__(self):
-            self.past = np.zeros(6, np.float32)
-
-        def __call__(self, block):
-            line = np.concatenate([self.past, block])
-            self.past = line[-6:]
-            return line[: len(block)]
-
-    stream, signal = Stream(Echo()), np.arange(1, 24, dtype=np.float32)
-    pushed = [stream.push(block) for block in np.split(signal, [1, 3, 3, 15])]
-    output = np.concatenate([*pushed, stream.flush()])
-    assert stream.latency_samples == 10
-    np.testing.assert_array_equal(output, np.concatenate([np.zeros(10, np.float32), signal]))
-
-
-def test_a_stream_refuses_a_block_of_two_channels():
-    class Nothing:
-        hop_samples, delay_samples = 1, 0
-
-        def __call__(self, block):
-            return block
-
-    with pytest.raises(OvertoneError, match=r"\(samples,\)"):
-        Stream(Nothing()).push(np.zeros((2, 4), np.float32))

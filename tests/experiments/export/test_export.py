@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from exported_models import STREAMING, exported, exported_model, small_module
+from network_stream import NetworkStream
 from waveforms import speech_like
 
 from datamodules.corpora.corpus import load_corpus
@@ -25,11 +26,10 @@ from experiments.registry import MODELS, build_model
 from experiments.training.trained_system import enhance_waveform
 from models.export.forms import ComplexPair, ConvolutionAsProduct
 from models.export.graphs import Graph
-from models.streaming.causal_layers import History, NetworkStep
+from models.streaming.causal_layers import History
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.model_package import GraphRun, load_model
-from overtone.stream import Stream
 
 
 @pytest.mark.parametrize("name", STREAMING)
@@ -47,7 +47,7 @@ def test_the_package_equals_pytorch(name):
 def test_it_streams_as_the_pytorch_stream_does(name):
     module, _, _ = exported(name)
     clip = speech_like(16000, 3000, seed=6)
-    theirs, ours = Stream(NetworkStep(module.network)), Enhancer(exported_model(name), denoise=True).stream(16000)
+    theirs, ours = NetworkStream(module.network), Enhancer(exported_model(name), denoise=True).stream(16000)
     assert ours.latency_samples == theirs.latency_samples == module.latency_samples
     for block in np.split(clip, [100, 101, 900, 2222]):
         np.testing.assert_allclose(ours.push(block), theirs.push(block), atol=TOLERANCE)
