@@ -3,21 +3,19 @@
 import io
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 from flask import Flask, Request, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE
 from overtone.serve.enhancement import Enhancement
-from overtone.serve.limits import Limits
-from overtone.serve.refusals import Refused
-from overtone.serve.uploads import HIGHEST_RATE, LOWEST_RATE, download_name
+from overtone.serve.refusals import Refused, whole_number
+from overtone.serve.uploads import download_name
 
 MEBIBYTE = 1024 * 1024
 FORM_FIELD = "file"
-YES = frozenset({"1", "true", "yes", "on"})
-NO = frozenset({"0", "false", "no", "off", ""})
 INTERFACE = {
     "POST /api/enhance": {
         "does": "enhances a whole file",
@@ -70,29 +68,27 @@ class MemoryRequest(Request):
         return io.BytesIO()
 
 
-def create_app(enhancement: Enhancement, limits: Limits) -> Flask:
-    """Return the application that enhances with one model, within limits."""
+def create_app(enhancement: Enhancement) -> Flask:
+    """Return the application that enhances with one model, within that one's limits."""
     app = Flask(__name__)
     app.request_class = MemoryRequest
-    app.config["MAX_CONTENT_LENGTH"] = limits.upload_bytes + MEBIBYTE  # a multipart form is larger than its file
+    app.config["MAX_CONTENT_LENGTH"] = enhancement.limits.upload_bytes + MEBIBYTE  # a form is larger than its file
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    _add_page(app, enhancement, limits)
-    _add_interface(app, enhancement, limits)
+    _add_interface(app, enhancement)
     _add_errors(app)
     return app
 
 
-def _add_page(app: Flask, enhancement: Enhancement, limits: Limits) -> None:
+def _add_interface(app: Flask, enhancement: Enhancement) -> None:
     @app.get("/")
     def page() -> str:
-        facts = {**enhancement.facts(), "limits": _described(limits)}
-        return render_template("index.html", facts=facts, version=version("overtone"))
+        return render_template("index.html", facts=enhancement.facts(), version=version("overtone"))
 
-
-def _add_interface(app: Flask, enhancement: Enhancement, limits: Limits) -> None:
     @app.post("/api/enhance")
     def enhance() -> Response:
-        denoise, rate = _switch("denoise"), _rate()
+        query = request.args
+        denoise = bool(whole_number("denoise", query.get("denoise", "0"), 0, 1))
+        rate = whole_number("rate", query["rate"], LOWEST_RATE, HIGHEST_RATE) if "rate" in query else None
         data, name = _upload()
         done = enhancement.enhance(data, denoise=denoise, rate=rate)
         answer = _wav(done.wav, download_name(name, "-enhanced.wav"))
@@ -110,7 +106,7 @@ def _add_interface(app: Flask, enhancement: Enhancement, limits: Limits) -> None
 
     @app.get("/api/model")
     def model() -> Response:
-        return jsonify({**enhancement.facts(), "limits": _described(limits)})
+        return jsonify(enhancement.facts())
 
     @app.get("/api/health")
     def health() -> Response:
@@ -135,12 +131,12 @@ def _add_errors(app: Flask) -> None:
     def unexpected(error: Exception) -> Response:
         app.logger.error("unexpected", exc_info=error)
         return refused(
-            Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed at this one. Its log says why; it goes on.")
+            Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request. Its log says why.")
         )
 
 
 def _upload() -> tuple[bytes, str | None]:
-    """The uploaded bytes and the name that they were given, which serves for the answer's name only."""
+    """The uploaded bytes and their file name, from which only the answer's is made."""
     if request.mimetype != "multipart/form-data":
         return request.get_data(cache=False), request.args.get("name")
     file = request.files.get(FORM_FIELD)
@@ -149,36 +145,9 @@ def _upload() -> tuple[bytes, str | None]:
     return file.read(), request.args.get("name") or file.filename
 
 
-def _switch(name: str) -> bool:
-    value = request.args.get(name, "").lower()
-    if value not in YES | NO:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is 1 or 0, got '{value[:20]}'.")
-    return value in YES
-
-
-def _rate() -> int | None:
-    value = request.args.get("rate")
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdigit() and LOWEST_RATE <= int(value[:9]) <= HIGHEST_RATE):
-        raise Refused(
-            HTTPStatus.BAD_REQUEST, f"rate is a number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, got '{value[:20]}'."
-        )
-    return int(value)
-
-
 def _wav(data: bytes, name: str) -> Response:
     answer = Response(data, mimetype="audio/wav")
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     answer.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
     answer.headers["Cache-Control"] = "no-store"
     return answer
-
-
-def _described(limits: Limits) -> dict[str, Any]:
-    return {
-        "upload_bytes": limits.upload_bytes,
-        "upload_seconds": limits.upload_seconds,
-        "channels": limits.channels,
-        "streams": limits.streams,
-    }

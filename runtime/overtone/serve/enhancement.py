@@ -1,7 +1,10 @@
 """One loaded model for all users: whole uploads through a queue, live streams each with a state of its own."""
 
 import math
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -13,11 +16,11 @@ from overtone.enhancer import Enhancer, EnhancerStream
 from overtone.errors import OvertoneError
 from overtone.model_package import load_model
 from overtone.serve.limits import Limits
-from overtone.serve.places import Places
 from overtone.serve.refusals import Refused
 from overtone.serve.uploads import Recording, decode, encode
 
 FULL_SCALE = 1.0 - 2.0**-23
+AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,21 @@ class Enhancement:
     def __init__(self, model_dir: Path, limits: Limits) -> None:
         model = load_model(model_dir)
         self._enhancers = {denoise: Enhancer(model, denoise=denoise) for denoise in (False, True)}
-        self._limits = limits
-        self._places = Places(limits)
+        self.limits = limits
+        self._places = threading.Semaphore(limits.workers + limits.waiting)
+        self._workers = threading.Semaphore(limits.workers)
         self.name = model.name
         self.sample_rate = model.sample_rate
         self.latency_samples = self._enhancers[False].stream(model.sample_rate).latency_samples
 
     def facts(self) -> dict[str, object]:
-        """What users may know of the model."""
+        """What users may know of the model and the limits."""
         return {
             "name": self.name,
             "sample_rate": self.sample_rate,
             "latency_samples": self.latency_samples,
             "latency_ms": round(1000 * self.latency_samples / self.sample_rate, 3),
+            "limits": self.limits.facts(),
         }
 
     def enhance(self, data: bytes, *, denoise: bool = False, rate: int | None = None) -> Enhanced:
@@ -77,9 +82,9 @@ class Enhancement:
         Raises:
             Refused: no usable audio, or too many are waiting.
         """
-        with self._places.one():
+        with self._place():
             started = time.perf_counter()
-            recording = decode(data, self._limits)
+            recording = decode(data, self.limits)
             try:
                 enhanced, rate = self._enhancers[denoise].enhance(recording.samples, recording.sample_rate, rate)
             except OvertoneError as error:
@@ -95,16 +100,36 @@ class Enhancement:
         Raises:
             Refused: as for `enhance`.
         """
-        with self._places.one():
-            return encode(decode(data, self._limits))
+        with self._place():
+            return encode(decode(data, self.limits))
 
     def stream(self, rate: int, channels: int, denoise: bool) -> EnhancerStream:
         """Start a stream that gives back the rate it takes.
+
+        Args:
+            rate: of both directions in Hz.
+            channels: how many.
+            denoise: let the model change the input's own band as well.
 
         Raises:
             OvertoneError: a rate that is not served.
         """
         return self._enhancers[denoise].stream(rate, channels, rate)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Wait for a worker and hold it; raise where too many wait already."""
+        if not self._places.acquire(blocking=False):
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"The server is busy with other uploads. Try again in {AGAIN_SECONDS} seconds.",
+                AGAIN_SECONDS,
+            )
+        try:
+            with self._workers:
+                yield
+        finally:
+            self._places.release()
 
 
 def _safe_gain(samples: NDArray[np.float32]) -> float:

@@ -1,23 +1,21 @@
-"""What stands before the application: who may ask, how much may come and how slowly, and what every answer says."""
+"""ASGI middleware before the page and the live streams: own host and origin only, bounded bodies, security headers."""
 
+import asyncio
+import ipaddress
 import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
 
-from overtone.serve.bodies import Bodies, discard
 from overtone.serve.limits import Limits
-from overtone.serve.origins import require_own_host, require_own_page
-from overtone.serve.refusals import (
-    Application,
-    Message,
-    Receive,
-    Refused,
-    Scope,
-    Send,
-    answer_refused,
-    headers_of,
-    raw_headers,
-    refuse_websocket,
-)
+from overtone.serve.refusals import Refused
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -31,91 +29,195 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
+FORM_BYTES = 1 << 16  # what a multipart form may add to its file
+DISCARD_SECONDS = 2.0
+AGAIN_SECONDS = 5
+OWN_SITES = ("same-origin", "none")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger(__name__)
 
 
 class Gate:
-    """An ASGI application before two others: the page with the HTTP interface, and live streams.
+    """An ASGI application before two others.
 
-    Uploads are read here, whole and within their limits, so that slow clients hold no worker of the application.
+    Uploads are read whole here, on the event loop, so that a slow client holds no thread of the page.
 
     Args:
         pages: answers HTTP requests.
         streams: answers WebSockets.
-        limits: what may come.
+        limits: size, time and memory of uploads.
         loopback: whether only this machine is served; names of other hosts are refused then.
     """
 
     def __init__(self, pages: Application, streams: Application, limits: Limits, *, loopback: bool) -> None:
         self._pages = pages
         self._streams = streams
-        self._bodies = Bodies(limits)
+        self._limits = limits
         self._loopback = loopback
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request or WebSocket."""
-        secured = _Secured(send)
-        if scope["type"] == "http":
-            await self._serve_page(scope, receive, secured)
-            return
-        try:
-            self._require_allowed("GET", scope, websocket=True)
-        except Refused as refused:
-            await refuse_websocket(refused, scope, receive, secured)
-            return
-        await self._streams(scope, receive, secured)
+        """Serve one request or WebSocket.
 
-    async def _serve_page(self, scope: Scope, receive: Receive, send: "_Secured") -> None:
+        Args:
+            scope: the request, as ASGI describes it.
+            receive: gives the next message of the client.
+            send: takes a message to the client.
+        """
+        answered = False
+
+        async def secured(message: Message) -> None:
+            nonlocal answered
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                answered = True
+                message["headers"] = [*message["headers"], *_raw(SECURITY_HEADERS)]
+            await send(message)
+
         try:
-            self._require_allowed(scope["method"], scope)
-            async with self._bodies.read(scope, receive) as body:
-                await self._pages(_with_length(scope, len(body)), _replayed(body, receive), send)
+            require_own_page(scope, loopback=self._loopback)
+            if scope["type"] == "websocket":
+                await self._streams(scope, receive, secured)
+            else:
+                await self._serve_page(scope, receive, secured)
         except Refused as refused:
-            if refused.status != HTTPStatus.REQUEST_TIMEOUT:
-                await discard(scope, receive)
-            await answer_refused(refused, send)
+            await refuse(refused, scope, receive, secured)
         except Exception:
-            log.exception("%s %s", scope["method"], scope["path"])
-            if send.started:
+            log.exception("%s", scope["path"])
+            if answered or scope["type"] == "websocket":
                 raise
-            sentence = "The server failed at this one; its log says why."
-            await answer_refused(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, sentence), send)
+            sentence = "The server failed on this request. Its log says why."
+            await refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, sentence), scope, receive, secured)
 
-    def _require_allowed(self, method: str, scope: Scope, *, websocket: bool = False) -> None:
-        headers = headers_of(scope)
-        require_own_host(headers, loopback=self._loopback)
-        require_own_page(method, headers, websocket=websocket)
+    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = bytearray()
+        try:
+            await self._read(scope, receive, body)
+            length = (b"content-length", str(len(body)).encode())  # WSGI needs it, also where the body came in chunks
+            headers = [*(header for header in scope["headers"] if header[0] not in BODY_HEADERS), length]
+            messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+            async def replay() -> Message:
+                return messages.pop() if messages else await receive()
+
+            await self._pages({**scope, "headers": headers}, replay, send)
+        finally:
+            self._held_bytes -= len(body)
+
+    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+        """Append a request's body to ``body``, and count its bytes as held."""
+        most = self._limits.upload_bytes + FORM_BYTES
+        too_large = Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The upload is larger than {self._limits.upload_bytes / 2**20:g} MiB. "
+            "Cut it, send FLAC, or use `overtone enhance`, which has no limit.",
+        )
+        if int(_headers(scope).get("content-length", "0")) > most:
+            raise too_large
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise Refused(HTTPStatus.BAD_REQUEST, "The upload broke off. Send it again.")
+                    part = message.get("body", b"")
+                    if len(body) + len(part) > most:
+                        raise too_large
+                    if self._held_bytes + len(part) > self._limits.held_bytes:
+                        raise Refused(
+                            HTTPStatus.SERVICE_UNAVAILABLE,
+                            f"The server is receiving too many uploads. Try again in {AGAIN_SECONDS} seconds.",
+                            AGAIN_SECONDS,
+                        )
+                    body += part
+                    self._held_bytes += len(part)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise Refused(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"The upload did not arrive within {self._limits.body_seconds:g} seconds. "
+                "Send it again over a better connection, or smaller as FLAC.",
+            ) from None
 
 
-class _Secured:
-    """A send that adds the security headers to whatever is answered."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            self.started = True
-            message["headers"] = [*message["headers"], *raw_headers(SECURITY_HEADERS)]
-        await self._send(message)
+def is_loopback(host: str) -> bool:
+    """Say whether an address to listen on is reached from this machine only."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-def _with_length(scope: Scope, length: int) -> Scope:
-    """A request whose body's length is known, as WSGI wants it, also where it came in chunks."""
-    kept = [(name, value) for name, value in scope["headers"] if name not in BODY_HEADERS]
-    return {**scope, "headers": [*kept, (b"content-length", str(length).encode())]}
+def require_own_page(scope: Scope, *, loopback: bool) -> None:
+    """Raise for requests of other sites' pages, and for host names that were made to point here.
+
+    A page elsewhere can let its own name resolve to 127.0.0.1 and would then have the same origin as this server.
+    Programs such as curl name no site and are served.
+
+    Args:
+        scope: the request.
+        loopback: whether this machine only is served.
+
+    Raises:
+        Refused: the Host header is missing or names another host, or another site's page asks for more than to read.
+    """
+    headers = _headers(scope)
+    host = headers.get("host", "")
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        name = ""
+    if not name or (loopback and not is_loopback(name)):
+        raise Refused(
+            HTTPStatus.FORBIDDEN,
+            f"The server was asked for as '{name}', but serves this machine only. Open it as 127.0.0.1 or localhost.",
+        )
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+    foreign = site not in OWN_SITES or (origin is not None and urlsplit(origin).netloc != host)
+    if foreign and scope.get("method") not in SAFE_METHODS:  # a WebSocket has no method
+        raise Refused(
+            HTTPStatus.FORBIDDEN, "The request comes from another site's page. Open this server's own page instead."
+        )
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body in one piece, then what comes later."""
-    given = False
+async def refuse(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or the opening handshake of a WebSocket, by a status and a sentence, and close.
 
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    Args:
+        refused: the answer.
+        scope: the request.
+        receive: gives what is left of the request.
+        send: takes the answer.
+    """
+    kind = "http"
+    headers = refused.headers()
+    if scope["type"] == "websocket":
+        kind = "websocket.http"
+        await receive()
+    else:
+        headers |= {"Content-Length": str(len(refused.body())), "Connection": "close"}
+        if refused.status != HTTPStatus.REQUEST_TIMEOUT:
+            await _discard(scope, receive)
+    await send({"type": f"{kind}.response.start", "status": int(refused.status), "headers": _raw(headers)})
+    await send({"type": f"{kind}.response.body", "body": refused.body()})
 
-    return replay
+
+async def _discard(scope: Scope, receive: Receive) -> None:
+    """Read and drop the rest of a refused body for a moment: many clients read no answer before all is sent."""
+    headers: Mapping[str, str] = _headers(scope)
+    if "expect" in headers or not {"content-length", "transfer-encoding"} & set(headers):
+        return
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    except TimeoutError:
+        pass
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers.items()]

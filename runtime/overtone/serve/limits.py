@@ -1,4 +1,4 @@
-"""What one server gives to its users at most, in one place."""
+"""How much one server gives to its users, in one place."""
 
 from dataclasses import dataclass, field
 
@@ -7,35 +7,32 @@ from overtone.worker_pool import available_cores
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that keep a server of a few users answering.
+    """Bounds that keep a server of a few users answering; a reverse proxy in front of it sets finer ones.
 
     Attributes:
         upload_bytes: the largest upload.
-        upload_seconds: the longest audio, counted while it is decoded as well.
+        held_bytes: all uploads that may be in memory at the same time.
+        upload_seconds: the longest audio; frames are counted while they are decoded as well.
         channels: the most channels of an upload.
         workers: uploads enhanced at the same time.
-        waiting: uploads that may wait for a worker; further ones are told to come back.
-        waiting_seconds: how long one waits at most.
+        waiting: uploads that may wait for a worker; further ones are answered 503.
         streams: live streams at the same time.
-        idle_seconds: a live stream that sends or takes nothing for so long is closed.
-        body_seconds: by when an upload must have arrived, and
-        body_bytes_a_second: how much later by its size.
+        idle_seconds: a live stream is closed after so long without a message, or without reading its answer.
+        body_seconds: the longest time in which an upload must arrive.
         connections: connections at the same time.
     """
 
     upload_bytes: int = 64 * 1024 * 1024
+    held_bytes: int = 256 * 1024 * 1024
     upload_seconds: float = 300.0
     channels: int = 2
     workers: int = field(default_factory=available_cores)
     waiting: int = 16
-    waiting_seconds: float = 60.0
     streams: int = 4
     idle_seconds: float = 20.0
-    body_seconds: float = 15.0
-    body_bytes_a_second: float = 100_000.0
+    body_seconds: float = 300.0
     connections: int = 256
 
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes of uploads may be in memory at the same time."""
-        return 4 * self.upload_bytes
+    def facts(self) -> dict[str, float]:
+        """The limits that a user needs to know."""
+        return {name: getattr(self, name) for name in ("upload_bytes", "upload_seconds", "channels", "streams")}

@@ -11,12 +11,11 @@ from urllib.parse import parse_qs
 import numpy as np
 from numpy.typing import NDArray
 
-from overtone.enhancer import EnhancerStream
+from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE, EnhancerStream
 from overtone.errors import OvertoneError
 from overtone.serve.enhancement import Enhancement
-from overtone.serve.limits import Limits
-from overtone.serve.refusals import Message, Receive, Refused, Scope, Send, refuse_websocket
-from overtone.serve.uploads import HIGHEST_RATE, LOWEST_RATE
+from overtone.serve.gate import Message, Receive, Scope, Send
+from overtone.serve.refusals import Refused, whole_number
 
 PATH = "/api/stream"
 END = "end"
@@ -24,7 +23,7 @@ SAMPLE_FORMATS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int16":
 INT16_SCALE = 32768.0
 REPORT_SECONDS = 1.0
 AGAIN_SECONDS = 10
-NORMAL, UNSUPPORTED, POLICY = 1000, 1003, 1008
+NORMAL, POLICY = 1000, 1008
 
 
 @dataclass(frozen=True)
@@ -39,24 +38,33 @@ class LiveStreams:
     """An ASGI application of live streams, each with a state of its own.
 
     Args:
-        enhancement: makes the streams.
-        limits: how many at the same time, and how long one may be silent.
+        enhancement: makes the streams; its limits say how many at the same time, and how long one may be silent.
     """
 
-    def __init__(self, enhancement: Enhancement, limits: Limits) -> None:
+    def __init__(self, enhancement: Enhancement) -> None:
         self._enhancement = enhancement
-        self._limits = limits
+        self._limits = enhancement.limits
         self._open = 0
-        self._threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="live")
+        self._threads = ThreadPoolExecutor(self._limits.streams, thread_name_prefix="live")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket from its handshake to its end."""
-        try:
-            request = self._request(scope)
-            self._require_room()
-        except Refused as refused:
-            await refuse_websocket(refused, scope, receive, send)
-            return
+        """Serve one WebSocket from its handshake to its end.
+
+        Args:
+            scope: the handshake, as ASGI describes it.
+            receive: gives the next message of the client.
+            send: takes a message to the client.
+
+        Raises:
+            Refused: another address, a bad query, or all streams are taken; nothing was sent yet.
+        """
+        request = self._request(scope)
+        if self._open >= self._limits.streams:
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"All {self._limits.streams} live streams are taken. Try again later, or enhance a recording.",
+                AGAIN_SECONDS,
+            )
         self._open += 1
         try:
             await self._serve(request, receive, send)
@@ -64,14 +72,6 @@ class LiveStreams:
             return  # the other side reads nothing any more
         finally:
             self._open -= 1
-
-    def _require_room(self) -> None:
-        if self._open >= self._limits.streams:
-            raise Refused(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"All {self._limits.streams} live streams are taken. Try again later, or enhance a recording.",
-                AGAIN_SECONDS,
-            )
 
     async def _serve(self, request: _Request, receive: Receive, send: Send) -> None:
         await receive()
@@ -130,13 +130,14 @@ class LiveStreams:
         query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin1")).items()}
         sample_format = query.get("format", "float32")
         if sample_format not in SAMPLE_FORMATS:
-            raise _bad_query("format", " or ".join(SAMPLE_FORMATS), sample_format)
+            expected = " or ".join(SAMPLE_FORMATS)
+            raise Refused(HTTPStatus.BAD_REQUEST, f"format is {expected}, got '{sample_format[:20]}'.")
         rate = query.get("rate", str(self._enhancement.sample_rate))
         return _Request(
-            rate=_whole("rate", rate, LOWEST_RATE, HIGHEST_RATE),
-            channels=_whole("channels", query.get("channels", "1"), 1, self._limits.channels),
+            rate=whole_number("rate", rate, LOWEST_RATE, HIGHEST_RATE),
+            channels=whole_number("channels", query.get("channels", "1"), 1, self._limits.channels),
             sample_format=sample_format,
-            denoise=bool(_whole("denoise", query.get("denoise", "0"), 0, 1)),
+            denoise=bool(whole_number("denoise", query.get("denoise", "0"), 0, 1)),
         )
 
 
@@ -154,18 +155,13 @@ async def _say(send: Send, facts: dict[str, object]) -> None:
     await send({"type": "websocket.send", "text": json.dumps(facts)})
 
 
-def _samples(data: bytes, request: _Request) -> NDArray[np.float32]:
-    """Interleaved samples as ``(frames, channels)``."""
+def _samples(data: bytes, request: _Request) -> NDArray[Any]:
+    """Interleaved samples as ``(frames, channels)`` of the request's type, which a stream checks and scales."""
     kind = SAMPLE_FORMATS[request.sample_format]
     frame_bytes = kind.itemsize * request.channels
     if len(data) % frame_bytes:
         raise OvertoneError(f"A message holds whole frames of {frame_bytes} bytes; one of {len(data)} bytes came.")
-    samples = np.frombuffer(data, kind).reshape(-1, request.channels)
-    if kind.kind == "i":
-        return samples.astype(np.float32) / np.float32(INT16_SCALE)
-    if not np.isfinite(samples).all():
-        raise OvertoneError("A message holds a value that is not a number.")
-    return samples.astype(np.float32)
+    return np.frombuffer(data, kind).reshape(-1, request.channels)
 
 
 def _bytes(samples: NDArray[np.float32], sample_format: str) -> bytes:
@@ -174,13 +170,3 @@ def _bytes(samples: NDArray[np.float32], sample_format: str) -> bytes:
         whole = np.rint(samples * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1)
         return whole.astype(kind).tobytes()
     return samples.astype(kind).tobytes()
-
-
-def _whole(name: str, text: str, lowest: int, highest: int) -> int:
-    if not (text.isascii() and text.isdigit() and lowest <= int(text[:9]) <= highest):
-        raise _bad_query(name, f"a whole number from {lowest} to {highest}", text)
-    return int(text)
-
-
-def _bad_query(name: str, expected: str, received: str) -> Refused:
-    return Refused(HTTPStatus.BAD_REQUEST, f"{name} is {expected}, got '{received[:20]}'.")

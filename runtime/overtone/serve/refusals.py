@@ -1,24 +1,17 @@
-"""Requests that are not served: a sentence, an HTTP status, and how an ASGI application answers them."""
+"""Requests that are not served: an HTTP status and a sentence, as ``{"error": sentence}``."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import Any
 
 from overtone.errors import OvertoneError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Refused(OvertoneError):
     """A request that is not served.
 
-    Attributes:
+    Args:
         status: the HTTP status.
+        message: what was expected, what came, and what to do.
         retry_after: after how many seconds to ask again; None where asking again does not help.
     """
 
@@ -33,34 +26,23 @@ class Refused(OvertoneError):
         return {"Content-Type": "application/json", "Cache-Control": "no-store", **again}
 
     def body(self) -> bytes:
-        """The answer: ``{"error": sentence}``."""
+        """The body of the answer, JSON."""
         return json.dumps({"error": str(self)}).encode()
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers, names in lower case."""
-    return {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+def whole_number(name: str, text: str, lowest: int, highest: int) -> int:
+    """Read a value of a query.
 
+    Args:
+        name: of the value, for the message.
+        text: as the query has it.
+        lowest: smallest allowed value.
+        highest: largest allowed value.
 
-def raw_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them."""
-    return [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers.items()]
-
-
-async def answer_refused(refused: Refused, send: Send) -> None:
-    """Answer a request by a status and a sentence, and end the connection: its body may not have been read."""
-    body = refused.body()
-    headers = raw_headers({**refused.headers(), "Content-Length": str(len(body)), "Connection": "close"})
-    await send({"type": "http.response.start", "status": int(refused.status), "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def refuse_websocket(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a WebSocket's opening handshake by a status and a sentence instead of a connection."""
-    await receive()
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    headers = raw_headers(refused.headers())
-    await send({"type": "websocket.http.response.start", "status": int(refused.status), "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": refused.body()})
+    Raises:
+        Refused: not a whole number in that range.
+    """
+    if not (text.isascii() and text.isdigit() and lowest <= int(text[:9]) <= highest):
+        expected = "1 or 0" if (lowest, highest) == (0, 1) else f"a whole number from {lowest} to {highest}"
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is {expected}, got '{text[:20]}'.")
+    return int(text)

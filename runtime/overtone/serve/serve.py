@@ -16,11 +16,9 @@ from a2wsgi import WSGIMiddleware
 from overtone.errors import OvertoneError
 from overtone.serve.application import create_app
 from overtone.serve.enhancement import Enhancement
-from overtone.serve.gate import Gate
+from overtone.serve.gate import Application, Gate, is_loopback
 from overtone.serve.limits import Limits
 from overtone.serve.live import LiveStreams
-from overtone.serve.origins import is_loopback
-from overtone.serve.refusals import Application
 
 BACKLOG = 128
 HEAD_BYTES = 16 * 1024
@@ -52,7 +50,7 @@ def serve(
     limits = limits or Limits()
     with _listening(host, port) as listener:
         enhancement = Enhancement(model_dir, limits)
-        server = uvicorn.Server(_config(application(enhancement, limits, loopback=is_loopback(host)), limits))
+        server = uvicorn.Server(_config(application(enhancement, loopback=is_loopback(host)), limits))
         address = f"[{host}]" if ":" in host else host
         announce(f"Overtone: http://{address}:{listener.getsockname()[1]}/  ({enhancement.name})")
         if not is_loopback(host):
@@ -64,11 +62,17 @@ def serve(
         _run(server, listener)
 
 
-def application(enhancement: Enhancement, limits: Limits, *, loopback: bool) -> Gate:
-    """Return the whole ASGI application: page, HTTP interface and live streams behind the gate."""
+def application(enhancement: Enhancement, *, loopback: bool) -> Gate:
+    """Return the whole ASGI application: page, HTTP interface and live streams behind the gate.
+
+    Args:
+        enhancement: the model with its limits.
+        loopback: whether this machine only is served.
+    """
+    limits = enhancement.limits
     threads = limits.workers + limits.waiting + SPARE_THREADS
-    pages = WSGIMiddleware(create_app(enhancement, limits), workers=threads)  # type: ignore[arg-type]
-    return Gate(cast(Application, pages), LiveStreams(enhancement, limits), limits, loopback=loopback)
+    pages = WSGIMiddleware(create_app(enhancement), workers=threads)  # type: ignore[arg-type]
+    return Gate(cast(Application, pages), LiveStreams(enhancement), limits, loopback=loopback)
 
 
 def _config(gate: Gate, limits: Limits) -> uvicorn.Config:

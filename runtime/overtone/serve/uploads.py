@@ -8,11 +8,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE
 from overtone.serve.limits import Limits
 from overtone.serve.refusals import Refused
 
 BLOCK_FRAMES = 1 << 16
-LOWEST_RATE, HIGHEST_RATE = 4000, 192_000
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count for streams whose header does not say
 UNNAMED = "audio"
 NAME_LENGTH = 80
@@ -36,6 +36,10 @@ def decode(data: bytes, limits: Limits) -> Recording:
 
     The header is looked at before anything is decoded, and frames are counted while decoding: neither a file that
     says it is short nor hours of silence in a few kilobytes are decoded beyond the limit.
+
+    Args:
+        data: an audio file.
+        limits: the longest audio and the most channels.
 
     Raises:
         Refused: empty, not audio, too long, of too many channels or an unusual rate, damaged, NaN.
@@ -69,6 +73,10 @@ def encode(recording: Recording) -> bytes:
 
 def download_name(name: str | None, ending: str) -> str:
     """Return a plain file name for a download: letters, digits and ``-_. `` of the given one, never a path.
+
+    Args:
+        name: as the user gave it; None for a neutral one.
+        ending: what replaces the name's own ending.
 
     >>> download_name("../../etc/pass<wd>.mp3", "-enhanced.wav")
     'passwd-enhanced.wav'

@@ -29,8 +29,7 @@ STEP_24_BITS = 2.0**-22
 
 @pytest.fixture(scope="module")
 def client():
-    limits = Limits()
-    return create_app(Enhancement(package(), limits), limits).test_client()
+    return create_app(Enhancement(package(), Limits())).test_client()
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +176,7 @@ def test_a_live_stream_of_integers(server, enhancer):
     ("sent", "message"),
     [
         (b"\0\0\0", "whole frames of 4 bytes"),
-        (np.float32(np.nan).tobytes(), "not a number"),
+        (np.float32(np.nan).tobytes(), "Sample 0 is NaN"),
         ("stop", "the text 'end'"),
         (None, "Nothing came for 1 seconds"),
     ],

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from web_cases import DOCUMENT, FORM, LIMITS, cases, form
 from web_server import clip, encoded, running_server
@@ -90,7 +91,7 @@ def test_a_body_that_trickles_in_is_refused(server):
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_slow_uploads_hold_up_nobody(server):
+def test_slow_uploads_hold_no_worker(server):
     slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(60)]
     try:
         for one in slow:
@@ -127,7 +128,7 @@ def test_too_many_uploads_are_told_when_to_come_back():
 
 def test_memory_held_by_uploads_is_bounded():
     """Of many large bodies that are still coming, some are refused, and room comes back when they are gone."""
-    with running_server(upload_bytes=1 << 20, body_seconds=2.0, body_bytes_a_second=1e7) as server:
+    with running_server(upload_bytes=1 << 20, held_bytes=4 << 20, body_seconds=2.0) as server:
         part = b"x" * (1 << 20)
         slow = []
         for _ in range(8):
