@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 
-import numpy as np
 import pytest
 from web_cases import DOCUMENT, FORM, LIMITS, cases, form
 from web_server import clip, encoded, running_server
