@@ -3,7 +3,7 @@
 Plain values, so that models need no optimiser library; `experiments.sweep.study` turns them into its distributions.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,10 +25,6 @@ class FloatRange:
     def including(self, value: float) -> "FloatRange":
         """Return the smallest such range that also holds ``value``."""
         return replace(self, low=min(self.low, value), high=max(self.high, value))
-
-    def corners(self) -> Iterator[float]:
-        """Yield the extreme values."""
-        yield from (self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,6 @@ class IntRange:
         step = self.step if (value - self.low) % self.step == 0 else 1
         return replace(self, low=min(self.low, value), high=max(self.high, value), step=step)
 
-    def corners(self) -> Iterator[int]:
-        """Yield the extreme values."""
-        yield from (self.low, self.high)
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -70,10 +62,6 @@ class Choice:
     def including(self, value: Any) -> "Choice":  # noqa: ANN401 - whatever a setting may be
         """Return the choice with ``value`` among its options."""
         return self if value in self.options else Choice((*self.options, value))
-
-    def corners(self) -> Iterator[Any]:
-        """Yield every option."""
-        yield from self.options
 
 
 Range = FloatRange | IntRange | Choice

@@ -54,7 +54,6 @@ class WholeFileSpectrogram(nn.Module):
             raise OvertoneError(f"Unknown reconstruction {reconstruction!r}. Known: {', '.join(METHODS)}.")
         self.iterations, self.sample_rate = iterations, sample_rate
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_load_state_dict_pre_hook(_without_former_window)
 
     def amplitudes(self, waveform: Tensor) -> Tensor:
         """Return the magnitude spectrogram ``(batch, frames, bins)`` of ``(batch, samples)``."""
@@ -81,8 +80,3 @@ class WholeFileSpectrogram(nn.Module):
         mask = band_mask(batch["band_hz"], predicted.shape[-1], sample_rate).transpose(1, 2)
         difference = mask * (predicted - self.amplitudes(batch["wideband"]))
         return difference.square().sum() / (mean_over_shares(mask.sum()) * predicted.shape[1])
-
-
-def _without_former_window(module: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Drop what checkpoints held while Griffin-Lim was a layer of its own."""
-    weights.pop(f"{prefix}griffin_lim.window", None)

@@ -99,10 +99,6 @@ class Corpus:
         """Return a clip's path relative to the corpus, with forward slashes."""
         return Path(os.path.relpath(clip.path, self.root)).as_posix()
 
-    def minutes(self) -> dict[str, float]:
-        """Return the minutes of speech in each split."""
-        return {name: sum(clip.seconds for clip in self.split(name)) / 60 for name in SPLITS}
-
 
 def _of_split(clips: tuple[Clip, ...], split: str) -> tuple[Clip, ...]:
     own = tuple(clip for clip in clips if clip.split == split)
