@@ -18,7 +18,6 @@ from rich.table import Table
 
 from datamodules.corpora.corpus import Corpus, load_corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import Scorer
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.hypothesis_tests import signed_rank_test
 from evaluation.statistics.intervals import speaker_differences, speaker_mean
@@ -27,12 +26,14 @@ from experiments.export.package import measure_speed
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.guards import guard_reasons
+from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from models.baselines import build_controls
 from overtone.audio import Waveform
 from overtone.enhancer import Enhancer
 from overtone.model_package import load_model
 from overtone.packed_models import default_model
+from overtone.worker_pool import ScoringPool
 
 SHOWN = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
@@ -237,7 +238,7 @@ def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
     every = list(clips.utterances("test"))
     clean = [one for one in every if one.condition in profile.conditions]
     common, own = [], []
-    with Scorer(workers) as scorer:
+    with ScoringPool(workers) as pool:
         for system in systems:
             print(f"{name}: {system.name}", flush=True)
             ruled = system.name in (PACKED, UNPROCESSED)
@@ -247,8 +248,8 @@ def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
                 for one, estimate in pairs
                 if one.condition in profile.conditions
             ]
-            common.append(scorer.score(limited, system.name, SHOWN))
-            own.append(scorer.score(pairs, system.name, OF_THE_RULE if ruled else OF_THE_BAND))
+            common.append(score_pairs(limited, system.name, SHOWN, pool=pool))
+            own.append(score_pairs(pairs, system.name, OF_THE_RULE if ruled else OF_THE_BAND, pool=pool))
     wide = full_band_speakers(corpus)
     files = frozenset(one.file for one in clean if one.speaker in wide)
     return Scores(pd.concat(common), pd.concat(own), files, packed.cost())

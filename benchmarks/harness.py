@@ -33,9 +33,11 @@ from datamodules.degradation.conditions import parse_conditions
 from datamodules.demo.demo_corpus import prepare_demo_corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
-from evaluation.harness import Scorer, check_measures
+from evaluation.harness import check_measures
+from experiments.scoring.rows import score_pairs
 from models.reconstruction.methods import reconstruct
 from overtone.audio import Waveform, read_audio, write_audio
+from overtone.worker_pool import ScoringPool
 
 SAMPLE_RATE, NARROW_RATE = 48_000, 16_000
 HOUR = 3600.0
@@ -106,9 +108,9 @@ def timed(run: Callable[[], object], pairs: list[Pair]) -> Cost:
 
 def ours(pairs: list[Pair], measures: list[str], workers: int) -> Cost:
     """Cost of the harness; starting processes and loading what measures need is not part of it."""
-    with Scorer(workers) as scorer:
-        scorer.score(read_pairs(pairs[: 4 * workers]), "warm", measures)
-        return timed(lambda: scorer.score(read_pairs(pairs), "any", measures), pairs)
+    with ScoringPool(workers) as pool:
+        score_pairs(read_pairs(pairs[: 4 * workers]), "warm", measures, pool=pool)
+        return timed(lambda: score_pairs(read_pairs(pairs), "any", measures, pool=pool), pairs)
 
 
 def usual_script(pairs: list[Pair]) -> list[dict[str, float]]:
@@ -191,8 +193,8 @@ def peak_mb(process: int | None = None) -> float:
 
 def report_peaks(pairs: list[Pair], workers: int, answer: "multiprocessing.Queue[list[float]]") -> None:
     """Score in a process of its own; answer its peak and, with workers, that of the largest of these."""
-    with Scorer(workers) as scorer:
-        scorer.score(read_pairs(pairs), "any", ALL_BUT_VISQOL)
+    with ScoringPool(workers) as pool:
+        score_pairs(read_pairs(pairs), "any", ALL_BUT_VISQOL, pool=pool)
         children = [peak_mb(child.pid) for child in multiprocessing.active_children()]
         answer.put([peak_mb(), max(children, default=0.0)])
 

@@ -1,10 +1,9 @@
 """Scores (utterance, estimate) pairs of any system; a failed score is NaN with its reason, never dropped."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from evaluation.contracts import Utterance
@@ -12,7 +11,6 @@ from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.measures.stft import NotApplicable, Spectrograms
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
-from overtone.worker_pool import ScoringPool
 
 IDENTITY_COLUMNS = ("file", "speaker", "condition", "cutoff_hz", "band_hz", "clean")
 STATE_COLUMNS = ("failures", "not_applicable")
@@ -35,19 +33,34 @@ def score_pair(
         block_samples: the system's block length in samples; None where it has no block borders.
 
     Returns:
-        The utterance's own columns, a number per measure, ``failures`` ("key: reason; ...", "" when none) and
-        ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN.
+        Plain values: the utterance's own columns, a number per measure, ``failures`` ("key: reason; ...", "" when
+        none) and ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN.
 
     Raises:
         OvertoneError: an unknown measure is named.
     """
     keys = check_measures(measures)
-    row: Row = {name: getattr(utterance, name) for name in IDENTITY_COLUMNS}
-    row["cutoff_hz"] = np.nan if utterance.cutoff_hz is None else float(utterance.cutoff_hz)
     fault = _estimate_fault(utterance, np.asarray(estimate))
     if fault is not None:
-        return row | dict.fromkeys(keys, np.nan) | _states({key: fault for key in keys}, [])
-    return row | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
+        return identity(utterance) | failed_row(keys, fault)
+    return identity(utterance) | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
+
+
+def identity(utterance: Utterance) -> Row:
+    """Return an utterance's own columns, `IDENTITY_COLUMNS`."""
+    row: Row = {name: getattr(utterance, name) for name in IDENTITY_COLUMNS}
+    cutoff_hz = np.nan if utterance.cutoff_hz is None else float(utterance.cutoff_hz)
+    return row | {"cutoff_hz": cutoff_hz, "band_hz": float(utterance.band_hz), "clean": bool(utterance.clean)}
+
+
+def failed_row(measures: Sequence[str], reason: str) -> Row:
+    """Return the columns of an estimate that cannot be scored: NaN for every measure, each with the reason.
+
+    Args:
+        measures: keys.
+        reason: why, in a line.
+    """
+    return dict.fromkeys(measures, np.nan) | _states(dict.fromkeys(measures, reason), [])
 
 
 def check_measures(measures: Sequence[str] | None) -> list[str]:
@@ -96,7 +109,7 @@ def _scores(utterance: Utterance, estimate: Waveform, keys: list[str], block_sam
             failures[key] = f"{type(error).__name__}: {error}"
         else:
             if np.isfinite(value):
-                scores[key] = value
+                scores[key] = float(value)
             else:
                 failures[key] = f"gave {value}"
     return scores | _states(failures, not_applicable)
@@ -105,84 +118,3 @@ def _scores(utterance: Utterance, estimate: Waveform, keys: list[str], block_sam
 def _states(failures: dict[str, str], not_applicable: list[str]) -> Row:
     reasons = (f"{key}: {' '.join(reason.replace(';', ',').split())}" for key, reason in failures.items())
     return {"failures": "; ".join(reasons), "not_applicable": ",".join(not_applicable)}
-
-
-class Scorer:
-    """Scores systems one after the other in the same processes, which take seconds to start.
-
-    Args:
-        workers: processes to score in; 1 scores in the calling one. With more, the calling script needs the usual
-            ``if __name__ == "__main__"`` guard, since they are spawned.
-    """
-
-    def __init__(self, workers: int = 1) -> None:
-        self._pool = ScoringPool(workers)
-
-    def __enter__(self) -> Self:
-        self._pool.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._pool.__exit__(*exception)
-
-    def score(
-        self,
-        pairs: Iterable[tuple[Utterance, ArrayLike]],
-        system: str,
-        measures: Sequence[str] | None = None,
-        block_samples: int | None = None,
-        progress: Callable[[int], None] | None = None,
-    ) -> pd.DataFrame:
-        """Score the estimates of one system; see `score_pairs`."""
-        keys = check_measures(measures)
-        rows: dict[int, Row] = {}
-        jobs = (_Job(number, *pair, keys, block_samples) for number, pair in enumerate(pairs))
-        for job, row in self._pool.map(_score_job, jobs):
-            if row is None:
-                raise OvertoneError("A scoring process was killed, probably for lack of memory. Use fewer workers.")
-            rows[job.number] = {"system": system} | row
-            if progress is not None:
-                progress(len(rows))
-        columns = ["system", *IDENTITY_COLUMNS, *keys, *STATE_COLUMNS]
-        return pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
-
-
-class _Job(NamedTuple):
-    number: int
-    utterance: Utterance
-    estimate: ArrayLike
-    keys: list[str]
-    block_samples: int | None
-
-
-def _score_job(job: _Job) -> Row:
-    return score_pair(job.utterance, job.estimate, job.keys, job.block_samples)
-
-
-def score_pairs(
-    pairs: Iterable[tuple[Utterance, ArrayLike]],
-    system: str,
-    measures: Sequence[str] | None = None,
-    block_samples: int | None = None,
-    workers: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """Score the estimates of one system.
-
-    Args:
-        pairs: utterances with their estimates; consumed as they are scored, so that memory does not grow
-            with their number.
-        system: name for the column ``system``.
-        measures: keys of `MEASURES`; None for the default ones.
-        block_samples: the system's block length in samples; None where it has no block borders.
-        workers: processes to score in, as for `Scorer`.
-        progress: called with the number of pairs scored so far.
-
-    Returns:
-        One row per pair, in their order: ``system``, the columns of `score_pair`.
-
-    Raises:
-        OvertoneError: an unknown measure is named, or the system killed a scoring process.
-    """
-    with Scorer(workers) as scorer:
-        return scorer.score(pairs, system, measures, block_samples, progress)

@@ -15,12 +15,13 @@ from benchmarks.pages.cheats import GROUPS, Trial
 from benchmarks.pages.cheats_table import IDEAL, UNPROCESSED, Task, Verdict, judge, score_trials, tasks_for
 from benchmarks.pages.page_command import run_page_command
 from datamodules.corpora.corpus import Corpus
-from evaluation.harness import Scorer, check_measures
+from evaluation.harness import check_measures
 from evaluation.measures.catalogue import MEASURES
 from experiments.runs import find_runs_folder
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import Board, board
+from overtone.worker_pool import ScoringPool
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,10 +72,10 @@ def make_page(options: argparse.Namespace) -> None:
     keys = check_measures(options.measures.split(",") if options.measures else [*check_measures(None), *known])
     results: Results = []
     tables = []
-    with board() as progress, Scorer(options.workers) as scorer:
+    with board() as progress, ScoringPool(options.workers) as pool:
         corpus = _corpus(options, progress)
         for task in tasks_for(corpus):
-            trials, table = score_trials(corpus, task, options.speakers, keys, scorer, progress)
+            trials, table = score_trials(corpus, task, options.speakers, keys, pool, progress)
             results.append((task, trials, judge(trials, table), table["speaker"].nunique()))
             tables.append(table)
     name = options.corpus_name or ("real speech" if options.data else "the synthetic demo corpus")

@@ -12,11 +12,12 @@ from datamodules.corpora.corpus import Corpus
 from datamodules.degradation.conditions import parse_conditions
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
-from evaluation.harness import Scorer, check_measures
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import applicable
+from experiments.scoring.rows import score_pairs
 from overtone.errors import OvertoneError
 from overtone.progress import Board
+from overtone.worker_pool import ScoringPool
 
 UNPROCESSED, IDEAL = "unprocessed", "target_gain"
 EXCERPT_SECONDS = 4.0
@@ -79,7 +80,7 @@ def _excerpt(utterance: Utterance) -> Utterance:
 
 
 def score_trials(
-    corpus: Corpus, task: Task, speakers: int | None, measures: Sequence[str] | None, scorer: Scorer, progress: Board
+    corpus: Corpus, task: Task, speakers: int | None, measures: Sequence[str] | None, pool: ScoringPool, progress: Board
 ) -> tuple[list[Trial], pd.DataFrame]:
     """Score every row of a task on the split `test`.
 
@@ -92,7 +93,7 @@ def score_trials(
     for number, trial in enumerate(trials):
         progress.update(task.title, number, len(trials), trial.name)
         pairs = ((utterance, trial.system(utterance)) for utterance in utterances)
-        tables.append(scorer.score(pairs, trial.name, check_measures(measures)))
+        tables.append(score_pairs(pairs, trial.name, measures, pool=pool))
     progress.update(task.title, len(trials), len(trials))
     table = pd.concat(tables, ignore_index=True)
     if failed := int((table["failures"] != "").sum()):

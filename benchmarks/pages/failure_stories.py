@@ -19,7 +19,6 @@ import torch
 from benchmarks.pages.page_command import comparison_page_parser, run_page_command
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
-from evaluation.harness import score_pairs
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import summary
 from experiments.data.opening import open_corpus
@@ -28,6 +27,7 @@ from experiments.presets.preset import Preset, load_preset
 from experiments.ranking.columns import markdown_table
 from experiments.registry import load_model
 from experiments.runs import find_runs_folder
+from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.trained_system import enhance_waveform

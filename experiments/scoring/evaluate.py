@@ -11,7 +11,7 @@ from typing import Literal
 from evaluation.harness import check_measures
 from experiments.keys import digest, statements_reached_from
 from experiments.scoring.alignment import find_delay
-from experiments.scoring.folder_job import NONE, Source, Task, condition, failed_row, score_task
+from experiments.scoring.folder_job import NONE, Source, Task, condition
 from experiments.scoring.folder_summary import print_summary
 from experiments.scoring.folder_table import ScoreTable, write_table
 from experiments.scoring.folders import (
@@ -25,6 +25,7 @@ from experiments.scoring.folders import (
     speakers_of,
 )
 from experiments.scoring.journal import Entry, ScoreJournal
+from experiments.scoring.rows import score
 from models.baselines import build_controls
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
@@ -110,7 +111,6 @@ class Evaluation:
             controls=self.controls if heard else (),
             narrowband=inputs,
             cutoff_hz=self.options.cutoff_hz,
-            measures=self.measures,
             tolerance_seconds=self.options.length_tolerance_ms / 1000,
         )
 
@@ -137,7 +137,7 @@ def evaluate(reference: Path, estimates: Sequence[str], out: Path, options: Eval
         _say_what_controls_hear(evaluation, progress)
         _check_writable(out.parent)
         with ScoreJournal(out.parent / f".{out.name}.scores") as journal:
-            score(evaluation, journal, progress)
+            _score(evaluation, journal, progress)
             uses = journal.count_use(*_identity(evaluation))
             speakers = evaluation.speakers if options.speaker_pattern else None
             table = ScoreTable(journal, evaluation.condition, evaluation.measures, speakers)
@@ -245,31 +245,23 @@ def _say_what_controls_hear(evaluation: Evaluation, progress: Board) -> None:
         progress.say("Without --cutoff-hz no band counts as missing: neither its measures apply nor controls fill it.")
 
 
-def score(evaluation: Evaluation, journal: ScoreJournal, progress: Board) -> None:
+def _score(evaluation: Evaluation, journal: ScoreJournal, progress: Board) -> None:
     """Score what the journal does not hold yet."""
     shared = _shared_key(evaluation)
     total = sum(1 for system in evaluation.names for _ in evaluation.items(system))
-    pending = sum(len(_systems(task)) for task in _pending(evaluation, journal, shared))
+    pending = sum(len(task.systems) for task in _pending(evaluation, journal, shared))
     done = total - pending
     if done:
         progress.say(f"{done} of {total} rows were scored before and are kept.")
     progress.update("score", done, total)
     with ScoringPool(min(evaluation.options.workers, max(pending, 1))) as pool:
-        for task, found in pool.map(score_task, _pending(evaluation, journal, shared)):
-            rows = found or dict.fromkeys(
-                _systems(task), failed_row(task, "scoring it ends the process, for lack of memory as a rule")
+        for found in score(_pending(evaluation, journal, shared), pool, evaluation.measures):
+            name, keys = found.job.name, _keys(found.job, shared)
+            journal.add(
+                Entry(system, name, keys[system] if found.lasting else "", row) for system, row in found.rows.items()
             )
-            keys = _keys(task, shared)
-            if found is not None:
-                journal.add(Entry(system, task.name, keys[system], row) for system, row in rows.items())
-            else:
-                journal.add(Entry(system, task.name, "", row) for system, row in rows.items())
-            done += len(rows)
-            progress.update("score", done, total, task.name)
-
-
-def _systems(task: Task) -> tuple[str, ...]:
-    return (*task.estimates, *task.controls)
+            done += len(found.rows)
+            progress.update("score", done, total, name)
 
 
 def _pending(evaluation: Evaluation, journal: ScoreJournal, shared: str) -> Iterator[Task]:
@@ -277,7 +269,7 @@ def _pending(evaluation: Evaluation, journal: ScoreJournal, shared: str) -> Iter
     for name in evaluation.references:
         task = evaluation.task(name)
         keys = _keys(task, shared)
-        left = {system for system in _systems(task) if not journal.holds(system, name, keys[system])}
+        left = {system for system in task.systems if not journal.holds(system, name, keys[system])}
         if left:
             yield replace(
                 task,

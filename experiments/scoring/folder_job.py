@@ -1,6 +1,6 @@
 """One reference file and all that is scored against it, read and scored in one process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.contracts import System, Utterance
-from evaluation.harness import Row, score_pair
+from evaluation.harness import Row
 from evaluation.measures.bandwidth import effective_band_hz
 from experiments.scoring.alignment import Fitted, NotFitting, fit
+from experiments.scoring.rows import Pair, Unusable
 from models.baselines import build_controls
 from overtone.audio import AudioError, Waveform, read_audio, resample
 
-NOTES = "notes"
 GIVEN, NONE = "given", "none"
 
 
@@ -42,7 +42,6 @@ class Task:
         controls: names of controls.
         narrowband: the controls' input; None where the low-passed reference stands in.
         cutoff_hz: where the input's own content ends, None where nobody says.
-        measures: keys.
         tolerance_seconds: by how much lengths may differ.
     """
 
@@ -52,8 +51,80 @@ class Task:
     controls: tuple[str, ...]
     narrowband: Source | None
     cutoff_hz: float | None
-    measures: tuple[str, ...]
     tolerance_seconds: float
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Systems, then controls."""
+        return (*self.estimates, *self.controls)
+
+    @property
+    def identity(self) -> Row:
+        """The reference's name."""
+        return {"file": self.name}
+
+    def pairs(self) -> Iterator[Pair | Unusable]:
+        """Read the files, and yield a pair for each system and control that can be scored."""
+        try:
+            utterance = self._utterance()
+        except AudioError as error:
+            yield from (Unusable(system, str(error)) for system in self.systems)
+            return
+        for system, source in self.estimates.items():
+            try:
+                fitted = self._fitted(utterance, source)
+            except AudioError as error:
+                yield Unusable(system, str(error))
+            else:
+                covered = _covered(utterance, fitted)
+                yield Pair(system, covered, fitted.waveform, notes="; ".join(fitted.notes))
+        yield from self._control_pairs(utterance)
+
+    def _utterance(self) -> Utterance:
+        """The reference, with itself for an input."""
+        wideband, sample_rate = read_audio(Path(self.reference))
+        return Utterance(
+            file=self.name,
+            speaker=self.name,
+            condition=condition(self.narrowband is not None, self.cutoff_hz),
+            sample_rate=sample_rate,
+            narrowband=wideband,
+            wideband=wideband,
+            cutoff_hz=self.cutoff_hz,
+            band_hz=effective_band_hz(wideband, sample_rate),
+            clean=self.narrowband is None,
+        )
+
+    def _fitted(self, utterance: Utterance, source: Source) -> Fitted:
+        waveform, sample_rate = read_audio(Path(source.path))
+        try:
+            return fit(
+                waveform,
+                sample_rate,
+                len(utterance.wideband),
+                utterance.sample_rate,
+                source.delay_seconds,
+                self.tolerance_seconds,
+            )
+        except NotFitting as error:
+            raise AudioError(f"{source.path}: {error}") from None
+
+    def _control_pairs(self, utterance: Utterance) -> Iterable[Pair | Unusable]:
+        if not self.controls:
+            return []
+        notes = ""
+        if self.narrowband is not None:
+            try:
+                fitted = self._fitted(utterance, self.narrowband)
+            except AudioError as error:
+                return [Unusable(name, str(error)) for name in self.controls]
+            utterance = replace(_covered(utterance, fitted), narrowband=fitted.waveform)
+            notes = "; ".join(fitted.notes)
+        elif self.cutoff_hz is not None:
+            narrowband = low_passed(utterance.wideband, utterance.sample_rate, self.cutoff_hz)
+            utterance = replace(utterance, narrowband=narrowband)
+        wanted = (control for control in _controls() if control.name in self.controls)
+        return (Pair(control.name, utterance, control(utterance), notes=notes) for control in wanted)
 
 
 def condition(narrowband: bool, cutoff_hz: float | None) -> str:
@@ -63,67 +134,6 @@ def condition(narrowband: bool, cutoff_hz: float | None) -> str:
     return NONE if cutoff_hz is None else f"lowpass_{cutoff_hz:g}"
 
 
-def score_task(task: Task) -> dict[str, Row]:
-    """Return a row of scores per system and control; one that cannot be scored has a row of failures."""
-    try:
-        utterance = _utterance(task)
-    except AudioError as error:
-        return {system: failed_row(task, str(error)) for system in (*task.estimates, *task.controls)}
-    scores = {system: _score_estimate(task, utterance, source) for system, source in task.estimates.items()}
-    if task.controls:
-        scores |= _score_controls(task, utterance)
-    return scores
-
-
-def failed_row(task: Task, reason: str) -> Row:
-    """Return a row in which every measure failed for one reason."""
-    words = " ".join(reason.replace(";", ",").split())
-    return {key: np.nan for key in task.measures} | {
-        "failures": "; ".join(f"{key}: {words}" for key in task.measures),
-        "not_applicable": "",
-        NOTES: "",
-    }
-
-
-def _utterance(task: Task) -> Utterance:
-    """The reference, with itself for an input."""
-    wideband, sample_rate = read_audio(Path(task.reference))
-    return Utterance(
-        file=task.name,
-        speaker=task.name,
-        condition=condition(task.narrowband is not None, task.cutoff_hz),
-        sample_rate=sample_rate,
-        narrowband=wideband,
-        wideband=wideband,
-        cutoff_hz=task.cutoff_hz,
-        band_hz=effective_band_hz(wideband, sample_rate),
-        clean=task.narrowband is None,
-    )
-
-
-def _score_estimate(task: Task, utterance: Utterance, source: Source) -> Row:
-    try:
-        fitted = _fitted(task, utterance, source)
-    except AudioError as error:
-        return failed_row(task, str(error))
-    return _row(task, _covered(utterance, fitted), fitted.waveform, fitted.notes)
-
-
-def _fitted(task: Task, utterance: Utterance, source: Source) -> Fitted:
-    waveform, sample_rate = read_audio(Path(source.path))
-    try:
-        return fit(
-            waveform,
-            sample_rate,
-            len(utterance.wideband),
-            utterance.sample_rate,
-            source.delay_seconds,
-            task.tolerance_seconds,
-        )
-    except NotFitting as error:
-        raise AudioError(f"{source.path}: {error}") from None
-
-
 def _covered(utterance: Utterance, fitted: Fitted) -> Utterance:
     if fitted.covered == slice(0, len(utterance.wideband)):
         return utterance
@@ -131,38 +141,9 @@ def _covered(utterance: Utterance, fitted: Fitted) -> Utterance:
     return replace(utterance, wideband=wideband, narrowband=wideband)
 
 
-def _score_controls(task: Task, utterance: Utterance) -> dict[str, Row]:
-    notes: tuple[str, ...] = ()
-    if task.narrowband is not None:
-        try:
-            fitted = _fitted(task, utterance, task.narrowband)
-        except AudioError as error:
-            return {name: failed_row(task, str(error)) for name in task.controls}
-        utterance = replace(_covered(utterance, fitted), narrowband=fitted.waveform)
-        notes = fitted.notes
-    elif task.cutoff_hz is not None:
-        narrowband = low_passed(utterance.wideband, utterance.sample_rate, task.cutoff_hz)
-        utterance = replace(utterance, narrowband=narrowband)
-    return {
-        control.name: _row(task, utterance, control(utterance), notes)
-        for control in _controls()
-        if control.name in task.controls
-    }
-
-
 @cache
 def _controls() -> Sequence[System]:
     return build_controls()
-
-
-def _row(task: Task, utterance: Utterance, estimate: Waveform, notes: Sequence[str]) -> Row:
-    row = score_pair(utterance, estimate, task.measures)
-    kept = (*task.measures, "failures", "not_applicable")
-    return {key: _plain(row[key]) for key in kept} | {NOTES: "; ".join(notes)}
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
 
 
 def low_passed(wideband: Waveform, sample_rate: int, cutoff_hz: float) -> Waveform:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evaluation.harness import STATE_COLUMNS
-from experiments.scoring.folder_job import NOTES
-from experiments.scoring.journal import Row, ScoreJournal
+from evaluation.harness import STATE_COLUMNS, Row
+from experiments.scoring.journal import ScoreJournal
+from experiments.scoring.rows import NOTES
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -48,7 +48,7 @@ class ScoreTable:
             row = self.journal.find(system, file)
             if row is not None:
                 identity = {"system": system, "file": file, "condition": self.condition}
-                yield identity | ({} if self.speakers is None else {"speaker": self.speakers[file]}) | row
+                yield row | identity | ({} if self.speakers is None else {"speaker": self.speakers[file]})
 
     def frame(self, system: str, files: Iterable[str], keys: Sequence[str]) -> pd.DataFrame:
         """Return some of a system's columns, as a score table has them; a file without a speaker is one of its own."""

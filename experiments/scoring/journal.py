@@ -5,11 +5,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
+from evaluation.harness import Row
 from overtone.errors import OvertoneError
-
-Row = dict[str, Any]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (system TEXT, item TEXT, key TEXT, row TEXT,

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from evaluation.contracts import System, Utterance
-from evaluation.harness import IDENTITY_COLUMNS, STATE_COLUMNS, Row, check_measures, score_pair
+from evaluation.harness import STATE_COLUMNS, check_measures
 from experiments.keys import digest, scoring_code
 from experiments.scoring.journal import Entry, ScoreJournal
-from overtone.audio import Waveform
-from overtone.errors import OvertoneError
+from experiments.scoring.rows import EstimatesJob, Pair, score, score_table
 from overtone.files import written_whole
 from overtone.worker_pool import ScoringPool
 
@@ -37,12 +36,6 @@ class Utterances:
 
     def __iter__(self) -> Iterator[Utterance]:
         return self._make()
-
-    def __getitem__(self, index: int) -> Utterance:
-        """Return one of them; all before it are made on the way."""
-        for utterance in islice(self._make(), index, None):
-            return utterance
-        raise IndexError(index)
 
     def find(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Utterance]:
         """Return those of some files and conditions, by these, in one pass that ends with the last of them."""
@@ -83,27 +76,6 @@ class ScoringTask:
     seed: float = math.nan
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """One system's output on an utterance.
-
-    Attributes:
-        waveform: ``(samples,)``.
-        block_samples: the system's block length in samples; None where it has no block borders.
-    """
-
-    waveform: Waveform
-    block_samples: int | None
-
-
-@dataclass(frozen=True)
-class ScoringJob:
-    """An utterance with the estimates of several tasks, by their number."""
-
-    utterance: Utterance
-    estimates: dict[int, Estimate]
-
-
 def split_key(split: str, conditions: object, data_digest: str) -> str:
     """Return what scores of a split depend on besides a trained model: utterances, conditions, measures, controls."""
     return digest(split, conditions, data_digest, scoring_code())
@@ -132,27 +104,27 @@ def scored(
         progress: called with how many of how many estimates are scored, and of which utterance.
 
     Returns:
-        A table per task, with its column ``seed``.
-
-    Raises:
-        OvertoneError: a scoring process was killed.
+        A table per task, with its column ``seed``. Scores of an utterance that ended its process are NaN with that
+        reason; the next call tries them again.
     """
     paths = [table_path(task.folder, split) for task in tasks]
-    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    missing = {path: task for path, task in zip(paths, tasks, strict=True) if not path.is_file()}
+    new: dict[Path, pd.DataFrame] = {}
     if missing:
-        with _Pass(split, {number: (tasks[number], paths[number]) for number in missing}) as pending:
-            pending.run(pool, progress)
-    return [read_scores(path).assign(seed=task.seed) for task, path in zip(tasks, paths, strict=True)]
+        with _Pass(split, missing) as pending:
+            new = pending.run(pool, progress)
+    tables = (new[path] if path in new else read_scores(path) for path in paths)
+    return [table.assign(seed=task.seed) for task, table in zip(tasks, tables, strict=True)]
 
 
 class _Pass:
-    """One pass over a split for the tasks that have no table yet."""
+    """One pass over a split for the tasks that have no table yet; within it, a system goes by its table's path."""
 
-    def __init__(self, split: ScoredSplit, tasks: dict[int, tuple[ScoringTask, Path]]) -> None:
+    def __init__(self, split: ScoredSplit, tasks: dict[Path, ScoringTask]) -> None:
         self._split = split
         self._tasks = tasks
-        self._journals = {number: ScoreJournal(_journal_path(path)) for number, (_, path) in tasks.items()}
-        self._systems: dict[int, System] = {}
+        self._journals = {str(path): ScoreJournal(_journal_path(path)) for path in tasks}
+        self._loads = {str(path): cache(task.load) for path, task in tasks.items()}
         self._items: list[str] = []
         self._done = 0
 
@@ -163,45 +135,41 @@ class _Pass:
         for journal in self._journals.values():
             journal.close()
 
-    def run(self, pool: ScoringPool, progress: Callable[[int, int, str], None] | None) -> None:
+    def run(self, pool: ScoringPool, progress: Callable[[int, int, str], None] | None) -> dict[Path, pd.DataFrame]:
+        """Write every table; return those with rows that are to be scored again, which are not written."""
         total = len(self._split.utterances) * len(self._tasks)
-        for job, rows in pool.map(score_job, self._jobs()):
-            if rows is None:
-                raise OvertoneError(
-                    f"{job.utterance.file}: scoring it ended the process, probably for lack of memory. Free some, and "
-                    "start the same command again; it goes on where it was."
-                )
-            for number, row in rows.items():
-                self._journals[number].add([Entry("", item_of(job.utterance), self._split.key, row)])
-            self._done += len(rows)
+        for found in score(self._jobs(), pool):
+            utterance = found.job.utterance
+            for label, row in found.rows.items():
+                key = self._split.key if found.lasting else ""
+                self._journals[label].add([Entry("", item_of(utterance), key, row)])
+            self._done += len(found.rows)
             if progress is not None:
-                progress(self._done, total, job.utterance.file)
-        for number, (task, path) in self._tasks.items():
-            self._write(number, task, path)
+                progress(self._done, total, utterance.file)
+        tables = {path: self._finish(path, task) for path, task in self._tasks.items()}
+        return {path: table for path, table in tables.items() if table is not None}
 
-    def _jobs(self) -> Iterator[ScoringJob]:
+    def _jobs(self) -> Iterator[EstimatesJob]:
         for utterance in self._split.utterances:
             item = item_of(utterance)
             self._items.append(item)
-            left = [
-                number for number, journal in self._journals.items() if not journal.holds("", item, self._split.key)
-            ]
+            left = [label for label, journal in self._journals.items() if not journal.holds("", item, self._split.key)]
             self._done += len(self._journals) - len(left)
             if left:
-                yield ScoringJob(utterance, {number: self._estimate(number, utterance) for number in left})
+                yield EstimatesJob(utterance, [self._pair(label, utterance) for label in left])
 
-    def _estimate(self, number: int, utterance: Utterance) -> Estimate:
-        if number not in self._systems:
-            self._systems[number] = self._tasks[number][0].load()
-        system = self._systems[number]
-        return Estimate(system(utterance), getattr(system, "block_samples", None))
+    def _pair(self, label: str, utterance: Utterance) -> Pair:
+        system = self._loads[label]()
+        return Pair(label, utterance, system(utterance), getattr(system, "block_samples", None))
 
-    def _write(self, number: int, task: ScoringTask, path: Path) -> None:
-        journal = self._journals[number]
-        rows = [{"system": task.name} | (journal.find("", item) or {}) for item in self._items]
-        columns = ["system", *IDENTITY_COLUMNS, *check_measures(None), *STATE_COLUMNS]
-        write_scores(pd.DataFrame(rows, columns=columns), path)
+    def _finish(self, path: Path, task: ScoringTask) -> pd.DataFrame | None:
+        journal = self._journals[str(path)]
+        table = score_table(task.name, (journal.find("", item) or {} for item in self._items), check_measures(None))
+        if not all(journal.holds("", item, self._split.key) for item in self._items):
+            return table
+        write_scores(table, path)
         journal.remove()
+        return None
 
 
 def _journal_path(table: Path) -> Path:
@@ -211,18 +179,6 @@ def _journal_path(table: Path) -> Path:
 def item_of(utterance: Utterance) -> str:
     """Return what an utterance is called in a journal."""
     return f"{utterance.file}\t{utterance.condition}"
-
-
-def score_job(job: ScoringJob) -> dict[int, Row]:
-    """Return a row of scores per estimate, of plain values."""
-    return {
-        number: _plain(score_pair(job.utterance, estimate.waveform, block_samples=estimate.block_samples))
-        for number, estimate in job.estimates.items()
-    }
-
-
-def _plain(row: Row) -> Row:
-    return {name: value if isinstance(value, str | bool) else float(value) for name, value in row.items()}
 
 
 def write_scores(table: pd.DataFrame, path: Path) -> None:

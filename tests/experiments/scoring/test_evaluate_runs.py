@@ -11,10 +11,10 @@ from evaluation_runs import LSD, refused, run, syllables, table, words, write
 from processes import children_of, is_running, wait_for
 from project import PROJECT
 
-import experiments.scoring.evaluate
-from experiments.scoring.folder_job import score_task
+import experiments.scoring.rows
 from experiments.scoring.folder_summary import MOST_SPEAKERS, interval
 from experiments.scoring.journal import ScoreJournal
+from experiments.scoring.rows import score_job
 
 SCORES = ".table.csv.scores"
 
@@ -50,13 +50,13 @@ def counted(monkeypatch, stop_after=None, stop=KeyboardInterrupt):
     """Note what is scored, and stop after some."""
     tasks = []
 
-    def noted(task):
+    def noted(measures, task):
         if len(tasks) == stop_after:
             raise stop
         tasks.append(task)
-        return score_task(task)
+        return score_job(measures, task)
 
-    monkeypatch.setattr(experiments.scoring.evaluate, "score_task", noted)
+    monkeypatch.setattr(experiments.scoring.rows, "score_job", noted)
     return tasks
 
 

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from evaluation.contracts import Utterance
-from evaluation.harness import score_pairs
 from experiments.scoring import splits as scoring
+from experiments.scoring.rows import KILLED, score_pairs
 from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, read_scores, scored
 from models.baselines import SpectralBandReplication, TargetGain, Unprocessed
-from overtone.errors import OvertoneError
 from overtone.worker_pool import JOBS_PER_WORKER, ScoringPool
 
 RATE = 8000
@@ -125,19 +124,31 @@ def test_a_stopped_pass_goes_on_where_it_was(split, made, tmp_path, monkeypatch)
     pd.testing.assert_frame_equal(table.drop(columns="seed"), whole, check_exact=True, check_dtype=False)
 
 
-def test_a_job_that_ends_its_process_is_said(split, tmp_path, monkeypatch):
-    monkeypatch.setattr(ScoringPool, "map", lambda pool, function, jobs: ((job, None) for job in jobs))
-    with ScoringPool(1) as pool, pytest.raises(OvertoneError, match="lack of memory"):
-        scored(pool, tasks(tmp_path, Unprocessed()), split)
+def test_an_utterance_that_ends_its_process_fails_and_is_tried_again(split, made, tmp_path, monkeypatch):
+    def killed_by_the_third(pool, function, jobs):
+        return ((job, None if job.utterance.file == "2" else function(job)) for job in jobs)
+
+    listed = tasks(tmp_path, Unprocessed(), TargetGain())
+    with ScoringPool(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(ScoringPool, "map", killed_by_the_third)
+        tables = scored(pool, listed, split)
+    for table in tables:
+        assert list(table["file"]) == [str(index) for index in range(COUNT)]
+        assert list(table["file"][table["lsd"].isna()]) == ["2"]
+        assert f"lsd: {KILLED.replace(';', ',')}" in table["failures"][2]
+        assert (table["speaker"][2], table["condition"][2]) == ("NA", "low")
     assert not list(tmp_path.rglob("scores-*"))
+    with ScoringPool(1) as pool:
+        again = scored(pool, listed, split)
+    assert made.made == 2 * COUNT
+    for table, before in zip(again, tables, strict=True):
+        assert table["lsd"].notna().all()
+        pd.testing.assert_frame_equal(table.drop(index=2), before.drop(index=2), check_dtype=False)
 
 
-def test_utterances_are_found_by_name_and_by_place(made):
+def test_utterances_are_found_by_name(made):
     utterances = Utterances(made, COUNT)
     assert len(utterances) == len(list(utterances)) == COUNT
-    assert utterances[2].file == "2"
-    with pytest.raises(IndexError):
-        utterances[COUNT]
     made.made = 0
     found = utterances.find([("3", "low"), ("1", "low")])
     assert {name: utterance.file for name, utterance in found.items()} == {("1", "low"): "1", ("3", "low"): "3"}
