@@ -13,9 +13,8 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from experiments.training.child_process import TERMINATED
 from overtone.errors import OvertoneError
-
-TERMINATED = 128 + signal.SIGTERM  # the code with which a process ends that was told to terminate
 
 
 def largest_of_all(trainer: lightning.Trainer, value: int) -> int:

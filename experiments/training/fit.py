@@ -24,7 +24,8 @@ from experiments.presets.preset import Preset
 from experiments.registry import build_model
 from experiments.tracking.tracker import Run
 from experiments.training.callbacks import Clock, Divergence, EpochReport, Progress, RandomState, Spending
-from experiments.training.checkpoints import TERMINATED, Checkpoints, Interruption, is_whole_checkpoint
+from experiments.training.checkpoints import Checkpoints, Interruption, is_whole_checkpoint
+from experiments.training.child_process import TERMINATED
 from experiments.training.distribution import (
     Distribution,
     cluster_environment,

@@ -1,169 +1,136 @@
-"""The processes of one training on this machine, one a device: started together, watched, and ended together."""
+"""The processes of one training on this machine, one a device: started together, watched, and ended together.
 
-import json
-import os
-import queue
+Run as a module, this is one of those processes.
+"""
+
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from experiments.data.opening import open_corpus
+from experiments.presets.preset import load_preset
+from experiments.training.child_process import TERMINATED, ChildProcess, Event, Say, exit_text, serve
+from experiments.training.fit import quiet_libraries
+from experiments.training.requests import TrainRequest
+from experiments.training.tracked import run_training
 from overtone.errors import OvertoneError
+from overtone.progress import Board
 
+MODULE = "experiments.training.processes"
 STOP_SECONDS = 60.0  # for a checkpoint after the current batch, or after validation
-FAILURE_SECONDS = 5.0  # the others wait for one that will not come, and cannot be talked to
-SETTLE_SECONDS = 1.0  # until those that failed of the same cause have ended too
+FAILURE_SECONDS = 5.0  # the others wait for a process that has ended, and do not answer
+SETTLE_SECONDS = 1.0  # until all processes that fail of the same cause have ended
 POLL_SECONDS = 0.2
-
-Event = dict[str, Any]
 
 
 class TrainingProcesses:
-    """Starts `experiments.training.train` once per environment and sees that all of it ends when one part does.
-
-    Each process ends by itself when its standard input closes, so that none outlives this one, however it ends.
+    """Starts a process per environment and ends all of them when one fails.
 
     Args:
-        name: of the training, for messages.
-        environments: what each process gets on top of this one's environment.
-        log: where the first process writes what libraries say; the others have a number in their file's name.
+        request: the training.
+        environments: the environment variables of each process, on top of this one's.
+        log: where the first process writes what libraries print; the others have a number in their file's name.
     """
 
-    def __init__(self, name: str, environments: Sequence[Mapping[str, str]], log: Path) -> None:
-        self._name, self._environments, self._log = name, environments, log
-        self._processes: list[subprocess.Popen[str]] = []
-        self._events: queue.Queue[tuple[int, Event]] = queue.Queue()
-        self._stop_by: float | None = None
+    def __init__(self, request: TrainRequest, environments: Sequence[Mapping[str, str]], log: Path) -> None:
+        self._request, self._environments, self._log = request, environments, log
+        self._children: list[ChildProcess] = []
+        self._errors: dict[int, str] = {}
+        self._deadline: float | None = None
 
-    def run(self, request: str, progress: Callable[[Event], None]) -> None:
-        """Run a training to its end.
+    def run(self, progress: Callable[[Event], None]) -> None:
+        """Run the training to its end.
 
         Args:
-            request: one line, which every process reads.
-            progress: called with what the first process says.
+            progress: called with the events of the first process.
 
         Raises:
             OvertoneError: a process failed or was killed; the others have ended too.
         """
         try:
-            for number in range(len(self._environments)):
-                self._start(number, request)
-            errors, first_dead = self._watch(progress)
+            for number, environment in enumerate(self._environments):
+                log = self.log_of(number)
+                log.unlink(missing_ok=True)
+                self._children.append(ChildProcess(MODULE, asdict(self._request), log, environment))
+                if self._deadline is not None:  # stopped in the meantime
+                    self._children[-1].terminate()
+            failed = self._watch(progress)
         finally:
-            for process in self._processes:
-                process.kill()
-                process.wait()
-                assert process.stdin is not None
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-        if any(process.returncode for process in self._processes):
-            raise OvertoneError(self._reason(errors, first_dead))
+            for child in self._children:
+                child.kill()
+        if failed:
+            raise OvertoneError(self._reason(failed))
 
-    def stop(self) -> None:
-        """Tell all processes to keep a checkpoint and end; `run` returns when they have."""
-        self._stop_by = time.monotonic() + STOP_SECONDS
-        for process in self._processes:
-            process.terminate()
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Tell all processes to keep a checkpoint and end; `run` returns when they have.
 
-    def _start(self, number: int, request: str) -> None:
-        path = self.log_of(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.training.process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=os.environ | dict(self._environments[number]),
-            )
-        self._processes.append(process)
-        if self._stop_by is not None:  # in the meantime
-            process.terminate()
-        threading.Thread(target=self._read, args=(number, process), daemon=True).start()
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended; its code says why
-            process.stdin.write(request + "\n")
-            process.stdin.flush()
+        Args:
+            seconds: after which they are killed.
+        """
+        self._deadline = time.monotonic() + seconds
+        for child in self._children:
+            child.terminate()
 
     def log_of(self, number: int) -> Path:
         """Return the log of a process."""
         return self._log if number == 0 else self._log.with_suffix(f".{number}{self._log.suffix}")
 
-    def _read(self, number: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.endswith("\n"):  # a killed process may leave half of one
-                self._events.put((number, json.loads(line)))
+    def _watch(self, progress: Callable[[Event], None]) -> list[int]:
+        """Wait until all have ended; return the numbers of those that failed first."""
+        failed: list[int] = []
+        while any(child.code is None for child in self._children):
+            time.sleep(POLL_SECONDS)
+            self._listen(progress)
+            if self._deadline is None and self._failed():
+                time.sleep(SETTLE_SECONDS)
+                failed = self._failed()
+                self.stop(FAILURE_SECONDS)
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                for child in self._children:
+                    child.kill()
+        self._listen(progress)
+        return failed or self._failed()
 
-    def _watch(self, progress: Callable[[Event], None]) -> tuple[dict[int, str], list[int]]:
-        """Wait until all have ended; return what they said went wrong, and which ended badly by themselves."""
-        errors: dict[int, str] = {}
-        failed_at: float | None = None
-        first_dead: list[int] = []
-        while True:
-            codes = [process.poll() for process in self._processes]
-            self._drain(errors, progress)
-            if all(code is not None for code in codes):
-                return errors, first_dead or [number for number, code in enumerate(codes) if code]
-            now = time.monotonic()
-            if failed_at is None and self._stop_by is None and any(codes):
-                failed_at = now
-            if failed_at is not None and not first_dead and now - failed_at >= SETTLE_SECONDS:
-                first_dead = [number for number, code in enumerate(codes) if code]
-                self._stop_by = now + FAILURE_SECONDS
-                for process in self._processes:
-                    process.terminate()
-            if self._stop_by is not None and now > self._stop_by:
-                for process in self._processes:
-                    process.kill()
+    def _failed(self) -> list[int]:
+        return [number for number, child in enumerate(self._children) if child.code]
 
-    def _drain(self, errors: dict[int, str], progress: Callable[[Event], None]) -> None:
-        """Take what the processes have said, waiting a little for the first of it."""
-        wait = POLL_SECONDS
-        while True:
-            try:
-                number, event = self._events.get(timeout=wait) if wait else self._events.get_nowait()
-            except queue.Empty:
-                return
-            wait = 0.0
-            if "error" in event:
-                errors[number] = event["error"]
-            elif number == 0:
-                progress(event)
+    def _listen(self, progress: Callable[[Event], None]) -> None:
+        for number, child in enumerate(self._children):
+            for event in child.events():
+                if "error" in event:
+                    self._errors[number] = event["error"]
+                elif number == 0:
+                    progress(event)
 
-    def _reason(self, errors: Mapping[int, str], dead: Sequence[int]) -> str:
-        """Say in one line why a training ended: in a process' own words, else which was killed, else its code."""
-        if errors:
-            return errors[min(errors)]
-        killed = next((number for number in dead if self._processes[number].returncode < 0), None)
-        number = dead[0] if killed is None else killed
-        code = self._processes[number].returncode
-        several = len(self._processes) > 1
-        process = f"process {number + 1} of {len(self._processes)}" if several else "the training process"
-        others = "; the others were stopped" if several else ""
-        if code < 0:
-            what = f"was killed ({signal.Signals(-code).name})"
-        elif code == 128 + signal.SIGTERM:
-            what = "was told to terminate"
-        else:
-            what = f"ended with code {code}"
-        hint = f" See {self.log_of(number)}." if code > 0 and code != 128 + signal.SIGTERM else ""
-        return f"{self._name}: {process} {what}{others}.{hint} The same command continues from the last checkpoint."
+    def _reason(self, failed: Sequence[int]) -> str:
+        """Return in one line why the training ended: a process' own error, else which was killed, else its code."""
+        if self._errors:
+            return self._errors[min(self._errors)]
+        codes = {number: self._children[number].code or 0 for number in failed}
+        number = next((number for number in failed if codes[number] < 0), failed[0])
+        code, count = codes[number], len(self._children)
+        process = f"process {number + 1} of {count}" if count > 1 else "the training process"
+        others = "; the others were stopped" if count > 1 else ""
+        hint = f" See {self.log_of(number)}." if code > 0 and code != TERMINATED else ""
+        return (
+            f"{self._request.name}: {process} {exit_text(code)}{others}.{hint} "
+            "The same command continues from the last checkpoint."
+        )
 
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Make SIGTERM an exception in the main thread, as Ctrl-C is one, so that whoever waits can clean up."""
+    """Make SIGTERM an exception in the main thread, as Ctrl-C is one, so that `finally` blocks run."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
+        raise SystemExit(TERMINATED)
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -174,3 +141,14 @@ def termination_raised() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _train(plain: Event, say: Say) -> None:
+    request = TrainRequest.from_plain(plain)
+    with quiet_libraries():
+        corpus = open_corpus(load_preset(request.preset), request.data, Path(request.runs), Board(None), request.extra)
+        run_training(request, corpus, lambda done, total, note: say({"done": done, "total": total, "note": note}))
+
+
+if __name__ == "__main__":
+    sys.exit(serve(_train))

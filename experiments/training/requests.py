@@ -1,8 +1,8 @@
 """What a training process is asked to do."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from experiments.training.distribution import (
     Distribution,
@@ -40,12 +40,7 @@ class TrainRequest:
         """The training's readable name."""
         return f"{self.model}-seed{self.seed}"
 
-    def as_line(self) -> str:
-        """Return the request as one line of text."""
-        return json.dumps(asdict(self))
-
     @staticmethod
-    def from_line(line: str) -> "TrainRequest":
-        """Read what `as_line` wrote."""
-        values = json.loads(line)
-        return TrainRequest(**values | {"distribution": Distribution(**values["distribution"])})
+    def from_plain(values: Mapping[str, Any]) -> "TrainRequest":
+        """Return the request that `dataclasses.asdict` made plain values of."""
+        return TrainRequest(**{**values, "distribution": Distribution(**values["distribution"])})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
+from experiments.training.child_process import Event
 from experiments.training.distribution import (
     launched_distribution,
     outer_launcher,
@@ -19,7 +20,7 @@ from experiments.training.distribution import (
 )
 from experiments.training.fit import quiet_libraries
 from experiments.training.places import training_place
-from experiments.training.processes import Event, TrainingProcesses, termination_raised
+from experiments.training.processes import TrainingProcesses, termination_raised
 from experiments.training.requests import TrainRequest
 from experiments.training.tracked import run_training
 from overtone.progress import Board, board
@@ -110,13 +111,13 @@ def _train_in_processes(
     request: TrainRequest, threads: int | None, progress: Board, running: list[TrainingProcesses]
 ) -> None:
     log = Path(request.runs) / "trainings" / f"{request.name}.log"
-    processes = TrainingProcesses(request.name, rank_environments(request.distribution, threads), log)
+    processes = TrainingProcesses(request, rank_environments(request.distribution, threads), log)
 
     def update(event: Event) -> None:
         progress.update(request.name, event["done"], event["total"], event["note"])
 
     running.append(processes)
     try:
-        processes.run(request.as_line(), update)
+        processes.run(update)
     finally:
         running.remove(processes)

@@ -273,13 +273,13 @@ def test_an_outer_launcher_is_seen_and_its_numbers_are_taken(monkeypatch):
         launched_distribution(Distribution(4, 1))
 
 
-def test_a_process_that_fails_without_a_word_names_its_log(tmp_path):
-    processes = TrainingProcesses("dnn_fft-seed0", [{}], tmp_path / "dnn_fft-seed0.log")
-    request = json.dumps({"nonsense": True})
+def test_a_process_that_fails_without_a_word_names_its_log(tmp_path, tiny_corpus):
+    request = TrainRequest("dnn_fft", 3, 0, str(tiny_corpus), str(tmp_path), "none")  # no name of a preset
+    processes = TrainingProcesses(request, [{}], tmp_path / "dnn_fft-seed0.log")
     with pytest.raises(
         OvertoneError, match=r"^dnn_fft-seed0: the training process ended with code 1\. See .*seed0\.log"
     ):
-        processes.run(request, lambda _: None)
+        processes.run(lambda _: None)
     assert "Traceback" in processes.log_of(0).read_text()
     assert processes.log_of(1).name == "dnn_fft-seed0.1.log"
 
