@@ -72,12 +72,17 @@ def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, t
         check_votes(votes, path, *_known(folder))
         sessions = by_folder.setdefault(folder, {})
         earlier = sessions.get(votes.session)
-        sessions[votes.session] = max(filter(None, (earlier, votes)), key=lambda one: one.finished)
+        sessions[votes.session] = max(earlier or votes, votes, key=lambda one: one.finished)
     with ExitStack() as locks:
-        for folder in sorted(by_folder):
-            locks.enter_context(sole_use(folder, "import"))
+        for used in sorted({runs.resolve(), *map(_runs_of, by_folder)}):  # a comparison writes the same files
+            locks.enter_context(sole_use(used, "comparison or import"))
         for folder, sessions in by_folder.items():
             _import_into(folder, list(sessions.values()), runs, tracking)
+
+
+def _runs_of(comparison: Path) -> Path:
+    """The folder for runs that a comparison belongs to; itself where it was copied elsewhere."""
+    return comparison.parent.parent if comparison.parent.name == "comparisons" else comparison
 
 
 def refresh_listening(folder: Path) -> bool:
@@ -94,16 +99,17 @@ def refresh_listening(folder: Path) -> bool:
 
 
 def _comparison_folder(votes: Votes, path: Path, runs: Path, named: Path | None) -> Path:
-    folder = named.resolve() if named is not None else runs / "comparisons" / votes.folder_name
-    if folder.name != votes.folder_name:
+    name = f"{votes.preset}-{votes.comparison}"
+    folder = named.resolve() if named is not None else runs.resolve() / "comparisons" / name
+    if folder.name != name:
         raise OvertoneError(
-            f"{path}: votes on comparison {votes.folder_name}, expected {folder.name}. Leave --comparison out, or name "
+            f"{path}: votes on comparison {name}, expected {folder.name}. Leave --comparison out, or name "
             "the folder that the votes belong to."
         )
-    for name in (LEADERBOARD, SCORES):
-        if not (folder / name).is_file():
+    for needed in (LEADERBOARD, SCORES):
+        if not (folder / needed).is_file():
             raise OvertoneError(
-                f"{path}: votes on comparison {votes.folder_name}, but {folder} has no {name}. Name the right folder "
+                f"{path}: votes on comparison {name}, but {folder} has no {needed}. Name the right folder "
                 "with --runs or --comparison."
             )
     return folder

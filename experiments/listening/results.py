@@ -1,4 +1,4 @@
-"""What all votes on a comparison say: who counts, means with intervals, differences; in tables and in words."""
+"""What all votes on a comparison say: which listeners count, means with intervals, and differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,17 @@ from experiments.listening.statistics import (
     rated_systems,
     told_apart,
 )
-from experiments.listening.votes import Votes
+from experiments.listening.votes import Votes, vote_rows
 from experiments.ranking.columns import markdown_table, probability, rows_of
 
 BS1534_LISTENERS = 20
 SCREENED = (
     f"rated the hidden reference below {REFERENCE_FLOOR} in more than {MISSED_SHARE * 100:.0f}\u00a0% of the trials"
 )
+COLUMNS = [
+    *("session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"),
+    *("rating", "other", "x", "answer", "preference", "seconds"),
+]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Results:
     """What all votes on a comparison say.
 
     Attributes:
-        votes: a row per vote, of MUSHRA-style and A/B/X sessions.
+        votes: a row per vote, of MUSHRA-style and A/B/X sessions; ``excluded`` marks those that do not count.
         systems: as `rated_systems` gives it, of listeners that count.
         pairs: as `rated_pairs` gives it.
         abx: as `told_apart` gives it.
@@ -47,33 +51,32 @@ class Results:
 
     @classmethod
     def of(cls, stored: Sequence[Votes]) -> "Results":
-        """Screen and sum up sessions."""
-        latest: dict[tuple[str, str], Votes] = {}
-        for votes in sorted(stored, key=lambda one: (one.finished, one.session)):
-            latest[votes.listener, votes.method] = votes
-        counted = list(latest.values())
-        kept = {votes.session for votes in counted}
-        table = _rows(counted)
-        ratings = table[table["method"] == "mushra"]
-        excluded = excluded_listeners(ratings)
-        table["excluded"] = (table["method"] == "mushra") & table["listener"].isin(excluded)
-        good = table[(table["method"] == "mushra") & ~table["excluded"]]
+        """Screen and sum up sessions; of several by one listener and method the last counts."""
+        latest = {
+            (one.listener, one.method): one for one in sorted(stored, key=lambda one: (one.finished, one.session))
+        }
+        counted = sorted(latest.values(), key=lambda one: one.session)
+        table = pd.DataFrame([row for votes in counted for row in vote_rows(votes)], columns=COLUMNS)
+        table = table.astype({"trial": "Int64", "position": "Int64", "rating": "Int64"})
+        rated = table["method"] == "mushra"
+        excluded = excluded_listeners(table[rated])
+        table["excluded"] = rated & table["listener"].isin(excluded)
+        good = table[rated & ~table["excluded"]]
         return cls(
             votes=table,
             systems=rated_systems(good),
             pairs=rated_pairs(good),
-            abx=told_apart(table[table["method"] == "abx"]),
+            abx=told_apart(table[~rated]),
             excluded=excluded,
-            replaced=sorted(votes.session for votes in stored if votes.session not in kept),
-            raters=ratings["listener"].nunique(),
+            replaced=sorted({one.session for one in stored} - {one.session for one in counted}),
+            raters=table.loc[rated, "listener"].nunique(),
         )
 
     def markdown(self) -> str:
-        """The results in words and tables, without a heading."""
-        parts = [*self._rated_words(), *map(_abx_words, rows_of(self.abx))]
-        return "\n\n".join(parts) + "\n"
+        """The results in sentences and tables, without a heading."""
+        return "\n\n".join([*self._ratings(), *map(_abx_sentence, rows_of(self.abx))]) + "\n"
 
-    def _rated_words(self) -> list[str]:
+    def _ratings(self) -> list[str]:
         if not self.raters:
             return []
         listeners = self.raters - len(self.excluded)
@@ -90,24 +93,24 @@ class Results:
             [
                 row["system"],
                 f"{row['mushra']:.1f}",
-                interval_words(row, "mushra_low", "mushra_high"),
+                _interval(row, "mushra_low", "mushra_high"),
                 row["listeners"],
                 row["trials"],
             ]
             for row in rows_of(self.systems)
         )
         table = markdown_table(["system", "MUSHRA ↑", "95\u00a0% interval", "listeners", "recordings"], cells)
-        return [words, table, *_pair_words(self.pairs)]
+        return [words, table, *_pairs(self.pairs)]
 
 
-def _pair_words(pairs: pd.DataFrame) -> list[str]:
+def _pairs(pairs: pd.DataFrame) -> list[str]:
     if pairs.empty:
         return []
     cells = (
         [
             f"{row['system']} – {row['other']}",
             f"{row['difference']:+.1f}",
-            interval_words(row, "low", "high"),
+            _interval(row, "low", "high"),
             probability(row["p_value"]),
             probability(row["p_holm"]),
         ]
@@ -115,19 +118,19 @@ def _pair_words(pairs: pd.DataFrame) -> list[str]:
     )
     return [
         markdown_table(["pair", "difference", "95\u00a0% interval", "p", "p, Holm"], cells),
-        "Paired by listener and recording; intervals draw listeners and recordings anew (pigeonhole bootstrap), p "
+        "Paired by listener and recording; intervals resample listeners and recordings (pigeonhole bootstrap), p "
         "values are Wilcoxon's on listeners' means, which cannot be below 5\u00a0% with fewer than 6 listeners.",
     ]
 
 
-def _abx_words(row: Mapping[str, Any]) -> str:
+def _abx_sentence(row: Mapping[str, Any]) -> str:
     told = (
         f"A/B/X, `{row['system']}` and `{row['other']}`: told apart in {row['correct']} of {row['trials']} trials of "
         f"{_count(row['listeners'], 'listener')} ({_share(row, 'share')}; against guessing p "
         f"{probability(row['p_value'])}, exact)."
     )
     if not row["decided"]:
-        return f"{told} Nobody preferred either."
+        return f"{told} No answer preferred either."
     return (
         f"{told} `{row['system']}` was preferred in {row['preferred']} of {row['decided']} decided answers "
         f"({_share(row, 'preference')}; p {probability(row['preference_p_value'])}, exact)."
@@ -139,23 +142,9 @@ def _share(row: Mapping[str, Any], key: str) -> str:
     return f"{mean:.0f}\u00a0%, {low:.0f} to {high:.0f}\u00a0%"
 
 
-def interval_words(row: Mapping[str, Any], low: str, high: str) -> str:
-    """An interval of a row, in words; a dash where it is unknown."""
+def _interval(row: Mapping[str, Any], low: str, high: str) -> str:
+    """An interval of a row; a dash where it is unknown."""
     return "–" if pd.isna(row[low]) else f"{row[low]:.1f} to {row[high]:.1f}"
-
-
-def _rows(sessions: Sequence[Votes]) -> pd.DataFrame:
-    rows = [
-        {"session": votes.session, "listener": votes.listener, "method": votes.method, "seed": votes.seed}
-        | {"finished": votes.finished.isoformat()}
-        | vars(row)
-        for votes in sorted(sessions, key=lambda one: one.session)
-        for row in (*votes.ratings, *votes.comparisons)
-    ]
-    columns = ["session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"]
-    columns += ["rating", "other", "x", "answer", "preference", "seconds"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({"trial": "Int64", "position": "Int64", "rating": "Int64"})
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from evaluation.statistics.bootstrap import percentiles
 from evaluation.statistics.hypothesis_tests import holm, signed_rank_test
 from evaluation.statistics.intervals import CONFIDENCE, RESAMPLES, Interval
-from experiments.listening.stimuli import LOW_PASS_ANCHOR, REFERENCE
+from experiments.listening.stimuli import REFERENCE
 
 REFERENCE_FLOOR = 90
 MISSED_SHARE = 0.15
@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 def excluded_listeners(ratings: pd.DataFrame) -> list[str]:
     """The listeners whose ratings do not count: ITU-R BS.1534-3, section 4.1.2, first criterion.
 
-    Whoever rated the hidden reference below 90 in more than 15 % of the trials. The second criterion, a mid-range
-    anchor above 90, is not applied: unprocessed speech may be that good.
+    They rated the hidden reference below 90 in more than 15 % of the trials. The second criterion, a mid-range anchor
+    above 90, is not applied: unprocessed speech may be that good.
 
     Args:
         ratings: columns ``listener, system, rating``.
@@ -47,15 +47,14 @@ def two_way_interval(
 
     The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1): each resample
     draws listeners with replacement and, independently, items; a rating counts as often as its listener times its
-    item was drawn. It errs towards wide intervals. Percentiles are expanded for few listeners and items, as
-    `bootstrap_interval` of `evaluation.statistics.intervals` does for few speakers: by Satterthwaite's number of
-    clusters, which is that of the listeners where these differ most, and that of the items where those do. With one
-    listener, the interval is about other items alone.
+    item was drawn. It errs towards wide intervals. Percentiles are expanded as `bootstrap_interval` of
+    `evaluation.statistics.intervals` does for few speakers, here for as many as there are listeners or items,
+    whichever are fewer. With one listener, the interval is about other items alone.
 
     Args:
         values: ``(ratings,)``.
-        listeners: whose each is ``(ratings,)``.
-        items: of which recording each is ``(ratings,)``.
+        listeners: who gave each ``(ratings,)``.
+        items: the recording of each ``(ratings,)``.
         resamples: how many.
         confidence: share of the resamples inside the interval.
         seed: of the draws.
@@ -80,19 +79,8 @@ def two_way_interval(
     weights = np.einsum("rl,li,ri->r", drawn[0], counts, drawn[1], optimize=True)
     totals = np.einsum("rl,li,ri->r", drawn[0], sums, drawn[1], optimize=True)
     means = np.divide(totals, weights, out=np.full(resamples, np.nan), where=weights > 0)
-    low, high = percentiles(means, _clusters(sums, counts), confidence)
+    low, high = percentiles(means, min(size for size in shape if size > 1), confidence)
     return Interval(mean, low, high, *shape)
-
-
-def _clusters(sums: Array, counts: Array) -> int:
-    """Satterthwaite's degrees of freedom of the mean's variance, and one, from listeners' and items' own means."""
-    variances, freedom = [], []
-    for axis, size in ((1, len(sums)), (0, sums.shape[1])):
-        if size > 1:
-            variances.append(float((sums.sum(axis) / counts.sum(axis)).var(ddof=1)) / size)
-            freedom.append(size - 1)
-    spread = sum(variance**2 / degrees for variance, degrees in zip(variances, freedom, strict=True))
-    return 1 + (int(sum(variances) ** 2 / spread + 1e-9) if spread > 0 else max(freedom))
 
 
 def rated_systems(ratings: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +104,7 @@ def rated_systems(ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def rated_pairs(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Differences between every two systems, the reference and the low-pass anchor left out.
+    """Differences between every two systems, the reference left out.
 
     Paired by listener and recording. The test is Wilcoxon's on listeners' means, Holm's correction is for all pairs:
     with fewer than 6 listeners no p value can be below 5 %.
@@ -128,7 +116,7 @@ def rated_pairs(ratings: pd.DataFrame) -> pd.DataFrame:
         Columns ``system, other, difference, low, high, p_value, p_holm, listeners``; the better one comes first.
     """
     cells = ratings.pivot_table(index=["listener", "file", "condition"], columns="system", values="rating")
-    names = [str(name) for name in cells.columns if name not in (REFERENCE, LOW_PASS_ANCHOR)]
+    names = [str(name) for name in cells.columns if name != REFERENCE]
     means = ratings.groupby("system")["rating"].mean()
     names.sort(key=lambda name: (-means[name], name))
     rows = [_pair(cells, one, other) for one, other in itertools.combinations(names, 2)]
@@ -165,7 +153,7 @@ def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share``
         with ``share_low, share_high`` and ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers,
-        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN if nobody decided.
+        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN without any.
     """
     columns = ["system", "other", "listeners", "trials", "correct", "share", "share_low", "share_high", "p_value"]
     columns += ["preferred", "decided", "preference", "preference_low", "preference_high", "preference_p_value"]

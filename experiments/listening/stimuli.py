@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve, firwin, kaiserord
 
 from datamodules.corpora.loudness import LoudnessMeter
 from evaluation.contracts import Utterance
@@ -13,7 +12,6 @@ from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 
 REFERENCE = "reference"
-LOW_PASS_ANCHOR = "anchor_3500"
 TARGET_LUFS = -23.0  # EBU R 128: leaves speech room enough for its peaks
 CEILING = 10 ** (-1 / 20)
 EDGE_SECONDS = 0.01
@@ -46,53 +44,36 @@ class ListeningTrial:
         return f"trial {self.title} ({self.condition})"
 
 
-def check_trial(trial: ListeningTrial) -> None:
-    """Refuse a trial that cannot be rated.
-
-    Raises:
-        OvertoneError: no anchor, a reserved name, lengths that differ, or samples that are no sound.
-    """
-    if UNPROCESSED not in trial.stimuli:
-        raise OvertoneError(
-            f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name."
-        )
-    for name in (REFERENCE, LOW_PASS_ANCHOR):
-        if name in trial.stimuli:
-            raise OvertoneError(f"{trial.label}: {name!r} is added by the test itself. Rename that system.")
-    for name, waveform in trial.stimuli.items():
-        if len(waveform) != len(trial.reference):
-            raise OvertoneError(
-                f"{trial.label}: {name} has {len(waveform)} samples, expected the reference's {len(trial.reference)}."
-            )
-
-
-def matched(trial: ListeningTrial, *, low_pass_anchor: bool = False) -> dict[str, Waveform]:
-    """Bring all stimuli of a trial to one loudness, the hidden reference and the anchors among them.
+def matched(trial: ListeningTrial) -> dict[str, Waveform]:
+    """Bring all stimuli of a trial and the hidden reference to one loudness.
 
     Integrated loudness after ITU-R BS.1770-4, gated, so that pauses do not count: -23 LUFS, or less where a stimulus
     would pass -1 dBFS then; nothing is clipped or limited.
-
-    Args:
-        trial: what to match.
-        low_pass_anchor: whether the reference, low-passed at 3.5 kHz, joins them (BS.1534-3, section 5.1).
 
     Returns:
         System to waveform ``(samples,)``; the reference is `REFERENCE`.
 
     Raises:
-        OvertoneError: a waveform is silent or not finite, so that it has no loudness; or as in `check_trial`.
+        OvertoneError: no anchor, a reserved name, lengths that differ, or a waveform that is silent or not finite.
     """
-    check_trial(trial)
+    if UNPROCESSED not in trial.stimuli:
+        raise OvertoneError(
+            f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name."
+        )
+    if REFERENCE in trial.stimuli:
+        raise OvertoneError(f"{trial.label}: {REFERENCE!r} is added by the test itself. Rename that system.")
+    for name, waveform in trial.stimuli.items():
+        if len(waveform) != len(trial.reference):
+            raise OvertoneError(
+                f"{trial.label}: {name} has {len(waveform)} samples, expected the reference's {len(trial.reference)}."
+            )
     sounds = {REFERENCE: trial.reference, **trial.stimuli}
-    if low_pass_anchor:
-        sounds[LOW_PASS_ANCHOR] = low_passed(trial.reference, trial.sample_rate)
     loudness = {name: _loudness(waveform, trial, name) for name, waveform in sounds.items()}
     headroom = [
         loudness[name] + 20 * np.log10(CEILING / float(np.abs(waveform).max())) for name, waveform in sounds.items()
     ]
     target = min(TARGET_LUFS, *headroom)
-    gains = {name: np.float32(10 ** ((target - loudness[name]) / 20)) for name in sounds}
-    return {name: waveform * gains[name] for name, waveform in sounds.items()}
+    return {name: wave * np.float32(10 ** ((target - loudness[name]) / 20)) for name, wave in sounds.items()}
 
 
 def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float:
@@ -103,17 +84,6 @@ def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float:
     if meter.lufs is None:
         raise OvertoneError(f"{trial.label}: {name} is silent, so its level cannot be matched. Leave it out.")
     return meter.lufs
-
-
-def low_passed(waveform: Waveform, sample_rate: int) -> Waveform:
-    """Return the low-range anchor of ITU-R BS.1534-3: 3.5 kHz low-pass, linear phase, its delay taken out.
-
-    Within 0.1 dB up to 3.5 kHz, 25 dB down at 4 kHz and 50 dB at 4.5 kHz.
-    """
-    width_hz = 500.0
-    taps, beta = kaiserord(60.0, width_hz / (sample_rate / 2))
-    kernel = firwin(taps | 1, 3500 + width_hz / 2, window=("kaiser", beta), fs=sample_rate)
-    return np.asarray(fftconvolve(waveform, kernel, mode="same"), dtype=np.float32)
 
 
 def chosen_utterances(names: Sequence[tuple[str, str, str]], trials: int) -> list[tuple[str, str]]:

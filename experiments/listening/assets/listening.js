@@ -6,7 +6,7 @@ class Test {
   constructor(root) {
     this.stage = root.querySelector('.stage');
     this.data = JSON.parse(root.querySelector('script[type="application/json"]').textContent);
-    this.plan = unscrambled(this.data.plan, this.data.key);
+    this.plan = JSON.parse(atob(this.data.plan));
     this.storeName = `overtone-listening-${this.data.test}`;
     this.player = new Player(this.data.audio, this.data.sample_rate, () => this.refresh());
     document.addEventListener('keydown', event => this.pressed(event));
@@ -42,8 +42,8 @@ class Test {
     const points = [
       'Use headphones, in a quiet room. On a phone, switch off silent mode.',
       'Set the volume when you hear the first sounds, and leave it there afterwards.',
-      'All sounds of a recording are equally loud. Who made which is not told, and the order is another for everybody.',
-      'Nothing is sent anywhere: at the end you save a file with your votes and hand it in.',
+      'All sounds of a recording are equally loud. The page does not tell which system made which sound, and each listener gets another order.',
+      'Nothing is sent anywhere: at the end you save a file with your votes and pass it on.',
     ];
     this.show(
       element('h2', {}, 'Before you begin'),
@@ -321,7 +321,7 @@ class Test {
     const said = element('span', { class: 'missing', role: 'status' });
     const save = element('button', { type: 'button', class: 'main save', onclick: () => {
       this.download();
-      said.textContent = 'Saved. Hand the file to whoever asked you.';
+      said.textContent = 'Saved. Send the file to the person who asked you.';
     } }, 'Save your votes');
     const copy = element('button', { type: 'button', class: 'copy', onclick: async () => {
       try {

@@ -3,7 +3,7 @@
 const FADE_SECONDS = 0.005; // at the ends of a loop, as BS.1534 asks
 const SWITCH_SECONDS = 0.008;
 
-// The same generator as in experiments/listening/page.py.
+// Tommy Ettinger's mulberry32: a session's orders follow from its seed.
 const generator = state => () => {
   state = (state + 0x6D2B79F5) | 0;
   let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
@@ -21,11 +21,6 @@ const shuffled = (list, random) => {
 };
 
 const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-
-const unscrambled = (text, key) => {
-  const random = generator(key);
-  return JSON.parse(new TextDecoder().decode(bytes(text).map(byte => byte ^ (random() & 255))));
-};
 
 const hex = length => [...crypto.getRandomValues(new Uint8Array(length))]
   .map(byte => byte.toString(16).padStart(2, '0')).join('');

@@ -18,6 +18,7 @@ from experiments.listening.statistics import (
     two_way_interval,
 )
 from experiments.listening.votes import read_votes
+from experiments.runs import sole_use
 from experiments.tracking.mlflow_tracker import open_tracker
 from overtone.errors import OvertoneError
 
@@ -46,12 +47,12 @@ def test_a_listener_who_misses_the_reference_more_than_15_percent_of_the_time_is
 def test_the_interval_of_balanced_listeners_is_students():
     """Items that do not differ leave only listeners: then it is the expanded interval of their means."""
     means = np.random.default_rng(3).normal(50, 10, 12)
-    values, listeners = np.repeat(means, 4), np.repeat([f"l{i}" for i in range(12)], 4)
-    found = two_way_interval(values, listeners, ["a", "b", "c", "d"] * 12, resamples=20_000)
+    values, listeners = np.repeat(means, 12), np.repeat([f"l{i}" for i in range(12)], 12)
+    found = two_way_interval(values, listeners, list("abcdefghijkl") * 12, resamples=20_000)
     half = t.ppf(0.975, 11) * means.std(ddof=1) / math.sqrt(12)
     assert found.mean == pytest.approx(means.mean())
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.08)
-    assert (found.speakers, found.utterances) == (12, 4)
+    assert (found.speakers, found.utterances) == (12, 12)
 
 
 def test_the_interval_covers_the_truth_when_both_listeners_and_items_vary():
@@ -139,9 +140,19 @@ def test_importing_again_changes_nothing(tmp_path, capsys):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
     capsys.readouterr()
     import_command(files, tmp_path, None, "none")
-    del before[folder / ".compare.lock"]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     assert "Nothing new" in capsys.readouterr().out
+
+
+def test_an_import_beside_a_comparison_is_refused_and_changes_nothing(tmp_path):
+    folder = comparison_folder(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    votes = written(tmp_path, mushra(1, GOOD))
+    for runs, named in ((tmp_path, None), (tmp_path / "other", folder)):
+        runs.mkdir(exist_ok=True)
+        with sole_use(tmp_path, "comparison"), pytest.raises(OvertoneError, match="another comparison or import"):
+            import_command([votes], runs, named, "none")
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
 
 
 def test_votes_add_up_in_whatever_order_they_come(tmp_path):
@@ -246,37 +257,45 @@ def with_trial(**changes):
     return votes
 
 
+def same_system():
+    votes = abx(1, 1, 2)
+    votes["trials"][0]["b"] = votes["trials"][0]["a"]
+    return votes
+
+
 HOSTILE = {
-    "another format": (broken(format="other"), "no votes"),
+    "another format": (broken(format="other"), "format: String should match"),
     "a list": ([1, 2], "no votes"),
-    "another version": (broken(version=2), "version '2', expected 1"),
-    "a path as preset": (broken(preset="../../etc"), "preset is"),
-    "a path as session": (broken(session="../../../tmp/evil"), "session is"),
-    "no listener": (broken(listener=None), "listener is None"),
-    "another method": (broken(method="magic"), "method is 'magic'"),
-    "an unhashable method": (broken(method=[]), "method is"),
-    "no trials": (broken(trials=[]), "0 trials"),
-    "trials of numbers": (broken(trials=[1]), "no list of trials"),
-    "too many trials": (broken(trials=[{}] * 501), "501 trials"),
-    "a local time": (broken(finished="2026-05-01"), "finished is"),
-    "a negative seed": (broken(seed=-1), "seed is -1"),
-    "a boolean seed": (broken(seed=True), "seed is True"),
-    "a rating of 101": (with_rating(101), "rated 101"),
-    "a rating in words": (with_rating("100"), "rated '100'"),
-    "a rating of true": (with_rating(True), "rated True"),
-    "a rating of NaN": (with_rating(math.nan), "NaN is no rating"),
-    "a rating left out": (with_rating(None), "rated None"),
+    "another version": (broken(version=2), "version: Input should be less than or equal to 1, got 2"),
+    "a path as preset": (broken(preset="../../etc"), "preset: String should match"),
+    "a path as session": (broken(session="../../../tmp/evil"), "session: String should match"),
+    "a session and a line": (broken(session="0" * 16 + "\n"), "session: String should match"),
+    "no listener": (broken(listener=None), "listener: Input should be a valid string, got None"),
+    "another method": (broken(method="magic"), "got {"),
+    "an unhashable method": (broken(method=[]), "no votes"),
+    "no trials": (broken(trials=[]), "at least 1 item"),
+    "trials of numbers": (broken(trials=[1]), "trials.0: "),
+    "too many trials": (broken(trials=mushra(1, GOOD)["trials"] * 200), "at most 500 items"),
+    "a local time": (broken(finished="2026-05-01"), "finished: "),
+    "a negative seed": (broken(seed=-1), "seed: Input should be greater than or equal to 0, got -1"),
+    "a boolean seed": (broken(seed=True), "seed: Input should be a valid integer, got True"),
+    "a rating of 101": (with_rating(101), "ratings.wavegan: Input should be less than or equal to 100, got 101"),
+    "a rating as text": (with_rating("100"), "ratings.wavegan: Input should be a valid integer, got '100'"),
+    "a rating of true": (with_rating(True), "valid integer, got True"),
+    "a rating of NaN": (with_rating(math.nan), "ratings.wavegan"),
+    "a rating left out": (with_rating(None), "valid integer, got None"),
     "an order of others": (with_trial(order=["a", "b"]), "order and ratings"),
-    "an order of lists": (with_trial(order=[[], {}, None, 1]), "order and ratings"),
-    "no reference": (with_trial(order=["unprocessed"], ratings={"unprocessed": 1}), "no rating of reference"),
-    "an endless time": (with_trial(seconds=math.inf), "Infinity"),
-    "control characters": (with_trial(file="\x1b[31m"), "file is"),
+    "an order of lists": (with_trial(order=[[], {}, None, 1]), "order.0: "),
+    "no reference": (with_trial(order=["unprocessed"], ratings={"unprocessed": 1}), "reference and unprocessed"),
+    "an endless time": (with_trial(seconds=math.inf), "seconds: "),
+    "control characters": (with_trial(file="\x1b[31m"), "control characters"),
+    "control characters as a system": (mushra(1, GOOD | {"\x1b[31m": 1}), "control characters"),
     "a recording twice": (mushra(1, GOOD, files=(FILES[0], FILES[0])), "rated twice"),
     "an unknown system": (mushra(1, GOOD | {"=HYPERLINK()": 1}), "not on the leaderboard"),
     "an unknown file": (mushra(1, GOOD, files=("=cmd()",)), "has not scored"),
     "an unknown comparison": (broken(comparison="f00"), "has no leaderboard.csv"),
-    "an answer to nothing": (abx(1, 1, 2) | {"trials": [{"a": "wavegan", "b": "wavegan"}]}, "the same system"),
-    "an unknown preference": (abx(1, 1, 2, preferred="both"), "preference is 'both'"),
+    "an answer to nothing": (same_system(), "the same system"),
+    "an unknown preference": (abx(1, 1, 2, preferred="both"), "preference: Input should be 'a', 'b' or 'none'"),
 }
 
 
@@ -298,11 +317,11 @@ def test_what_the_page_cannot_have_written_is_one_line_and_changes_nothing(tmp_p
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not JSON"),
-        (b"{", "not JSON"),
+        (b"", "Invalid JSON"),
+        (b"{", "Invalid JSON"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"[" * 100_000, "not JSON"),
-        (b'{"format": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b"[" * 100_000, "Invalid JSON"),
+        (b'{"format": ' + b"9" * 5000 + b"}", "Invalid JSON"),
         (b" " * 2_000_001, "larger than"),
     ],
 )
