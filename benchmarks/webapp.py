@@ -7,7 +7,6 @@ recording of its own again and again, and compares every answer with what the ru
 import argparse
 import http.client
 import io
-import os
 import re
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from overtone.enhancer import Enhancer
 from overtone.model_package import load_model
+from overtone.worker_pool import available_cores
 
 INPUT_RATE = 16_000
 TOLERANCE = 2.0**-22  # answers are WAV of 24 bits
@@ -117,7 +117,7 @@ def _is_right(data: bytes, expected: NDArray[np.float32], gain_db: float) -> boo
 
 def _print(users: list[User], seconds: float, elapsed: float) -> None:
     waits = np.concatenate([user.seconds for user in users])
-    table = Table(title=f"{len(users)} users at once, {os.cpu_count()} cores, {seconds:g} s of audio an upload")
+    table = Table(title=f"{len(users)} users at once, {available_cores()} cores, {seconds:g} s of audio an upload")
     for heading in ("uploads", "errors", "wrong", "median s", "90 % s", "99 % s", "longest s", "audio s per s"):
         table.add_column(heading, justify="right")
     shares = [f"{value:.2f}" for value in np.percentile(waits, [50, 90, 99, 100])]

@@ -1,7 +1,6 @@
 """`python -m benchmarks.pages.cheats_page`: the page "What fools what", its table as CSV, and its picture."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from experiments.runs import find_runs_folder
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import Board, board
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import ScoringPool, available_cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speakers", type=int, default=SPEAKERS, help="of the split test (default %(default)s)")
     parser.add_argument("--measures", help="comma-separated keys (default: all that tables have, and chromaprint_ber)")
     parser.add_argument("--runs", type=Path, help="where the demo corpus lies or is made (default: mlruns)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/what-fools-what.md"), help="default %(default)s")
     return run_page_command(make_page, parser.parse_args(arguments))
 

@@ -21,6 +21,7 @@ from datamodules.corpora.manifest import (
 from datamodules.corpora.recording import measure_recording, shortest_seconds
 from overtone.audio import AudioError
 from overtone.errors import OvertoneError
+from overtone.worker_pool import available_cores
 
 _HIGHEST_TARGET_RATE = 48000
 _MEASURES = frozenset(
@@ -228,7 +229,7 @@ def _band_hz(row: Mapping[str, str], where: str) -> float | None:
 
 def _checked(listed: Sequence[Listed], progress: Progress | None) -> list[_Checked]:
     checked: list[_Checked] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         # Where a manifest is trusted, handing rows to threads would take longer than looking at them.
         trusted = bool(listed) and all(one.row.keys() >= _MEASURES for one in listed)
         for one in map(_check, listed) if trusted else pool.map(_check, listed):

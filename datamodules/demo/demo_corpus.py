@@ -19,6 +19,7 @@ from datamodules.degradation import noise
 from datamodules.demo import espeak_voice
 from overtone.audio import Waveform, write_audio
 from overtone.errors import OvertoneError
+from overtone.worker_pool import available_cores
 
 RECIPE_VERSION = 1
 SAMPLE_RATE = 22050
@@ -227,7 +228,7 @@ def _write_corpus(folder: Path, espeak: _Espeak, progress: Callable[[int, int], 
     rows: list[dict[str, object]] = []
     babble_talkers: list[Waveform] = []
     # Threads suffice: each waits for an espeak-ng process of its own.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         spoken = pool.map(lambda voice: _speak(voice, sentences_of(voice), espeak), VOICES)
         for done, (voice, waveforms) in enumerate(zip(VOICES, spoken, strict=True), start=1):
             for number, waveform in enumerate(waveforms, start=1):

@@ -1,11 +1,11 @@
 """Commands that score and show: evaluate, listen, ui."""
 
-import os
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments.cli.options import Command, add_runs, add_tracking, names, optional_path
+from overtone.worker_pool import available_cores
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -33,7 +33,7 @@ def _evaluate_parser() -> ArgumentParser:
     parser.add_argument(
         "--speaker-pattern", metavar="PATTERN", help="finds the speaker in a reference's path, as in data prepare"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all cores)")
     return parser
 
 

@@ -1,6 +1,5 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +29,7 @@ from experiments.training.distribution import Distribution, outer_launcher
 from experiments.training.requests import TrackingKind, TrainRequest
 from overtone.errors import OvertoneError
 from overtone.progress import board, console
+from overtone.worker_pool import available_cores
 
 
 @dataclass(frozen=True)
@@ -198,4 +198,4 @@ def default_jobs(preset: Preset, distribution: Distribution) -> int:
     threads, devices = preset.budget.threads, distribution.devices
     if threads is None or (devices > 1 and distribution.accelerator != "cpu" and torch.cuda.is_available()):
         return 1
-    return max((os.cpu_count() or 1) // (threads * devices), 1)
+    return max(available_cores() // (threads * devices), 1)

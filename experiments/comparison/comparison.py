@@ -1,6 +1,5 @@
 """One comparison while it runs: its corpus, trainings and scored splits, and what it decided."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, partial
@@ -29,7 +28,7 @@ from models.baselines import CONTROLS, build_controls
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 from overtone.progress import Board
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import ScoringPool, available_cores
 
 FIT_UTTERANCES_PER_SPEAKER = 2
 
@@ -144,7 +143,7 @@ class Outcome:
 def decide(comparison: Comparison) -> Outcome:
     """Choose on val by the declared rule, then score test, once."""
     torch.set_num_threads(1)  # the other cores are busy scoring
-    with ScoringPool(os.cpu_count() or 1) as pool:
+    with ScoringPool(available_cores()) as pool:
         val = comparison.scores(pool, comparison.split("val"))
         costs = comparison.costs()
         selection = choose(val, costs, comparison.preset.winner)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from overtone.errors import OvertoneError
+from overtone.worker_pool import available_cores
 
 if TYPE_CHECKING:
     from pytorch_lightning.plugins.environments import ClusterEnvironment
@@ -131,7 +132,7 @@ def rank_environments(distribution: Distribution, threads: int | None) -> list[d
     Raises:
         OvertoneError: there are several machines and one of these variables is missing.
     """
-    threads_each = threads or max((os.cpu_count() or 1) // distribution.devices, 1)
+    threads_each = threads or max(available_cores() // distribution.devices, 1)
     shared = {"OMP_NUM_THREADS": str(threads_each)} if threads or distribution.devices > 1 else {}
     if distribution.processes == 1:
         return [shared]

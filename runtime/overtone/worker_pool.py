@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Self, TypeVar
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -14,6 +15,8 @@ JOBS_PER_WORKER = 2
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+CGROUP_SHARE = Path("/sys/fs/cgroup/cpu.max")
 
 
 class ScoringPool:
@@ -122,5 +125,10 @@ def _end_with_parent() -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, which a container may limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those of its affinity, and no more than its container's share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CGROUP_SHARE.read_text().split()
+        return max(min(cores, round(int(quota) / int(period))), 1)
+    except (OSError, ValueError):  # no container, or one without a limit: "max 100000"
+        return cores

@@ -1,6 +1,5 @@
 """`overtone enhance`: files, folders, patterns and pipes through an exported model, without torch and MLflow."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from overtone.enhance.plan import plan_files
 from overtone.errors import OvertoneError
 from overtone.packed_models import default_model
 from overtone.progress import console
+from overtone.worker_pool import available_cores
 
 WORTH_A_NOTE = 0.1  # of a recording
 
@@ -71,7 +71,7 @@ def enhance(inputs: Sequence[str], out: str, options: EnhanceOptions) -> None:
     )
     started = time.perf_counter()
     failures, done = list(plan.problems), []
-    workers = options.jobs or os.cpu_count() or 1
+    workers = options.jobs or available_cores()
     for job, result in enhance_files(plan.jobs, how, workers) if plan.jobs else ():
         if isinstance(result, str):
             failures.append(result)
