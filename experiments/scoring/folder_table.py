@@ -1,10 +1,8 @@
-"""The table of an evaluation, written from the journal a piece at a time, so that any number of rows fits."""
+"""The table of an evaluation, made from its journal."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,11 +11,6 @@ from experiments.scoring.journal import ScoreJournal
 from experiments.scoring.rows import NOTES
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
-
-if TYPE_CHECKING:
-    import pyarrow
-
-ROWS_PER_PIECE = 2048
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,7 @@ class ScoreTable:
         journal: where the scores are.
         condition: the column ``condition``.
         measures: keys.
-        speakers: by file, None where nobody says.
+        speakers: by file; None where they are not known.
     """
 
     journal: ScoreJournal
@@ -51,7 +44,7 @@ class ScoreTable:
                 yield row | identity | ({} if self.speakers is None else {"speaker": self.speakers[file]})
 
     def frame(self, system: str, files: Iterable[str], keys: Sequence[str]) -> pd.DataFrame:
-        """Return some of a system's columns, as a score table has them; a file without a speaker is one of its own."""
+        """Return some columns of a system's rows; where speakers are not known, each file counts as one."""
         kept = ("file", "condition", *keys, *STATE_COLUMNS)
         rows = [
             {"speaker": row.get("speaker", row["file"])} | {k: row[k] for k in kept} for row in self.rows(system, files)
@@ -60,47 +53,23 @@ class ScoreTable:
 
 
 def write_table(table: ScoreTable, files: Mapping[str, Sequence[str]], path: Path) -> None:
-    """Write the rows of systems, each with its files, as CSV or Parquet, whole or not at all.
+    """Write the rows of systems as CSV or Parquet, whole or not at all.
+
+    Args:
+        table: the scores.
+        files: of each system, in order.
+        path: of the table; its suffix says which format.
 
     Raises:
         OvertoneError: Parquet is wanted and pyarrow is not installed.
     """
-    rows = (row for system, names in files.items() for row in table.rows(system, names))
-    pieces = (pd.DataFrame(piece, columns=table.columns) for piece in _pieces(rows))
+    rows = [row for system, names in files.items() for row in table.rows(system, names)]
+    frame = pd.DataFrame(rows, columns=table.columns).astype(dict.fromkeys(table.measures, float))
     with written_whole(path) as temporary:
         if path.suffix.lower() == ".csv":
-            _write_csv(pieces, temporary)
-        else:
-            _write_parquet(pieces, table, temporary)
-
-
-def _pieces(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while piece := list(islice(rows, ROWS_PER_PIECE)):
-        yield piece
-
-
-def _write_csv(pieces: Iterable[pd.DataFrame], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for number, piece in enumerate(pieces):
-            piece.to_csv(file, index=False, header=number == 0)
-
-
-def _write_parquet(pieces: Iterable[pd.DataFrame], table: ScoreTable, path: Path) -> None:
-    try:
-        import pyarrow
-        from pyarrow.parquet import ParquetWriter
-    except ImportError:
-        raise OvertoneError("--out: Parquet needs pyarrow. Install it, or name a .csv file.") from None
-    schema = _schema(table)
-    with ParquetWriter(path, schema) as writer:
-        for piece in pieces:
-            writer.write_table(pyarrow.Table.from_pandas(piece, schema, preserve_index=False))
-
-
-def _schema(table: ScoreTable) -> "pyarrow.Schema":
-    import pyarrow
-
-    measures = set(table.measures)
-    return pyarrow.schema(
-        [(name, pyarrow.float64() if name in measures else pyarrow.string()) for name in table.columns]
-    )
+            frame.to_csv(temporary, index=False)
+            return
+        try:
+            frame.to_parquet(temporary, index=False)
+        except ImportError:
+            raise OvertoneError("--out: Parquet needs pyarrow. Install it, or name a .csv file.") from None
