@@ -47,7 +47,7 @@ class Logs:
     """Log energies of the 9 bands of both waveforms in active frames ``(9, frames)``, the estimate level-aligned."""
 
     def __init__(self, preds: Array, target: Array, sample_rate: int, cutoff_hz: float, band_hz: float) -> None:
-        band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, None)
+        band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz)
         if band.active.sum() < 8:
             raise NotApplicable("under 8 active frames")
         energies = band.band_energies(band.preds_power) * band.level_alignment(), band.band_energies(band.target_power)
@@ -64,12 +64,24 @@ class Logs:
 
 
 def plain(given: Array, wanted: Array, threshold: Array | float) -> float:
-    """Share of bits above a threshold that differ."""
+    """Share of bits above a threshold that differ.
+
+    Args:
+        given: the estimate's values ``(bands, frames)``.
+        wanted: the target's.
+        threshold: above which a bit is set.
+    """
     return float(np.mean((given > threshold) != (wanted > threshold)))
 
 
 def balanced(given: Array, wanted: Array, shares: tuple[float, ...]) -> float:
-    """Share of wrong bits above quantiles of the target, missed and invented ones weighing the same."""
+    """Share of wrong bits above quantiles of the target, missed and invented ones weighing the same.
+
+    Args:
+        given: the estimate's values ``(bands, frames)``.
+        wanted: the target's.
+        shares: the quantiles, between 0 and 1.
+    """
     errors = []
     for share in shares:
         threshold = np.quantile(wanted, share, axis=1, keepdims=True)
@@ -106,7 +118,13 @@ def weighted(logs: Logs) -> float:
 
 
 def over_time(logs: Logs, lag: int, *, of_colours: bool) -> float:
-    """Signs of the change over ``lag`` frames, of the levels or of the colours."""
+    """Signs of the change over ``lag`` frames, of the levels or of the colours.
+
+    Args:
+        logs: of both waveforms.
+        lag: in frames.
+        of_colours: whether neighbouring bands are compared first.
+    """
     both = logs.active[lag:] & logs.active[:-lag]
     given, wanted = ((log[:, lag:] - log[:, :-lag])[:, both] for log in logs.whole)
     return plain(colours(given), colours(wanted), 0.0) if of_colours else plain(given, wanted, 0.0)
@@ -141,7 +159,12 @@ DEFINITIONS: dict[str, Callable[[Logs], float]] = {
 
 
 def study(data: Path, speakers: int) -> None:
-    """Print means and qualities of every definition in each task."""
+    """Print means and qualities of every definition in each task.
+
+    Args:
+        data: folder of a prepared corpus.
+        speakers: how many of the split `test`.
+    """
     corpus = load_corpus(data)
     for task in tasks_for(corpus):
         utterances = utterances_of(corpus, task, "test", speakers)
@@ -162,7 +185,12 @@ def study(data: Path, speakers: int) -> None:
 
 
 def print_means(table: pd.DataFrame, systems: list[str]) -> None:
-    """Print each definition's mean of each row."""
+    """Print each definition's mean of each row.
+
+    Args:
+        table: a row per system and utterance.
+        systems: in order.
+    """
     means = table.groupby("system")[list(DEFINITIONS)].mean().reindex(systems)
     header = [f"{number}" for number, _ in enumerate(DEFINITIONS, start=1)]
     print_table(["row", *header], [[name, *(f"{value:.3f}" for value in means.loc[name])] for name in systems])
@@ -185,7 +213,12 @@ def print_qualities(table: pd.DataFrame) -> None:
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print a Markdown table."""
+    """Print a Markdown table.
+
+    Args:
+        header: cells of the first row.
+        rows: cells of the others.
+    """
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")

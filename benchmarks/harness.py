@@ -1,4 +1,4 @@
-"""What scoring costs, beside the usual script: one file after the other, librosa, pystoi, pesq and torchmetrics.
+"""Cost of scoring, beside that of the usual script: one file after the other, librosa, pystoi, pesq and torchmetrics.
 
 Both read the same wav files at 48 kHz. Seconds are given for an hour of audio: of the clock, and of processors, which
 other programs on the machine disturb less. Factors say how many times as long the usual script takes, by the clock and
@@ -70,7 +70,13 @@ class Cost:
 
 
 def write_pairs(corpus: Corpus, folder: Path, files: int) -> list[Pair]:
-    """Write test clips of speakers in turn, and what is left of each at 16 kHz with faint noise above."""
+    """Write test clips of speakers in turn, and what is left of each at 16 kHz with faint noise above.
+
+    Args:
+        corpus: the clips.
+        folder: where to.
+        files: how many pairs.
+    """
     conditions = parse_conditions({"resampled": {"share": 1.0, "steps": [{"resample": {"rate": NARROW_RATE}}]}})
     module = SpeechPairsDataModule(corpus, SAMPLE_RATE, conditions, conditions, 1.0, 8, 10**4, seed=0)
     pairs = []
@@ -91,14 +97,19 @@ def read_pairs(pairs: list[Pair]) -> Iterator[tuple[Utterance, Waveform]]:
 
 
 def processor_seconds() -> float:
-    """Return what this process and the scoring processes that it has now have used."""
+    """Return the processor time of this process and of its scoring processes so far."""
     tick = os.sysconf("SC_CLK_TCK")
     stats = (Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children())
     return time.process_time() + sum(sum(map(int, one.rpartition(")")[2].split()[11:13])) for one in stats) / tick
 
 
 def timed(run: Callable[[], object], pairs: list[Pair]) -> Cost:
-    """Run once and return its cost for an hour of such audio."""
+    """Run once and return its cost for an hour of such audio.
+
+    Args:
+        run: scores them.
+        pairs: what is scored.
+    """
     seconds = sum(pair.seconds for pair in pairs)
     processors, clock = processor_seconds(), time.perf_counter()
     run()
@@ -107,7 +118,13 @@ def timed(run: Callable[[], object], pairs: list[Pair]) -> Cost:
 
 
 def ours(pairs: list[Pair], measures: list[str], workers: int) -> Cost:
-    """Cost of the harness; starting processes and loading what measures need is not part of it."""
+    """Cost of the harness; starting processes and loading what measures need is not part of it.
+
+    Args:
+        pairs: what is scored.
+        measures: keys.
+        workers: processes.
+    """
     with ScoringPool(workers) as pool:
         score_pairs(read_pairs(pairs[: 4 * workers]), "warm", measures, pool=pool)
         return timed(lambda: score_pairs(read_pairs(pairs), "any", measures, pool=pool), pairs)
@@ -134,7 +151,12 @@ def usual_script(pairs: list[Pair]) -> list[dict[str, float]]:
 
 
 def usual_lsd(estimate: Waveform, reference: Waveform) -> float:
-    """Return the field's log-spectral distance on librosa."""
+    """Return the field's log-spectral distance on librosa.
+
+    Args:
+        estimate: ``(samples,)``.
+        reference: ``(samples,)``.
+    """
     logs = [
         np.log10(np.maximum(np.abs(librosa.stft(one, n_fft=2048, hop_length=512)) ** 2, 1e-8))
         for one in (estimate, reference)
@@ -192,7 +214,13 @@ def peak_mb(process: int | None = None) -> float:
 
 
 def report_peaks(pairs: list[Pair], workers: int, answer: "multiprocessing.Queue[list[float]]") -> None:
-    """Score in a process of its own; answer its peak and, with workers, that of the largest of these."""
+    """Score in a process of its own; answer its peak and, with workers, that of the largest of these.
+
+    Args:
+        pairs: what is scored.
+        workers: processes.
+        answer: where the peaks go, in MB.
+    """
     with ScoringPool(workers) as pool:
         score_pairs(read_pairs(pairs), "any", ALL_BUT_VISQOL, pool=pool)
         children = [peak_mb(child.pid) for child in multiprocessing.active_children()]
@@ -200,7 +228,12 @@ def report_peaks(pairs: list[Pair], workers: int, answer: "multiprocessing.Queue
 
 
 def memory_table(pairs: list[Pair], files: int) -> Table:
-    """Measure what a fresh process holds at most."""
+    """Measure what a fresh process holds at most.
+
+    Args:
+        pairs: what is scored, again and again.
+        files: how many for the first column.
+    """
     table = Table(title="Peak MB of a process, all measures but ViSQOL")
     for column in ("processes", f"{files} files", f"{4 * files} files"):
         table.add_column(column, justify="right")

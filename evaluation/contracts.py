@@ -1,4 +1,4 @@
-"""What the harness consumes: utterances, and systems that turn them into estimates."""
+"""Input of the harness: utterances, and systems that turn them into estimates."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
-from evaluation.measures.stft import NotApplicable, Spectrograms
+from evaluation.measures.stft import NotApplicable, spectrograms_shared
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 
@@ -43,7 +43,8 @@ def score_pair(
     fault = _estimate_fault(utterance, np.asarray(estimate))
     if fault is not None:
         return identity(utterance) | failed_row(keys, fault)
-    return identity(utterance) | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
+    with spectrograms_shared():
+        return identity(utterance) | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
 
 
 def identity(utterance: Utterance) -> Row:
@@ -94,7 +95,6 @@ def _scores(utterance: Utterance, estimate: Waveform, keys: list[str], block_sam
         "cutoff_hz": utterance.cutoff_hz,
         "band_hz": utterance.band_hz,
         "block_samples": block_samples,
-        "spectrograms": Spectrograms(),
     }
     scores: Row = {}
     failures: dict[str, str] = {}

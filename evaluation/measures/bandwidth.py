@@ -45,8 +45,8 @@ class BandwidthMeter:
     - its mean power is higher in the loud frames by more than chance (3 standard errors of noise, at least 1.5 dB),
       or by 9 dB where its own group chooses the frames, as a sound may that nothing below accompanies;
     - it is more than rounding to 16 bits adds;
-    - what is added lies within 80 dB of the loudest band's and within 40 dB of the loudest in the 3 kHz below: the
-      stop band of a resampler or an encoder lies deeper;
+    - the added energy is within 80 dB of the loudest band's and within 40 dB of the loudest in the 3 kHz below: the
+      stop band of a resampler or an encoder is deeper;
     - most bands of the 1 kHz below it belong to it as well;
     - it is no image: above half a usual sample rate, bands do not follow their mirror's power below to within 2.5 dB,
       and not much more closely than any other band's.
@@ -191,6 +191,6 @@ def _content(powers: Powers, rounding: float) -> tuple[Levels, NDArray[np.intp]]
 
 
 def _within_reach(power: Levels) -> NDArray[np.bool_]:
-    """Return which bands lie neither too far below the loudest nor below a cliff."""
+    """Return which bands are neither too far below the loudest nor below a cliff."""
     near = maximum_filter1d(power, CLIFF_BANDS + 1, origin=CLIFF_BANDS // 2, mode="constant")
     return (power >= power.max() * 10 ** (-DEPTH_DB / 10)) & (power >= near * 10 ** (-CLIFF_DB / 10))

@@ -44,7 +44,7 @@ class Measure:
         higher_is_better: the better direction.
         meaning: what it measures, in a line.
         function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
-            ``cutoff_hz``, ``band_hz``, ``block_samples`` and ``spectrograms`` that its signature names.
+            ``cutoff_hz``, ``band_hz`` and ``block_samples`` that its signature names.
         unit: unit or scale, as ``dB`` or ``1 to 5``; "" where ``meaning`` says it, or there is none.
         name: short name for headings; None for the key.
         decimals: digits after the point in tables for reading.

@@ -7,7 +7,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from evaluation.measures.spectral import MINIMUM_FRAMES, TINY, MissingBand
-from evaluation.measures.stft import NotApplicable, Spectrograms, check_pair, periodic_hann
+from evaluation.measures.stft import NotApplicable, check_pair, periodic_hann
 from overtone.audio import resample
 
 QUARTILES = np.array([0.25, 0.5, 0.75])
@@ -29,7 +29,6 @@ def extended_bit_error_rate(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Bit error rate of a fingerprint of the missing band, key ``extended_ber``.
 
@@ -46,7 +45,6 @@ def extended_bit_error_rate(
         sample_rate: of both, in Hz.
         cutoff_hz: where the narrowband's own content ends.
         band_hz: where the wideband's own content ends.
-        spectrograms: what other measures of this utterance have computed already.
 
     Returns:
         0 to 1; lower is better. Silence, noise and doing nothing stay at chance, 0.5.
@@ -54,7 +52,7 @@ def extended_bit_error_rate(
     Raises:
         NotApplicable: under 8 such frames, under 4 bins a band, no band is missing, or the target's never changes.
     """
-    given, wanted = _missing_band_levels(MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, spectrograms))
+    given, wanted = _missing_band_levels(MissingBand(preds, target, sample_rate, cutoff_hz, band_hz))
     colours = np.diff(given, axis=0), np.diff(wanted, axis=0)
     return 0.5 * (_balanced_error(given, wanted) + _balanced_error(*colours))
 
@@ -66,7 +64,6 @@ def extended_bit_error_rate_at_median(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Bit error rate of the missing band's levels alone, key ``extended_ber_median``.
 
@@ -80,7 +77,6 @@ def extended_bit_error_rate_at_median(
         sample_rate: of both, in Hz.
         cutoff_hz: where the narrowband's own content ends.
         band_hz: where the wideband's own content ends.
-        spectrograms: what other measures of this utterance have computed already.
 
     Returns:
         0 to 1; lower is better. Silence, noise and doing nothing stay at chance, 0.5, in the mean; in single clips a
@@ -89,7 +85,7 @@ def extended_bit_error_rate_at_median(
     Raises:
         NotApplicable: under 8 such frames, under 4 bins a band, or no band is missing.
     """
-    given, wanted = _missing_band_levels(MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, spectrograms))
+    given, wanted = _missing_band_levels(MissingBand(preds, target, sample_rate, cutoff_hz, band_hz))
     median = np.median(wanted, axis=1, keepdims=True)
     return float(np.mean((given > median) != (wanted > median)))
 
@@ -128,6 +124,11 @@ def content_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: 
     32 bits a frame: the sign of the energy's difference over neighbouring bands, differenced over
     neighbouring frames. It sees whether what was said is still there, and nothing above 2 kHz.
 
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+
     Returns:
         0 to 1; lower is better. Unprocessed: 0.001 clean, 0.06 after MP3 at 32 kbps, 0.15 at 15 dB SNR.
 
@@ -160,6 +161,11 @@ def seed_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: int
     linear bins up to Nyquist, then the double difference of Haitsma and Kalker. Its first row and last
     column, always 0 there, count in the denominator here too. Kept for comparison only: it can prefer doing
     nothing.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
 
     Returns:
         0 to 1; lower is better.

@@ -27,6 +27,10 @@ class SideBySideSpectrogramBuilder(GammatoneSpectrogramBuilder):
     def build(self, signal: AudioSignal, window: AnalysisWindow) -> Spectrogram:
         """Build the spectrogram of a signal.
 
+        Args:
+            signal: what to analyse, with its sample rate.
+            window: frame length and overlap.
+
         Raises:
             ValueError: the signal is not longer than the window.
         """

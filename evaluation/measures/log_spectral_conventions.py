@@ -7,7 +7,7 @@ One pair of files scores 0.67 to 1.47 depending on the convention alone. The har
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evaluation.measures.stft import Spectrograms, check_pair
+from evaluation.measures.stft import check_pair, shared_spectrogram
 
 SSR_EVAL_EPSILON = 1e-12
 KULESHOV_N_FFT, KULESHOV_HOP_LENGTH = 2048, 512
@@ -19,7 +19,6 @@ def log_spectral_distance_ssr_eval(
     preds: ArrayLike,
     target: ArrayLike,
     sample_rate: int,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Log-spectral distance of ssr_eval, key ``lsd_ssr_eval`` (``AudioMetrics.lsd``; NVSR, Liu 2022, equation 7).
 
@@ -32,7 +31,6 @@ def log_spectral_distance_ssr_eval(
         preds: the estimate ``(samples,)``.
         target: the wideband ``(samples,)``.
         sample_rate: of both, in Hz; at least 100.
-        spectrograms: what other measures of this utterance have computed already.
 
     Returns:
         0 or more, a unit is 10 dB; lower is better.
@@ -41,19 +39,16 @@ def log_spectral_distance_ssr_eval(
         ValueError: shapes differ.
     """
     check_pair(preds, target)
-    memory = spectrograms or Spectrograms()
     n_fft, hop_length = int(2048 / (44100 / sample_rate)), int(sample_rate / 100)
     given, wanted = (
-        np.sqrt(memory.power(waveform, n_fft, hop_length, centred=True), dtype=np.float64)
+        np.sqrt(shared_spectrogram(waveform, n_fft, hop_length, centred=True), dtype=np.float64)
         for waveform in (preds, target)
     )
     logs = np.log10(wanted**2 / (given + SSR_EVAL_EPSILON) ** 2 + SSR_EVAL_EPSILON)
     return float(np.sqrt(np.mean(logs**2, axis=0)).mean())
 
 
-def log_spectral_distance_kuleshov(
-    *, preds: ArrayLike, target: ArrayLike, spectrograms: Spectrograms | None = None
-) -> float:
+def log_spectral_distance_kuleshov(*, preds: ArrayLike, target: ArrayLike) -> float:
     """Log-spectral distance of Kuleshov 2017's published code, key ``lsd_kuleshov`` (also TFiLM's, AFiLM's).
 
     Centred STFT 2048/512, the *natural* logarithm of power plus 1e-8. The root is of the mean over frames, the mean
@@ -63,7 +58,6 @@ def log_spectral_distance_kuleshov(
     Args:
         preds: the estimate ``(samples,)``.
         target: the wideband ``(samples,)``.
-        spectrograms: what other measures of this utterance have computed already.
 
     Returns:
         0.0001 to 10, where it is cut off; a unit is 4.3 dB. Lower is better.
@@ -72,10 +66,10 @@ def log_spectral_distance_kuleshov(
         ValueError: shapes differ.
     """
     check_pair(preds, target)
-    memory = spectrograms or Spectrograms()
     given, wanted = (
         np.log(
-            memory.power(waveform, KULESHOV_N_FFT, KULESHOV_HOP_LENGTH, centred=True) + KULESHOV_FLOOR, dtype=np.float64
+            shared_spectrogram(waveform, KULESHOV_N_FFT, KULESHOV_HOP_LENGTH, centred=True) + KULESHOV_FLOOR,
+            dtype=np.float64,
         )
         for waveform in (preds, target)
     )

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.measures.stft import NotApplicable, Power, Spectrograms, bin_frequencies, check_pair
+from evaluation.measures.stft import NotApplicable, Power, bin_frequencies, check_pair, shared_spectrogram
 
 LSD_N_FFT, LSD_HOP_LENGTH, LSD_POWER_FLOOR = 2048, 512, 1e-8
 FRAME_SECONDS, HOP_SECONDS = 0.064, 0.032
@@ -17,21 +17,19 @@ TINY = 1e-30
 def _log_spectral_distance(
     preds: ArrayLike,
     target: ArrayLike,
-    spectrograms: Spectrograms | None,
     sample_rate: int = 1,
     low_hz: float = 0.0,
     high_hz: float = np.inf,
 ) -> float:
     """Equation of the module's measures over the bins from ``low_hz`` up to, not including, ``high_hz``."""
     check_pair(preds, target)
-    memory = spectrograms or Spectrograms()
     # NU-Wave 2 splits at int(1025 * narrow rate / wide rate): the same rule, written for a cutoff in Hz.
     bins = LSD_N_FFT // 2 + 1
     first, last = (int(min(1.0, hz / (sample_rate / 2)) * bins) for hz in (low_hz, high_hz))
     if last <= first:
         raise NotApplicable(f"no bin between {low_hz:.0f} and {high_hz:.0f} Hz")
     difference, logs = (
-        _log_power(memory.power(waveform, LSD_N_FFT, LSD_HOP_LENGTH, centred=True, single=True)[first:last])
+        _log_power(shared_spectrogram(waveform, LSD_N_FFT, LSD_HOP_LENGTH, centred=True, single=True)[first:last])
         for waveform in (preds, target)
     )
     difference -= logs
@@ -44,7 +42,7 @@ def _log_power(power: Power) -> Power:
     return np.log10(clamped, out=clamped)
 
 
-def log_spectral_distance(*, preds: ArrayLike, target: ArrayLike, spectrograms: Spectrograms | None = None) -> float:
+def log_spectral_distance(*, preds: ArrayLike, target: ArrayLike) -> float:
     """Log-spectral distance over the whole spectrum, key ``lsd``.
 
     The convention of AERO, NU-Wave 2 and AP-BWE: centred STFT 2048/512, periodic Hann, log10 of power
@@ -53,7 +51,6 @@ def log_spectral_distance(*, preds: ArrayLike, target: ArrayLike, spectrograms: 
     Args:
         preds: the estimate ``(samples,)``.
         target: the wideband ``(samples,)``.
-        spectrograms: what other measures of this utterance have computed already.
 
     Returns:
         0 or more; lower is better. Noise at -70 dBFS halves it, so read it beside the controls.
@@ -61,7 +58,7 @@ def log_spectral_distance(*, preds: ArrayLike, target: ArrayLike, spectrograms: 
     Raises:
         ValueError: shapes differ.
     """
-    return _log_spectral_distance(preds, target, spectrograms)
+    return _log_spectral_distance(preds, target)
 
 
 def log_spectral_distance_low_frequencies(
@@ -70,17 +67,22 @@ def log_spectral_distance_low_frequencies(
     target: ArrayLike,
     sample_rate: int,
     cutoff_hz: float | None,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """`log_spectral_distance` below ``cutoff_hz``, key ``lsd_lf`` (NU-Wave 2, section 4.2).
 
     Mostly sees the resampler's transition band: a perfect pass-through scores 0.2 to 0.7.
 
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+
     Raises:
         NotApplicable: no band is missing.
     """
     cutoff_hz = _require_cutoff(cutoff_hz)
-    return _log_spectral_distance(preds, target, spectrograms, sample_rate, 0.0, cutoff_hz)
+    return _log_spectral_distance(preds, target, sample_rate, 0.0, cutoff_hz)
 
 
 def log_spectral_distance_high_frequencies(
@@ -89,15 +91,20 @@ def log_spectral_distance_high_frequencies(
     target: ArrayLike,
     sample_rate: int,
     cutoff_hz: float | None,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """`log_spectral_distance` from ``cutoff_hz`` to Nyquist, key ``lsd_hf`` (NU-Wave 2, section 4.2).
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
 
     Raises:
         NotApplicable: no band is missing.
     """
     cutoff_hz = _require_cutoff(cutoff_hz)
-    return _log_spectral_distance(preds, target, spectrograms, sample_rate, cutoff_hz)
+    return _log_spectral_distance(preds, target, sample_rate, cutoff_hz)
 
 
 def log_spectral_distance_missing_band(
@@ -107,17 +114,23 @@ def log_spectral_distance_missing_band(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """`log_spectral_distance` from ``cutoff_hz`` to ``band_hz``, key ``lsd_hf_band``.
 
-    Leaves out what lies above the wideband clip's own band, where an encoder's low-pass would be the target.
+    Leaves out everything above the wideband clip's own band, where an encoder's low-pass would be the target.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
 
     Raises:
         NotApplicable: no band is missing.
     """
     cutoff_hz = _require_cutoff(cutoff_hz)
-    return _log_spectral_distance(preds, target, spectrograms, sample_rate, cutoff_hz, band_hz)
+    return _log_spectral_distance(preds, target, sample_rate, cutoff_hz, band_hz)
 
 
 def log_spectral_distance_retained_band(
@@ -127,15 +140,21 @@ def log_spectral_distance_retained_band(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """`log_spectral_distance` up to 0.9 ``cutoff_hz``, key ``lsd_low``: harm done to what was already there.
 
     Where no band is missing (``cutoff_hz`` None) the narrowband's content ends with the wideband's, at
     ``band_hz``.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
     """
     end_hz = 0.9 * (band_hz if cutoff_hz is None else cutoff_hz)
-    return _log_spectral_distance(preds, target, spectrograms, sample_rate, 0.0, end_hz)
+    return _log_spectral_distance(preds, target, sample_rate, 0.0, end_hz)
 
 
 def _require_cutoff(cutoff_hz: float | None) -> float:
@@ -169,11 +188,10 @@ class MissingBand:
         sample_rate: int,
         cutoff_hz: float | None,
         band_hz: float,
-        spectrograms: Spectrograms | None,
     ) -> None:
         check_pair(preds, target)
         self.cutoff_hz = _require_cutoff(cutoff_hz)
-        self.preds_power, self.target_power = short_power(preds, target, sample_rate, spectrograms)
+        self.preds_power, self.target_power = short_power(preds, target, sample_rate)
         self.frequencies = bin_frequencies(_frame_length(sample_rate), sample_rate)
         top_hz = 0.98 * min(band_hz, sample_rate / 2)
         limits = np.linspace(1.02 * self.cutoff_hz, max(top_hz, 1.02 * self.cutoff_hz), MISSING_BANDS + 1)
@@ -209,15 +227,18 @@ def _frame_length(sample_rate: int) -> int:
     return round(FRAME_SECONDS * sample_rate)
 
 
-def short_power(
-    preds: ArrayLike, target: ArrayLike, sample_rate: int, spectrograms: Spectrograms | None
-) -> tuple[Power, Power]:
-    """Power of both waveforms in frames of 64 ms, hop 32 ms, ``(bins, frames)`` each."""
-    memory = spectrograms or Spectrograms()
+def short_power(preds: ArrayLike, target: ArrayLike, sample_rate: int) -> tuple[Power, Power]:
+    """Power of both waveforms in frames of 64 ms, hop 32 ms, ``(bins, frames)`` each.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+    """
     n_fft, hop_length = _frame_length(sample_rate), round(HOP_SECONDS * sample_rate)
     return (
-        memory.power(preds, n_fft, hop_length, centred=False),
-        memory.power(target, n_fft, hop_length, centred=False),
+        shared_spectrogram(preds, n_fft, hop_length, centred=False),
+        shared_spectrogram(target, n_fft, hop_length, centred=False),
     )
 
 
@@ -228,13 +249,19 @@ def tonality(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Size of the difference of spectral flatness in the missing band of voiced frames, key ``tonality``.
 
     An envelope filled with noise sounds hoarse where the target has harmonics; one filled with copied
     harmonics sounds buzzy where the target is noisy. See `flatness_difference` for the sign and the
     definition.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
 
     Returns:
         dB, 0 or more; lower is better.
@@ -249,7 +276,6 @@ def tonality(
             sample_rate=sample_rate,
             cutoff_hz=cutoff_hz,
             band_hz=band_hz,
-            spectrograms=spectrograms,
         )
     )
 
@@ -261,12 +287,18 @@ def flatness_difference(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Mean difference of spectral flatness in the missing band of the target's voiced frames.
 
     Flatness is the geometric over the arithmetic mean of power (Johnston 1988, equation 5) in each of the 9
     bands of `MissingBand`, in dB, averaged over the bands: within a band the envelope's tilt hardly counts.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
 
     Returns:
         dB; 0 is best, positive is noisier than the target (hoarse), negative is more tonal (buzzy).
@@ -274,7 +306,7 @@ def flatness_difference(
     Raises:
         NotApplicable: as `MissingBand`, or under 8 frames are voiced and active in the missing band.
     """
-    band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, spectrograms)
+    band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz)
     chosen = band.active & voiced_frames(band.target_power, sample_rate)
     if chosen.sum() < MINIMUM_FRAMES:
         raise NotApplicable(f"{int(chosen.sum())} voiced frames in the missing band, {MINIMUM_FRAMES} needed")
@@ -324,12 +356,17 @@ def excess_above_band(
     target: ArrayLike,
     sample_rate: int,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Energy above ``band_hz`` against 1 kHz of the target below it, key ``excess_above_band``.
 
     Hears hiss where nothing was trained. The slope of the encoder or converter that ended the target's band is left
     out: the reference ends at 0.95 ``band_hz``, "above" begins at 1.02.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        band_hz: where the wideband's own content ends, in Hz.
 
     Returns:
         dB, at least -100; lower is better.
@@ -338,11 +375,11 @@ def excess_above_band(
         NotApplicable: the wideband's band reaches within 4 bins of Nyquist, or is silent in that 1 kHz.
     """
     check_pair(preds, target)
-    preds_power, target_power = short_power(preds, target, sample_rate, spectrograms)
+    preds_power, target_power = short_power(preds, target, sample_rate)
     frequencies = bin_frequencies(_frame_length(sample_rate), sample_rate)
     above = frequencies > 1.02 * band_hz
     if above.sum() < MINIMUM_BINS:
-        raise NotApplicable(f"nothing lies above the wideband's own band of {band_hz:.0f} Hz")
+        raise NotApplicable(f"there is nothing above the wideband's own band of {band_hz:.0f} Hz")
     edge_hz = 0.95 * band_hz
     below = (frequencies > edge_hz - 1000.0) & (frequencies <= edge_hz)
     reference = float(target_power[below].sum(dtype=np.float64))
@@ -358,12 +395,18 @@ def hallucination(
     sample_rate: int,
     cutoff_hz: float | None,
     band_hz: float,
-    spectrograms: Spectrograms | None = None,
 ) -> float:
     """Sound put into the missing band where the target has none, key ``hallucination``.
 
     In frames whose missing-band energy in the target is 50 dB below its loudest: the mean energy of the
     estimate there, relative to that loudest.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
 
     Returns:
         dB, at least -100; lower is better.
@@ -371,7 +414,7 @@ def hallucination(
     Raises:
         NotApplicable: as `MissingBand`, or no frame is so quiet.
     """
-    band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz, spectrograms)
+    band = MissingBand(preds, target, sample_rate, cutoff_hz, band_hz)
     quiet = band.target_energy < band.loudest * 1e-5
     if not quiet.any():
         raise NotApplicable("the target's missing band is never 50 dB below its loudest")

@@ -1,6 +1,8 @@
 """Short-time power spectra, computed once per waveform and shared by the measures."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import scipy.fft
@@ -17,6 +19,10 @@ class NotApplicable(Exception):
 
 def check_pair(preds: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return both waveforms ``(samples,)`` as double.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
 
     Raises:
         ValueError: not one-dimensional, empty, or of different lengths.
@@ -86,22 +92,49 @@ def power_blocks(
         yield (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
 
 
-class Spectrograms:
-    """Remembers the power spectrograms of the waveforms that it is asked for; one object per utterance."""
+_Known = dict[tuple[int, int, int, bool, bool], tuple[ArrayLike, Power]]
+_known: ContextVar[_Known | None] = ContextVar("spectrograms", default=None)
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, bool, bool], tuple[ArrayLike, Power]] = {}
 
-    def power(self, waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, single: bool = False) -> Power:
-        """As `power_spectrogram`, computed once per waveform object."""
-        # The waveform is kept beside its power, so that its id is not given to another object.
-        key = (id(waveform), n_fft, hop_length, centred, single)
-        if key not in self._known:
-            power = power_spectrogram(waveform, n_fft, hop_length, centred=centred, single=single)
-            self._known[key] = (waveform, power)
-        return self._known[key][1]
+@contextmanager
+def spectrograms_shared() -> Iterator[None]:
+    """Inside this block measures that need the same spectrogram of the same array compute it once."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def shared_spectrogram(
+    waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, single: bool = False
+) -> Power:
+    """As `power_spectrogram`, computed once per array inside `spectrograms_shared`; not to be changed in place.
+
+    Args:
+        waveform: ``(samples,)``.
+        n_fft: frame length in samples.
+        hop_length: samples from one frame to the next.
+        centred: as in `power_spectrogram`.
+        single: as in `power_spectrogram`.
+
+    Returns:
+        ``(bins, frames)``.
+    """
+    known = _known.get()
+    known = {} if known is None else known
+    # The waveform is kept beside its power, so that its id is not given to another object.
+    key = (id(waveform), n_fft, hop_length, centred, single)
+    if key not in known:
+        known[key] = (waveform, power_spectrogram(waveform, n_fft, hop_length, centred=centred, single=single))
+    return known[key][1]
 
 
 def bin_frequencies(n_fft: int, sample_rate: int) -> NDArray[np.float64]:
-    """Centre frequency of each bin in Hz ``(n_fft // 2 + 1,)``."""
+    """Return the centre frequency of each bin in Hz ``(n_fft // 2 + 1,)``.
+
+    Args:
+        n_fft: frame length in samples.
+        sample_rate: in Hz.
+    """
     return np.arange(n_fft // 2 + 1, dtype=np.float64) * (sample_rate / n_fft)

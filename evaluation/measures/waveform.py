@@ -33,6 +33,10 @@ def scale_invariant_sdr(*, preds: ArrayLike, target: ArrayLike) -> float:
 def snr(*, preds: ArrayLike, target: ArrayLike) -> float:
     """Signal-to-noise ratio of the estimate, key ``snr``: 10 log10 of the target's energy over the error's.
 
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+
     Returns:
         dB, limited to -100..100; higher is better.
 
@@ -71,7 +75,7 @@ def seam(*, preds: ArrayLike, target: ArrayLike, sample_rate: int, block_samples
         dB; lower is better, about 0 without seams.
 
     Raises:
-        NotApplicable: no blocks, or no border lies where the target sounds.
+        NotApplicable: no blocks, or no border where the target sounds.
     """
     estimate, reference = check_pair(preds, target)
     if block_samples is None:
@@ -83,7 +87,7 @@ def seam(*, preds: ArrayLike, target: ArrayLike, sample_rate: int, block_samples
         raise NotApplicable("the utterance is shorter than a block")
     around = around[np.sqrt(np.mean(reference[around] ** 2, axis=1)) > ACTIVE_RMS]
     if around.size == 0:
-        raise NotApplicable("no block border lies where the target sounds")
+        raise NotApplicable("there is no block border where the target sounds")
     return _break_db(estimate, around) - _break_db(reference, around)
 
 

@@ -72,6 +72,11 @@ def percentiles(means: Array, speakers: int, confidence: float) -> tuple[float, 
 
     Hesterberg 2015, "What teachers should know about the bootstrap", expanded percentile interval: the tail is
     ``norm.cdf(-sqrt(n / (n - 1)) * t(1 - tail, n - 1))`` for n speakers, as wide as Student's interval is.
+
+    Args:
+        means: ``(resamples,)``; NaN is left out.
+        speakers: how many the means are over.
+        confidence: of the interval, between 0 and 1.
     """
     tail = (1.0 - confidence) / 2.0
     if speakers > 1:

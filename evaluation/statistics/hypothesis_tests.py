@@ -36,7 +36,7 @@ class SignedRankTest:
 
 
 def signed_rank_test(differences: ArrayLike) -> SignedRankTest:
-    """Test whether the differences lie around 0 (Wilcoxon 1945), without assuming a normal distribution.
+    """Test whether the differences are centred on 0 (Wilcoxon 1945), without assuming a normal distribution.
 
     By `scipy.stats.wilcoxon`: exact up to 50 speakers, and with ties up to 13, the normal approximation beyond.
     Speakers without a difference are left out, as Wilcoxon did. No p value can be under ``2 ** (1 - speakers)``.
@@ -45,7 +45,7 @@ def signed_rank_test(differences: ArrayLike) -> SignedRankTest:
         differences: one per speaker ``(speakers,)``.
 
     Returns:
-        A p value of 1 where nobody differs, NaN where a difference is NaN or there are fewer than two speakers.
+        A p value of 1 where all differences are 0, NaN where a difference is NaN or there are fewer than two speakers.
     """
     values = _rounded(differences)
     if len(values) < 2 or np.isnan(values).any():
@@ -89,7 +89,7 @@ def rank_biserial_correlation(differences: ArrayLike) -> float:
         differences: one per speaker ``(speakers,)``; zeros have no rank.
 
     Returns:
-        0 where nobody differs, NaN where a difference is NaN or there is none.
+        0 where all differences are 0, NaN where a difference is NaN or there is none.
     """
     values = _rounded(differences)
     if len(values) == 0 or np.isnan(values).any():

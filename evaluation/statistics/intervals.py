@@ -41,7 +41,12 @@ class PairedDifference(Interval):
 
 
 def applicable(scores: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows in which the measure ``key`` has a meaning; failed scores (NaN) stay among them."""
+    """The rows in which the measure ``key`` has a meaning; failed scores (NaN) stay among them.
+
+    Args:
+        scores: a score table.
+        key: the measure.
+    """
     if "not_applicable" not in scores:
         return scores
     states = scores["not_applicable"].fillna("").astype(str)
@@ -166,7 +171,13 @@ def paired_difference(
 
 
 def difference_of(pairs: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> PairedDifference:
-    """The mean of `utterance_pairs` with its interval."""
+    """The mean of `utterance_pairs` with its interval.
+
+    Args:
+        pairs: as `utterance_pairs` gives them.
+        resamples: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+    """
     interval = bootstrap_interval(
         pairs["difference"],
         pairs["speaker"].tolist(),
@@ -184,6 +195,13 @@ def speaker_differences(
     """Each speaker's mean of ``system`` minus ``other`` in ``key``, the observations of `hypothesis_tests`.
 
     Pairs are made as in `paired_difference`; a speaker's value is the mean over conditions of its means.
+
+    Args:
+        scores: a score table.
+        system: name of one system.
+        other: name of the other.
+        key: the measure.
+        conditions: those that count; None for all.
 
     Returns:
         ``(speakers,)``, indexed by speaker; NaN for a speaker with a failed score.
@@ -204,6 +222,13 @@ def utterance_pairs(
     scores: pd.DataFrame, system: str, other: str, key: str, conditions: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """The pairs behind `paired_difference`.
+
+    Args:
+        scores: a score table.
+        system: name of one system.
+        other: name of the other.
+        key: the measure.
+        conditions: those that count; None for all.
 
     Returns:
         Columns ``speaker, file, condition, difference``, a row per file and condition.

@@ -1,4 +1,4 @@
-"""Laying an estimate over its reference: rate, constant delay, length; whatever was changed is said."""
+"""Alignment of an estimate with its reference: sample rate, constant delay, length."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import scipy.fft
 from overtone.audio import AudioError, Waveform, read_audio, resample
 
 MOST_DELAY_SECONDS = 1.0
-DELAY_SECONDS = 20.0  # of each file that is listened to
+DELAY_SECONDS = 20.0  # of each file that are compared
 FEWEST_CORRELATION = 0.2
 SAME_DELAY_SECONDS = 0.001
 AGREEING_SHARE = 0.75
@@ -23,7 +23,7 @@ class Fitted:
     Attributes:
         waveform: ``(samples,)``.
         covered: of the reference's samples; as many as the waveform's.
-        notes: what was done to get there, in words.
+        notes: a short text for every change.
     """
 
     waveform: Waveform
@@ -50,7 +50,7 @@ def fit(
         sample_rate: its rate in Hz.
         reference_samples: the reference's length.
         reference_rate: the reference's rate in Hz.
-        delay_seconds: how much later the estimate is, which is taken off; negative where it is earlier.
+        delay_seconds: by how much the estimate is later, which is removed; negative where it is earlier.
         tolerance_seconds: by how much the lengths may differ otherwise; both are cut to the shorter.
 
     Raises:
@@ -76,7 +76,13 @@ def fit(
 
 
 def excess_seconds(estimate_seconds: float, reference_seconds: float, delay_seconds: float) -> float:
-    """Return by how much lengths differ beyond what a delay explains: as much added, or as much of the end lost."""
+    """Return by how much lengths differ beyond what a delay explains: as much added, or as much of the end lost.
+
+    Args:
+        estimate_seconds: the estimate's length.
+        reference_seconds: the reference's length.
+        delay_seconds: how much later the estimate is; negative where it is earlier.
+    """
     difference = estimate_seconds - reference_seconds
     return max(difference - max(delay_seconds, 0.0), min(delay_seconds, 0.0) - difference, 0.0)
 

@@ -62,7 +62,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is scored: the references, the systems' files, the controls' input.
+    """The files of an evaluation: references, systems' outputs, and the input of the controls.
 
     Attributes:
         references: paths by name.
@@ -84,7 +84,7 @@ class Evaluation:
 
     @property
     def condition(self) -> str:
-        """What the controls hear."""
+        """The name of the controls' input."""
         return condition(self.narrowband is not None, self.options.cutoff_hz)
 
     @property
@@ -240,7 +240,7 @@ def _say_what_controls_hear(evaluation: Evaluation, progress: Board) -> None:
     if not evaluation.controls:
         progress.say("No controls: they need --narrowband, or --cutoff-hz to low-pass the reference at.")
     elif evaluation.narrowband is None:
-        progress.say(f"Controls hear the reference low-passed at {cutoff_hz:g} Hz, for want of --narrowband.")
+        progress.say(f"Controls hear the reference low-passed at {cutoff_hz:g} Hz, because --narrowband is not given.")
     elif cutoff_hz is None:
         progress.say("Without --cutoff-hz no band counts as missing: neither its measures apply nor controls fill it.")
 
@@ -295,7 +295,7 @@ def _keys(task: Task, shared: str) -> dict[str, str]:
 
 
 def _stamp(path: str) -> list[object]:
-    """What changes when a file does."""
+    """Return path, size and time of the last change of a file."""
     status = os.stat(path)
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 

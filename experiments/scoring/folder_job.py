@@ -23,8 +23,8 @@ class Source:
     """A file to be laid over its reference.
 
     Attributes:
-        path: where it lies.
-        delay_seconds: how much later than the reference it is, which is taken off.
+        path: of the file.
+        delay_seconds: by how much it is later than the reference; this is removed.
     """
 
     path: str
@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Task:
-    """What is scored against one reference.
+    """One reference and the files to be scored against it.
 
     Attributes:
         name: of the reference.
@@ -41,7 +41,7 @@ class Task:
         estimates: files by system.
         controls: names of controls.
         narrowband: the controls' input; None where the low-passed reference stands in.
-        cutoff_hz: where the input's own content ends, None where nobody says.
+        cutoff_hz: where the input's own content ends, None where it is not known.
         tolerance_seconds: by how much lengths may differ.
     """
 
@@ -128,7 +128,12 @@ class Task:
 
 
 def condition(narrowband: bool, cutoff_hz: float | None) -> str:
-    """Return what the inputs are: given, a low-passed reference, or none."""
+    """Return the name of the inputs: given, a low-passed reference, or none.
+
+    Args:
+        narrowband: whether there is a folder of inputs.
+        cutoff_hz: where the input's own content ends; None where it is not known.
+    """
     if narrowband:
         return GIVEN
     return NONE if cutoff_hz is None else f"lowpass_{cutoff_hz:g}"
@@ -147,7 +152,13 @@ def _controls() -> Sequence[System]:
 
 
 def low_passed(wideband: Waveform, sample_rate: int, cutoff_hz: float) -> Waveform:
-    """Return ``(samples,)`` without what lies above ``cutoff_hz``: resampled to twice that and back, as long."""
+    """Low-pass by resampling to twice ``cutoff_hz`` and back; returns ``(samples,)`` of the same length.
+
+    Args:
+        wideband: ``(samples,)``.
+        sample_rate: its rate in Hz.
+        cutoff_hz: more than 0.
+    """
     low_rate = max(round(2 * cutoff_hz), 1)
     narrowband = resample(resample(wideband, sample_rate, low_rate), low_rate, sample_rate)[: len(wideband)]
     return np.pad(narrowband, (0, len(wideband) - len(narrowband)))

@@ -58,6 +58,10 @@ def interval(frame: pd.DataFrame, key: str) -> Interval:
     """Mean over speakers of speaker means with its 95 % interval; all NaN where a score failed, or none applies.
 
     A bootstrap that resamples speakers, then files; above 500 speakers the normal distribution of their mean.
+
+    Args:
+        frame: rows of one system.
+        key: the measure.
     """
     rows = applicable(frame, key)
     speakers = rows["speaker"].nunique()
@@ -69,7 +73,12 @@ def interval(frame: pd.DataFrame, key: str) -> Interval:
 
 
 def flags(means: Means, systems: Sequence[str]) -> Flags:
-    """Return the systems that a control which reads no target scores better than, by control and measure."""
+    """Return the systems that a control which reads no target scores better than, by control and measure.
+
+    Args:
+        means: by system, controls included, and measure.
+        systems: those that are no controls.
+    """
     keys = [key for key in next(iter(means.values())) if MEASURES[key].gain]
     by_key = {
         key: flagged(

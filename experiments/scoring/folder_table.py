@@ -36,7 +36,12 @@ class ScoreTable:
         return ["system", "file", *speaker, "condition", *self.measures, *STATE_COLUMNS, NOTES]
 
     def rows(self, system: str, files: Iterable[str]) -> Iterator[Row]:
-        """Yield a system's rows in the order of some files."""
+        """Yield a system's rows in the order of some files.
+
+        Args:
+            system: its name.
+            files: names of references.
+        """
         for file in files:
             row = self.journal.find(system, file)
             if row is not None:
@@ -44,7 +49,13 @@ class ScoreTable:
                 yield row | identity | ({} if self.speakers is None else {"speaker": self.speakers[file]})
 
     def frame(self, system: str, files: Iterable[str], keys: Sequence[str]) -> pd.DataFrame:
-        """Return some columns of a system's rows; where speakers are not known, each file counts as one."""
+        """Return some columns of a system's rows; where speakers are not known, each file counts as one.
+
+        Args:
+            system: its name.
+            files: names of references.
+            keys: the measures.
+        """
         kept = ("file", "condition", *keys, *STATE_COLUMNS)
         rows = [
             {"speaker": row.get("speaker", row["file"])} | {k: row[k] for k in kept} for row in self.rows(system, files)

@@ -24,7 +24,7 @@ class Counterparts:
 
     Attributes:
         name: of the system, or the option that named the folder.
-        folder: where they lie.
+        folder: its path.
         files: paths by the reference's name.
         missing: names of references without one.
         extra: files without a reference, by path below the folder without suffix.
@@ -93,6 +93,13 @@ def counterparts(
 ) -> Counterparts:
     """Pair a folder's files with the references, by stem, or by path without suffix where stems are ambiguous.
 
+    Args:
+        name: of the system, or the option that named the folder.
+        folder: where its files are.
+        reference: folder of the references.
+        references: their paths by name.
+        without: folders below it that hold something else.
+
     Raises:
         OvertoneError: it is no folder, holds no audio, or two files could belong to the same reference.
     """
@@ -140,6 +147,11 @@ def _relative(path: str, folder: Path) -> str:
 def speakers_of(references: Files, folder: Path, pattern: str | None) -> dict[str, str]:
     """Return the speaker of each reference by the reference's name: each its own where no pattern finds them.
 
+    Args:
+        references: paths by name.
+        folder: that holds them.
+        pattern: finds the speaker in a path below the folder; None for none.
+
     Raises:
         OvertoneError: the pattern is none, or does not match a file.
     """
@@ -157,7 +169,7 @@ def speakers_of(references: Files, folder: Path, pattern: str | None) -> dict[st
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says."""
+    """Sample rate, length and channels from a file's header."""
 
     sample_rate: int
     seconds: float
@@ -175,7 +187,7 @@ def read_header(path: str) -> Header | None:
 
 @dataclass
 class Remarks:
-    """What the headers of one folder's files say beside those of their references; names are counted, few are kept."""
+    """Differences between the headers of a folder's files and those of their references."""
 
     rates: Counter[int] = field(default_factory=Counter)
     mixed_down: Counter[int] = field(default_factory=Counter)
@@ -193,6 +205,13 @@ def inspect(
     progress: Callable[[int, int], None],
 ) -> list[str]:
     """Read every header once, before hours of scoring; return what has to be said about the files.
+
+    Args:
+        references: paths by name.
+        folders: the systems' files and the inputs.
+        cutoff_hz: where the input's own content ends; None where it is not known.
+        tolerance_seconds: by how much lengths may differ.
+        progress: called with how many of how many references are checked.
 
     Raises:
         OvertoneError: a reference is not readable, ``cutoff_hz`` is not below a reference's Nyquist frequency, or the
@@ -287,7 +306,7 @@ def _delay_lines(folder: Counterparts, delay: Delay) -> Iterable[str]:
     if folder.removed:
         return [f"a constant delay of {1000 * delay.seconds:.4g} ms is removed ({span})"] if delay.seconds else []
     if not delay.constant:
-        return [f"no constant delay ({span}): files are scored as they lie"]
+        return [f"no constant delay ({span}): files are scored as they are"]
     if delay.seconds:
         late = f"{abs(1000 * delay.seconds):.4g} ms {'late' if delay.seconds > 0 else 'early'}"
         return [f"is {late} ({span}), which costs scores; --align removes it"]

@@ -1,4 +1,4 @@
-"""Scores so far: a file beside the table that outlives a kill, so that the same command goes on where it was."""
+"""Scores so far, in a file beside the table: after a kill the same command continues from there."""
 
 import json
 import sqlite3
@@ -70,13 +70,24 @@ class ScoreJournal:
         self._path.unlink()
 
     def holds(self, system: str, item: str, key: str) -> bool:
-        """Return whether there are scores under this key."""
+        """Return whether there are scores under this key.
+
+        Args:
+            system: its name.
+            item: what was scored.
+            key: digest of all that the scores depend on.
+        """
         with self._in_words():
             found = self._database.execute("SELECT key FROM scores WHERE system = ? AND item = ?", (system, item))
             return found.fetchone() == (key,)
 
     def find(self, system: str, item: str) -> Row | None:
-        """Return a system's scores of an item, None where there are none."""
+        """Return a system's scores of an item, None where there are none.
+
+        Args:
+            system: its name.
+            item: what was scored.
+        """
         with self._in_words():
             found = self._database.execute("SELECT row FROM scores WHERE system = ? AND item = ?", (system, item))
             text = found.fetchone()
@@ -91,7 +102,12 @@ class ScoreJournal:
             self._database.execute("COMMIT")
 
     def count_use(self, reference: str, estimates: str) -> int:
-        """Note that a reference scores a set of estimates; return how many different sets it has scored."""
+        """Note that a reference scores a set of estimates; return how many different sets it has scored.
+
+        Args:
+            reference: digest of the references.
+            estimates: digest of the estimates.
+        """
         with self._in_words():
             self._database.execute("INSERT OR IGNORE INTO uses VALUES (?, ?)", (reference, estimates))
             counted = self._database.execute("SELECT count(*) FROM uses WHERE reference = ?", (reference,))

@@ -52,7 +52,7 @@ class Unusable:
 
 
 class Job(Protocol):
-    """What is scored in one process at a time: estimates by several systems of the same target."""
+    """A unit of work for one process: estimates by several systems of the same target."""
 
     @property
     def systems(self) -> Sequence[str]:

@@ -20,7 +20,7 @@ TEXT_COLUMNS = ("system", "file", "speaker", "condition", *STATE_COLUMNS)
 
 
 class Utterances:
-    """Utterances that are made anew each time somebody goes through them.
+    """Utterances that are made again for each iteration, so that none has to be kept.
 
     Args:
         make: begins to make them, always the same ones in the same order.
@@ -77,12 +77,23 @@ class ScoringTask:
 
 
 def split_key(split: str, conditions: object, data_digest: str) -> str:
-    """Return what scores of a split depend on besides a trained model: utterances, conditions, measures, controls."""
+    """Return a key that changes when scores on this split may change for another reason than the model.
+
+    Args:
+        split: its name.
+        conditions: its degradations, as plain values.
+        data_digest: of the corpus.
+    """
     return digest(split, conditions, data_digest, scoring_code())
 
 
 def table_path(folder: Path, split: ScoredSplit) -> Path:
-    """Return where a system's score table on a split is kept, of a system whose files lie in ``folder``."""
+    """Return the path of a system's score table on a split.
+
+    Args:
+        folder: where the system's files are.
+        split: what is scored.
+    """
     return folder / f"scores-{split.name}-{split.key}.csv"
 
 
@@ -136,7 +147,12 @@ class _Pass:
             journal.close()
 
     def run(self, pool: ScoringPool, progress: Callable[[int, int, str], None] | None) -> dict[Path, pd.DataFrame]:
-        """Write every table; return those with rows that are to be scored again, which are not written."""
+        """Write every table; return those with rows that are to be scored again, which are not written.
+
+        Args:
+            pool: the processes.
+            progress: as in `scored`.
+        """
         total = len(self._split.utterances) * len(self._tasks)
         for found in score(self._jobs(), pool):
             utterance = found.job.utterance
@@ -177,12 +193,17 @@ def _journal_path(table: Path) -> Path:
 
 
 def item_of(utterance: Utterance) -> str:
-    """Return what an utterance is called in a journal."""
+    """Return the name of an utterance in a journal."""
     return f"{utterance.file}\t{utterance.condition}"
 
 
 def write_scores(table: pd.DataFrame, path: Path) -> None:
-    """Write a score table as CSV, whole or not at all."""
+    """Write a score table as CSV, whole or not at all.
+
+    Args:
+        table: a score table.
+        path: the file.
+    """
     with written_whole(path) as temporary:
         table.to_csv(temporary, index=False)
 

@@ -64,7 +64,6 @@ class Clip:
             "cutoff_hz": self.cutoff_hz,
             "band_hz": self.band_hz,
             "block_samples": BLOCK_SAMPLES,
-            "spectrograms": None,
         }
         return MEASURES[key](**available | other)
 

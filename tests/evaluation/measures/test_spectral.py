@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evaluation.measures import spectral
-from evaluation.measures.stft import NotApplicable, Spectrograms, power_spectrogram
+from evaluation.measures.stft import NotApplicable, power_spectrogram, shared_spectrogram, spectrograms_shared
 
 RATE = 16_000
 
@@ -98,9 +98,11 @@ def test_mismatched_lengths_are_refused():
 
 
 def test_spectrograms_compute_once_and_equal_the_plain_function():
-    memory, waveform = Spectrograms(), noise(0)
-    first = memory.power(waveform, 1024, 512, centred=False)
-    assert memory.power(waveform, 1024, 512, centred=False) is first
+    waveform = noise(0)
+    with spectrograms_shared():
+        first = shared_spectrogram(waveform, 1024, 512, centred=False)
+        assert shared_spectrogram(waveform, 1024, 512, centred=False) is first
+    assert shared_spectrogram(waveform, 1024, 512, centred=False) is not first
     np.testing.assert_array_equal(first, power_spectrogram(waveform, 1024, 512, centred=False))
     assert first.shape == (513, 1 + (len(waveform) - 1024) // 512)
 
