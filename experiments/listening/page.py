@@ -73,8 +73,11 @@ def write_listening_page(
     order = np.random.default_rng(seed).permutation(len(sounds))
     plan = {
         "trials": [
-            {"title": trial.title, "file": trial.file, "condition": trial.condition}
-            | {"sounds": {sounds[index][1]: i for i, index in enumerate(order) if sounds[index][0] == number}}
+            {
+                "file": trial.file,
+                "condition": trial.condition,
+                "sounds": {sounds[index][1]: i for i, index in enumerate(order) if sounds[index][0] == number},
+            }
             for number, trial in enumerate(trials)
         ],
         "reference": REFERENCE,

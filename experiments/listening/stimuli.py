@@ -22,7 +22,6 @@ class ListeningTrial:
     """One excerpt of speech, from every system.
 
     Attributes:
-        title: what it is, for the votes; listeners see a number only.
         reference: the wideband ``(samples,)``.
         stimuli: system to its waveform ``(samples,)``, as long as the reference. `unprocessed`, the narrowband, must
             be among them: it is the anchor.
@@ -31,7 +30,6 @@ class ListeningTrial:
         file: the utterance, as the score table names it.
     """
 
-    title: str
     reference: Waveform
     stimuli: dict[str, Waveform]
     sample_rate: int
@@ -41,7 +39,7 @@ class ListeningTrial:
     @property
     def label(self) -> str:
         """How messages name it."""
-        return f"trial {self.title} ({self.condition})"
+        return f"trial {self.file} ({self.condition})"
 
 
 def matched(trial: ListeningTrial) -> dict[str, Waveform]:
@@ -144,9 +142,7 @@ def _trial(
         name: _faded(waveform[start : start + samples], utterance.sample_rate) for name, waveform in sounds.items()
     }
     reference = excerpts.pop(REFERENCE)
-    return ListeningTrial(
-        utterance.file, reference, excerpts, utterance.sample_rate, utterance.condition, utterance.file
-    )
+    return ListeningTrial(reference, excerpts, utterance.sample_rate, utterance.condition, utterance.file)
 
 
 def _busiest(waveform: Waveform, samples: int) -> int:

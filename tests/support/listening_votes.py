@@ -47,7 +47,6 @@ def mushra(number, ratings, *, reference=100, files=FILES, **changes):
     references = [reference] * len(files) if isinstance(reference, int) else reference
     trials = [
         {
-            "title": file,
             "file": file,
             "condition": CONDITION,
             "order": ["reference", *ratings],
@@ -64,7 +63,6 @@ def abx(number, right, trials, preferred="a", **changes):
     """A session in which the first ``right`` answers are right; A is always wavegan."""
     rows = [
         {
-            "title": FILES[i % 4],
             "file": FILES[i % 4],
             "condition": CONDITION,
             "a": "wavegan",

@@ -176,9 +176,9 @@ class Test {
   }
 
   rated(item, order) {
-    const { title, file, condition } = this.plan.trials[item];
+    const { file, condition } = this.plan.trials[item];
     const named = values => Object.fromEntries(order.map((system, i) => [system, values[i]]));
-    return { title, file, condition, order, ratings: named(this.trial.ratings), plays: named(this.trial.plays),
+    return { file, condition, order, ratings: named(this.trial.ratings), plays: named(this.trial.plays),
       seconds: this.seconds() };
   }
 
@@ -187,12 +187,12 @@ class Test {
   // ---- A/B/X
 
   async compare(number, total) {
-    const { item, a, b, x } = this.abx[number], { sounds, title, file, condition } = this.plan.trials[item];
+    const { item, a, b, x } = this.abx[number], { sounds, file, condition } = this.plan.trials[item];
     if (!await this.loaded([sounds[a], sounds[b], sounds[x === 'a' ? a : b], sounds[this.plan.reference]])) return;
     this.trial = { begun: performance.now(), heard: new Set(), plays: [0, 0] };
     const choices = { answer: null, preference: null };
     const done = element('button', { type: 'button', class: 'main next', disabled: true, onclick: () => {
-      this.state.trials.push({ title, file, condition, a, b, x, ...choices, seconds: this.seconds() });
+      this.state.trials.push({ file, condition, a, b, x, ...choices, seconds: this.seconds() });
       this.next();
     } }, number + 1 === total ? 'Finish' : 'Next');
     const missing = element('span', { class: 'missing', role: 'status' });

@@ -10,14 +10,13 @@ from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from overtone.enhancer import Enhancer, EnhancerStream
 from overtone.errors import OvertoneError
 from overtone.model_package import load_model
 from overtone.serve.limits import Limits
 from overtone.serve.refusals import Refused
-from overtone.serve.uploads import Recording, decode, encode
+from overtone.serve.uploads import Samples, decode, encode
 
 FULL_SCALE = 1.0 - 2.0**-23
 AGAIN_SECONDS = 5
@@ -84,15 +83,15 @@ class Enhancement:
         """
         with self._place():
             started = time.perf_counter()
-            recording = decode(data, self.limits)
+            samples, sample_rate = decode(data, self.limits)
             try:
-                enhanced, rate = self._enhancers[denoise].enhance(recording.samples, recording.sample_rate, rate)
+                enhanced, rate = self._enhancers[denoise].enhance(samples, sample_rate, rate)
             except OvertoneError as error:
                 raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
             gain = _safe_gain(enhanced)
-            wav = encode(Recording(enhanced if gain == 1.0 else enhanced * np.float32(gain), rate))
+            wav = encode(enhanced if gain == 1.0 else enhanced * np.float32(gain), rate)
             seconds = time.perf_counter() - started
-        return Enhanced(wav, recording.seconds, seconds, 20.0 * math.log10(gain))
+        return Enhanced(wav, len(samples) / sample_rate, seconds, 20.0 * math.log10(gain))
 
     def decode(self, data: bytes) -> bytes:
         """Return an upload as WAV at its own rate.
@@ -101,7 +100,7 @@ class Enhancement:
             Refused: as for `enhance`.
         """
         with self._place():
-            return encode(decode(data, self.limits))
+            return encode(*decode(data, self.limits))
 
     def stream(self, rate: int, channels: int, denoise: bool) -> EnhancerStream:
         """Start a stream that gives back the rate it takes.
@@ -132,7 +131,7 @@ class Enhancement:
             self._places.release()
 
 
-def _safe_gain(samples: NDArray[np.float32]) -> float:
+def _safe_gain(samples: Samples) -> float:
     """The constant gain, at most 1, under which no sample exceeds full scale."""
     peak = float(np.abs(samples).max(initial=0.0))
     return min(1.0, FULL_SCALE / peak) if peak else 1.0

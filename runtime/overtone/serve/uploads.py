@@ -1,7 +1,6 @@
 """Uploaded bytes to samples, within limits that hold whatever the file says of itself."""
 
 import io
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import numpy as np
@@ -16,22 +15,10 @@ BLOCK_FRAMES = 1 << 16
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count for streams whose header does not say
 UNNAMED = "audio"
 NAME_LENGTH = 80
+Samples = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Recording:
-    """Decoded audio: ``samples`` ``(frames, channels)`` float32 at ``sample_rate`` Hz."""
-
-    samples: NDArray[np.float32]
-    sample_rate: int
-
-    @property
-    def seconds(self) -> float:
-        """How long it lasts."""
-        return len(self.samples) / self.sample_rate
-
-
-def decode(data: bytes, limits: Limits) -> Recording:
+def decode(data: bytes, limits: Limits) -> tuple[Samples, int]:
     """Decode any format that libsndfile knows, from memory.
 
     The header is looked at before anything is decoded, and frames are counted while decoding: neither a file that
@@ -40,6 +27,9 @@ def decode(data: bytes, limits: Limits) -> Recording:
     Args:
         data: an audio file.
         limits: the longest audio and the most channels.
+
+    Returns:
+        Samples ``(frames, channels)`` and their rate in Hz.
 
     Raises:
         Refused: empty, not audio, too long, of too many channels or an unusual rate, damaged, NaN.
@@ -61,13 +51,18 @@ def decode(data: bytes, limits: Limits) -> Recording:
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"The audio holds a value that is not a number, first at sample {bad[0]}. Save it again from its source.",
         )
-    return Recording(samples, sample_rate)
+    return samples, sample_rate
 
 
-def encode(recording: Recording) -> bytes:
-    """Encode as WAV of 24 bits."""
+def encode(samples: Samples, sample_rate: int) -> bytes:
+    """Encode as WAV of 24 bits.
+
+    Args:
+        samples: ``(frames, channels)``.
+        sample_rate: in Hz.
+    """
     file = io.BytesIO()
-    soundfile.write(file, recording.samples, recording.sample_rate, format="WAV", subtype="PCM_24")
+    soundfile.write(file, samples, sample_rate, format="WAV", subtype="PCM_24")
     return file.getvalue()
 
 
@@ -103,9 +98,9 @@ def _require_served_kind(file: soundfile.SoundFile, limits: Limits) -> None:
         raise _too_long(limits)
 
 
-def _read(file: soundfile.SoundFile, limits: Limits) -> NDArray[np.float32]:
+def _read(file: soundfile.SoundFile, limits: Limits) -> Samples:
     most = int(limits.upload_seconds * file.samplerate)
-    blocks: list[NDArray[np.float32]] = []
+    blocks: list[Samples] = []
     count = 0
     try:
         while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):

@@ -34,7 +34,6 @@ def tone(frequency, amplitude=0.1, seconds=1.2):
 def trials(count=2, amplitude=0.1):
     return [
         ListeningTrial(
-            f"clip {i}",
             tone(TONES["reference"], amplitude),
             {name: tone(TONES[name], amplitude) for name in NAMES},
             RATE,
@@ -85,14 +84,14 @@ def loudness(waveform):
 def test_all_sounds_of_a_trial_are_equally_loud_to_a_tenth_of_a_decibel():
     gains = {"unprocessed": 0.01, "wavegan": 0.3, "dnn_fft": 0.05}
     stimuli = {name: speech_like(number, gain) for number, (name, gain) in enumerate(gains.items())}
-    trial = ListeningTrial("a", speech_like(9, 0.1), stimuli, RATE, "c", "f")
+    trial = ListeningTrial(speech_like(9, 0.1), stimuli, RATE, "c", "f")
     levels = [loudness(waveform) for waveform in matched(trial).values()]
     assert len(levels) == 4
     assert max(levels) - min(levels) < 0.1
 
 
 def test_the_same_sound_at_another_level_becomes_the_same_sound():
-    trial = ListeningTrial("a", speech_like(1, 0.02), {"unprocessed": speech_like(1, 0.2)}, RATE, "c", "f")
+    trial = ListeningTrial(speech_like(1, 0.02), {"unprocessed": speech_like(1, 0.2)}, RATE, "c", "f")
     sounds = matched(trial)
     np.testing.assert_allclose(sounds["unprocessed"], sounds["reference"], rtol=1e-3, atol=1e-6)
 
@@ -101,7 +100,7 @@ def test_levels_are_minus_23_lufs_unless_that_would_clip():
     assert loudness(matched(trials()[0])["wavegan"]) == pytest.approx(-23, abs=0.1)
     spiky = speech_like(1, 0.01)
     spiky[1000] = 1.0
-    sounds = matched(ListeningTrial("a", speech_like(2, 0.3), {"unprocessed": spiky}, RATE, "c", "f"))
+    sounds = matched(ListeningTrial(speech_like(2, 0.3), {"unprocessed": spiky}, RATE, "c", "f"))
     assert max(float(np.abs(waveform).max()) for waveform in sounds.values()) == pytest.approx(
         10 ** (-1 / 20), rel=1e-5
     )
@@ -119,10 +118,10 @@ def test_levels_are_minus_23_lufs_unless_that_would_clip():
     ],
 )
 def test_a_trial_that_cannot_be_rated_is_one_line(tmp_path, stimuli, reason):
-    trial = ListeningTrial("clip", tone(400), stimuli, RATE, "telephone", "f")
+    trial = ListeningTrial(tone(400), stimuli, RATE, "telephone", "f")
     with pytest.raises(OvertoneError, match=reason) as error:
         write_listening_page(tmp_path / "p.html", [trial], title="t", comparison_key="k", preset="p", seed=0)
-    assert "trial clip (telephone)" in str(error.value) and "\n" not in str(error.value)
+    assert "trial f (telephone)" in str(error.value) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
