@@ -18,16 +18,16 @@ from statistics import mean
 
 import yaml
 from optuna import Study
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
-from experiments.sweep.search_space import default_parameters, distributions
-from experiments.sweep.storage import open_storage
-from experiments.sweep.study import default_storage, load_study, make_study, study_key
+from experiments.sweep.search_space import default_parameters
+from experiments.sweep.storage import default_storage, open_storage
+from experiments.sweep.study import load_study, make_study, study_key
 from experiments.sweep.sweep import SweepOptions, sweep
 from overtone.progress import board
 
@@ -49,17 +49,12 @@ def prepared_preset(name: str, model: str, examples: int, folder: Path) -> tuple
 
 def queued_study(preset: Preset, model: str, data_digest: str, runs: Path, trials: int) -> None:
     """Make a study whose trials wait in its queue; they differ in what costs nothing."""
-    study = make_study(open_storage(default_storage(runs)), study_key(preset, model, data_digest, "benchmark"), preset)
+    key = study_key(preset, model, data_digest, "benchmark")
+    study, _ = make_study(open_storage(default_storage(runs)), key, preset)
     low, high = LEARNING_RATES
     for number in range(trials):
         rate = low * (high / low) ** (number / max(trials - 1, 1))
-        study.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=default_parameters(preset, model) | {"learning_rate": rate},
-                distributions=distributions(preset, model),
-            )
-        )
+        study.enqueue_trial(default_parameters(preset, model) | {"learning_rate": rate})
 
 
 def timed_sweep(

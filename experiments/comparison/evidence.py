@@ -20,7 +20,7 @@ from experiments.ranking.columns import markdown_table, rows_of
 from experiments.ranking.primary import PRIMARY, add_primary
 from experiments.scoring.splits import read_scores, table_path
 from experiments.sweep.finalists import Finalist, cautions, inequalities
-from experiments.sweep.publication import shown_trials, trial_table
+from experiments.sweep.results import trial_table
 from experiments.training.places import TrainingPlace, training_place
 from overtone.files import written_whole
 
@@ -146,7 +146,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
         if finalist.study is not None:
             files[f"trials-{finalist.model}.csv"] = path = folder / f"trials-{finalist.model}.csv"
             with written_whole(path) as temporary:
-                trial_table(shown_trials(finalist.study.study)).to_csv(temporary, index=False)
+                trial_table(finalist.study.study).to_csv(temporary, index=False)
     return Evidence(decision.key, _tags(decision, place), words, files)
 
 

@@ -24,8 +24,7 @@ from experiments.presets.preset import Preset, champion_name, load_preset
 from experiments.runs import find_runs_folder, sole_use
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.publication import publish_study, study_run
-from experiments.sweep.storage import without_password
-from experiments.sweep.study import default_storage
+from experiments.sweep.storage import default_storage, without_password
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.store import KEY_TAG
 from experiments.tracking.tracker import NoTracker, RegisteredVersion, Tracker

@@ -11,9 +11,9 @@ import yaml
 
 from experiments.keys import digest
 from experiments.presets.preset import Preset, load_preset
-from experiments.sweep.publication import StudySummary, shown_trials
-from experiments.sweep.search_space import settings_of
-from experiments.sweep.study import IDENTITY, TRIALS, StudyKey, best_trial, known_studies, load_study, study_key
+from experiments.sweep.results import TRIALS, StudySummary, best_trial
+from experiments.sweep.search_space import settings_with
+from experiments.sweep.study import IDENTITY, StudyKey, known_studies, load_study, study_key
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -138,12 +138,12 @@ def _finalist(preset: Preset, key: StudyKey, study: Study | None) -> Finalist:
             f"Study {key.name} has no feasible trial among its {len(study.trials)}. Continue it with overtone "
             f"sweep {model} {preset.name} --trials N, or leave {model} out with --models."
         )
-    settings = settings_of(best, preset, model)
+    settings = settings_with(best.params, preset, model)
     return Finalist(model, settings, settings != own, _result(preset, key, study, best))
 
 
 def _result(preset: Preset, key: StudyKey, study: Study, best: FrozenTrial) -> StudyResult:
-    summary = StudySummary.of(study, shown_trials(study))
+    summary = StudySummary.of(study)
     return StudyResult(
         study=study,
         trial=best.number,

@@ -1,12 +1,11 @@
-"""A model's search space as the distributions of Optuna."""
+"""A model's search space as the suggestions of an Optuna trial, and the settings that they stand for."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, Trial
+from optuna import Trial
 
 from experiments.presets.preset import Preset
 from experiments.registry import model_class
@@ -14,37 +13,35 @@ from models.search_space import Choice, FloatRange, Range
 
 
 def own_settings(preset: Preset, model: str) -> dict[str, Any]:
-    """Return all settings that a preset gives a model, defaults included."""
+    """Return all settings that a preset gives a model, defaults included.
+
+    Args:
+        preset: lists the models.
+        model: one of them.
+    """
     settings = {key: tuple(one) if isinstance(one, list) else one for key, one in preset.models[model].items()}
     return asdict(model_class(model).settings_class()) | settings
 
 
 def search_space(preset: Preset, model: str) -> dict[str, Range]:
-    """Return the model's declared search space, widened where the preset's own settings lie outside."""
+    """Return the model's declared search space, widened where the preset's own settings lie outside.
+
+    Args:
+        preset: lists the models.
+        model: one of them.
+    """
     own = own_settings(preset, model)
     return {key: one.including(own[key]) for key, one in model_class(model).search_space.items()}
 
 
-def distributions(preset: Preset, model: str) -> dict[str, BaseDistribution]:
-    """Return the search space as Optuna knows it."""
-    return {key: _distribution(one) for key, one in search_space(preset, model).items()}
-
-
-def _distribution(one: Range) -> BaseDistribution:
-    if isinstance(one, Choice):
-        return CategoricalDistribution([_label(option) for option in one.options])
-    if isinstance(one, FloatRange):
-        return FloatDistribution(one.low, one.high, log=one.log)
-    return IntDistribution(one.low, one.high, log=one.log, step=one.step)
-
-
-def _label(option: Any) -> bool | int | float | str:  # noqa: ANN401 - whatever a setting may be
-    # Optuna's choices are plain; a tuple becomes its JSON text.
-    return json.dumps(option) if isinstance(option, tuple) else option
-
-
 def suggest(trial: Trial, preset: Preset, model: str) -> dict[str, Any]:
-    """Return the parameters of a running trial, as Optuna knows them."""
+    """Return the parameters of a running trial, as Optuna knows them.
+
+    Args:
+        trial: a running one.
+        preset: lists the models.
+        model: one of them.
+    """
     parameters: dict[str, Any] = {}
     for key, one in search_space(preset, model).items():
         if isinstance(one, Choice):
@@ -57,22 +54,27 @@ def suggest(trial: Trial, preset: Preset, model: str) -> dict[str, Any]:
 
 
 def default_parameters(preset: Preset, model: str) -> dict[str, Any]:
-    """Return the preset's own settings as the parameters of a trial."""
+    """Return the preset's own settings as the parameters of a trial.
+
+    Args:
+        preset: lists the models.
+        model: one of them.
+    """
     own = own_settings(preset, model)
     return {key: _label(own[key]) for key in search_space(preset, model)}
 
 
-def settings_of(trial: FrozenTrial, preset: Preset, model: str) -> dict[str, Any]:
+def settings_with(parameters: Mapping[str, Any], preset: Preset, model: str) -> dict[str, Any]:
     """Return the settings that a trial stands for: the preset's own with those that the trial changes.
 
-    A parameter that has the value it has anyway is left out, so that the preset's own settings are the same training in
-    a sweep as anywhere else.
+    A parameter that equals the preset's own value is left out, so that the preset's own settings are the same training
+    in a sweep as anywhere else.
+
+    Args:
+        parameters: of the trial.
+        preset: lists the models.
+        model: one of them.
     """
-    return settings_with(trial.params, preset, model)
-
-
-def settings_with(parameters: Mapping[str, Any], preset: Preset, model: str) -> dict[str, Any]:
-    """Return the preset's settings of a model with some parameters; see `settings_of`."""
     own, space = own_settings(preset, model), model_class(model).search_space
     changed = {key: _value(space.get(key), parameter) for key, parameter in parameters.items()}
     return dict(preset.models[model]) | {
@@ -80,6 +82,11 @@ def settings_with(parameters: Mapping[str, Any], preset: Preset, model: str) -> 
         for key, value in changed.items()
         if value != own.get(key)
     }
+
+
+def _label(option: Any) -> bool | int | float | str:  # noqa: ANN401 - whatever a setting may be
+    # Optuna's choices are plain; a tuple becomes its JSON text.
+    return json.dumps(option) if isinstance(option, tuple) else option
 
 
 def _value(one: Range | None, parameter: Any) -> Any:  # noqa: ANN401 - whatever a setting may be

@@ -1,42 +1,41 @@
-"""Sweeps: a study for each architecture, under equal budgets, on one machine or many."""
+"""overtone sweep: a study for each architecture, under equal budgets, on one machine or many."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from optuna import Study
+from optuna.storages import BaseStorage, fail_stale_trials
 
-from datamodules.corpora.corpus import Corpus
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
-from experiments.sweep.local_workers import LocalWorker, WorkerHandle
-from experiments.sweep.search_space import default_parameters, distributions
-from experiments.sweep.storage import PatientStorage, open_storage, parse_url, without_password
-from experiments.sweep.study import TRIALS, StudyKey, default_storage, make_study, study_key
-from experiments.sweep.supervisor import Supervisor, supervise, worker_log
-from experiments.sweep.trial_queue import enqueue_default, enqueue_retries
-from experiments.sweep.worker import PATIENCE_SECONDS, WorkerRequest
+from experiments.sweep.publication import publish_study
+from experiments.sweep.results import DEFAULT, TRIALS, StudySummary
+from experiments.sweep.search_space import default_parameters
+from experiments.sweep.storage import absolute_url, default_storage, one_line_errors, open_storage, without_password
+from experiments.sweep.study import StudyKey, make_study, study_key
+from experiments.sweep.worker import MODULE, WorkerRequest
+from experiments.sweep.workers import Child, Workers, run_side_by_side
+from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import Tracker
+from experiments.training.child_process import ChildProcess
 from experiments.training.requests import TrackingKind
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
 
 ALL = "all"
-PUBLISH_SECONDS = 30.0
-Launch = Callable[[str, WorkerRequest], WorkerHandle]
-Publish = Callable[[int, bool], None]
+Launch = Callable[[WorkerRequest], Child]
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What the command line may say of a sweep.
+    """The options of the command.
 
     Attributes:
         trials: of each study in all, None for the preset's number.
-        workers: trials at the same time, of each study, that this machine looks after.
+        workers: trials at the same time, of each study, that this command starts.
         storage: URL of the database, None for one in the folder for runs.
         study: another name of the study than the usual one.
         data: folder or manifest of the corpus, None for the preset's own.
@@ -45,7 +44,7 @@ class SweepOptions:
         extra: further splits of the manifest that join train.
         side_by_side: whether the studies of all models run at the same time instead of in turn.
         launcher: where workers run.
-        gpus_per_worker: what each asks a Ray cluster for.
+        gpus_per_worker: GPUs that each asks a Ray cluster for.
     """
 
     trials: int | None = None
@@ -62,106 +61,95 @@ class SweepOptions:
 
 
 def sweep(model: str, preset_name: str, options: SweepOptions) -> None:
-    """Search the settings of one of a preset's models, or of all; what is there is continued.
+    """Search the settings of one of a preset's models, or of all; a study that exists is continued.
 
     Args:
         model: the registry's name, or ``all``.
         preset_name: name or path of the preset.
-        options: what the command line says.
+        options: of the command.
 
     Raises:
-        OvertoneError: a user's mistake, an unusable corpus or database, a full disk, or too many failed trials.
+        OvertoneError: a user's error, an unusable corpus or database, a full disk, or too many failed trials.
     """
     preset = load_preset(preset_name)
-    models = _checked(model, preset, options)
+    models = _checked_models(model, preset, options)
     runs = find_runs_folder(options.runs)
-    url = _absolute(options.storage or default_storage(runs))
-    with board() as progress, _launcher(options, preset) as launch:
-        settings = preset.sweep
-        storage = open_storage(url, progress.say, settings.heartbeat_seconds, settings.grace_seconds)
-        storage.patience_seconds = PATIENCE_SECONDS  # not before: a wrong address should be known at once
+    url = absolute_url(options.storage or default_storage(runs))
+    with board() as progress, _launcher(options, preset) as launch, one_line_errors(url):
+        storage = open_storage(url, preset.sweep)
         corpus = open_corpus(preset, options.data, runs, progress, options.extra)
         report_corpus(corpus, progress)
         keys = [study_key(preset, one, corpus.digest, options.study) for one in models]
-        job = _Job(preset, preset_name, options, runs, url, storage, corpus, launch, progress)
-        supervisors = [job.supervisor(key) for key in keys]
-        for together in [supervisors] if options.side_by_side else [[one] for one in supervisors]:
-            supervise(together)
-            for supervisor in together:
-                supervisor.publish(last=True)
-                progress.say(supervisor.summary())
+        tracker = open_tracker(options.tracking, runs)
+        command = _Command(preset, preset_name, options, runs, url, storage, tracker, launch, progress)
+        for together in [keys] if options.side_by_side else [[key] for key in keys]:
+            studies = [command.prepare(key) for key in together]
+            run_side_by_side(studies)
+            for one in studies:
+                command.finish(one)
     console.print(f"Browse the trials: optuna-dashboard {without_password(url)}", soft_wrap=True, highlight=False)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What the studies of a sweep share."""
+class _Command:
+    """Everything that the studies of a sweep share."""
 
     preset: Preset
     preset_name: str
     options: SweepOptions
     runs: Path
     url: str
-    storage: PatientStorage
-    corpus: Corpus
+    storage: BaseStorage
+    tracker: Tracker
     launch: Launch
     progress: Board
 
-    def supervisor(self, key: StudyKey) -> Supervisor:
-        """Return who looks after a study, which is made if need be."""
+    def prepare(self, key: StudyKey) -> Workers:
+        """Make a study if need be, with the preset's own settings as its first trial, and return its workers."""
         preset, options = self.preset, self.options
-        study = make_study(self.storage, key, preset)
-        wanted = options.trials or preset.sweep.trials
-        if study.user_attrs.get(TRIALS) != wanted:
-            study.set_user_attr(TRIALS, wanted)
-        enqueue_default(study, default_parameters(preset, key.model), distributions(preset, key.model))
-        enqueue_retries(study, preset.sweep.max_retries)
+        study, new = make_study(self.storage, key, preset)
+        if new:
+            study.enqueue_trial(default_parameters(preset, key.model), user_attrs={DEFAULT: True})
+        trials = options.trials or preset.sweep.trials
+        study.set_user_attr(TRIALS, trials)
+        fail_stale_trials(study)  # trials of a machine that was lost, which others would otherwise find later
         request = WorkerRequest(
             model=key.model,
             preset=_absolute_preset(self.preset_name),
             study=key.name,
-            identity=key.identity,
             storage=self.url,
-            trials=wanted,
+            trials=trials,
+            sampler_seed=preset.sweep.seed if new else None,
             data=options.data and str(Path(options.data).resolve()),
             runs=str(self.runs),
-            tracking=options.tracking,
+            tracking=str(options.tracking),  # not the command line's own type, which Ray could not send
             extra=tuple(options.extra),
         )
-        self.progress.say(f"Study {key.name}: {wanted} trials; runs lie in {self.runs}")
-        publish = study_publisher(study, preset, key.model, options.tracking, self.runs)
-        return Supervisor(
-            study, self.storage, request, preset.sweep, options.workers, self.launch, self.progress, publish
+        self.progress.say(f"Study {key.name}: {trials} trials; runs lie in {self.runs}")
+
+        def publish(final: bool) -> None:
+            publish_study(study, self.tracker, preset, key.model, final)
+
+        return Workers(study, request, preset.sweep, options.workers, self.launch, self.progress, publish)
+
+    def finish(self, workers: Workers) -> None:
+        """Mark the trials of lost machines as failed, publish the study and print its result."""
+        fail_stale_trials(workers.study)
+        workers.publish(True)
+        summary = StudySummary.of(workers.study)
+        self.progress.say(
+            f"Study {workers.study.study_name}: {summary.finished} trials ({summary.counts}); "
+            f"{summary.headline(self.preset.sweep.objective)}"
         )
 
 
-def study_publisher(study: Study, preset: Preset, model: str, tracking: TrackingKind, runs: Path) -> Publish:
-    """Return what publishes a study when it has changed: not more often than now and then, and at the end."""
-    if tracking == "none":
-        return lambda ended, last: None
-    from experiments.sweep.publication import publish_study
-    from experiments.tracking.mlflow_tracker import open_tracker
-
-    tracker = open_tracker(tracking, runs)
-    published = [0, 0.0]  # how many trials had ended, and when
-
-    def publish(ended: int, last: bool) -> None:
-        due = ended != published[0] and time.monotonic() - published[1] >= PUBLISH_SECONDS
-        if due or last:
-            publish_study(study, tracker, preset, model, final=last)
-            published[:] = [ended, time.monotonic()]
-
-    return publish
-
-
-def _checked(model: str, preset: Preset, options: SweepOptions) -> list[str]:
+def _checked_models(model: str, preset: Preset, options: SweepOptions) -> list[str]:
     """Return the models whose studies run.
 
     Raises:
         OvertoneError: the preset has no such model, or a number is out of its range.
     """
-    least = {"--trials": options.trials, "--workers": options.workers}
-    for name, value in least.items():
+    for name, value in {"--trials": options.trials, "--workers": options.workers}.items():
         if value is not None and value < 1:
             raise OvertoneError(f"{name}: expected at least 1, got {value}.")
     if options.gpus_per_worker < 0:
@@ -172,20 +160,6 @@ def _checked(model: str, preset: Preset, options: SweepOptions) -> list[str]:
         return list(preset.models)
     preset.training_configuration(model, 0)
     return [model]
-
-
-def _absolute(url: str) -> str:
-    """Return a database's URL as it is understood from any folder.
-
-    Raises:
-        OvertoneError: it is none, or a database that only this process could see.
-    """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return url
-    if not parsed.database or parsed.database == ":memory:":
-        raise OvertoneError(f"--storage {url}: a database in memory cannot be shared. Name a file: sqlite:///optuna.db")
-    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
 
 
 def _absolute_preset(name: str) -> str:
@@ -201,4 +175,5 @@ def _launcher(options: SweepOptions, preset: Preset) -> Iterator[Launch]:
         with ray_launcher(threads or 1, options.gpus_per_worker) as launch:
             yield launch
     else:
-        yield lambda name, request: LocalWorker(name, request, threads, worker_log(request))
+        environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        yield lambda request: ChildProcess(MODULE, asdict(request), request.log, environment)

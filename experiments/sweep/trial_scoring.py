@@ -1,7 +1,7 @@
-"""What a trial is worth: its objective on val, and which guards it fails."""
+"""The score of a trial: its objective on val, and which guards it fails."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,8 @@ from evaluation.harness import score_pair
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import Preset
-from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
-from experiments.ranking.guards import failure_reasons, guard_reasons
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.guards import Reason, failure_reasons, guard_reasons
 from experiments.ranking.primary import PRIMARY, add_primary, failed_scores
 from experiments.scoring.splits import read_scores, write_scores
 from experiments.sweep.study import VAL_LOSS
@@ -25,29 +25,27 @@ from experiments.training.trained_system import TrainedSystem, cost_of
 from models.baselines import Unprocessed
 
 KEPT_BYTES = 512 * 2**20
-PRIMARY_MEASURES = ("extended_ber", "lsd", "si_sdr")
-FAILED_SCORES = "failed scores"
+PRIMARY_MEASURES = {"extended_ber", "lsd", "si_sdr"}
+GUARD_MEASURES = {"content_ber", "lsd_low", "tonality", "excess_above_band"}
 
 
 @dataclass(frozen=True)
 class TrialScores:
-    """What a trial scored.
+    """The scores of a trial.
 
     Attributes:
         value: the objective; NaN where it could not be scored.
         scores: all that was measured, means over speakers and conditions, and the cost at run time.
-        guards: for each guard whether it is failed.
-        reasons: in words, why.
+        reasons: the guards that it fails.
     """
 
     value: float
     scores: dict[str, float]
-    guards: dict[str, bool]
-    reasons: list[str]
+    reasons: Sequence[Reason]
 
 
 class TrialScoring:
-    """Scores the trials of one study; in memory it keeps val, if that is small, and the control's scores.
+    """Scores the trials of one study; a small val split is kept in memory from one trial to the next.
 
     Args:
         preset: declares objective, guards and val.
@@ -61,42 +59,38 @@ class TrialScoring:
         self._kept: list[Utterance] | None = None
 
     def score(self, place: TrainingPlace, record: TrainingRecord) -> TrialScores:
-        """Score a finished training."""
-        sweep = self._preset.sweep
-        cost = cost_of(place)
-        own_costs = {"rtf": cost.rtf, "latency_ms": cost.latency_ms, "macs": cost.macs}
-        scores = {VAL_LOSS: record.val_loss} | own_costs
-        if not self._measures:
-            return TrialScores(record.val_loss, _finite(scores), {}, [])
-        rows = self._rows(TrainedSystem.load(place)).assign(seed=0.0)
-        table = add_primary(pd.concat([rows, self._unprocessed], ignore_index=True))
-        trained, control = table[table["seed"].notna()], table[table["seed"].isna()]
-        scores |= {key: speaker_mean(trained, key) for key in (PRIMARY, *self._measures)}
-        rule = self._rule
-        reasons = [*failure_reasons(failed_scores(trained))]
-        if sweep.guards:
-            reasons += guard_reasons(trained, control, pd.Series(asdict(cost)), rule)
-        if math.isnan(cost.latency_ms):  # no setting would change that, and every trial would fail
-            reasons = [reason for reason in reasons if reason.guard != "latency_ms"]
-        failed = {reason.guard for reason in reasons}
-        guards = {guard: guard in failed for guard in (FAILED_SCORES, *_guards(rule if sweep.guards else None))}
-        return TrialScores(scores[sweep.objective], _finite(scores), guards, [str(reason) for reason in reasons])
+        """Score a finished training.
 
-    @property
-    def _rule(self) -> WinnerRule:
+        Args:
+            place: of the training.
+            record: its losses.
+        """
+        sweep, cost = self._preset.sweep, cost_of(place)
+        scores = {VAL_LOSS: record.val_loss, "rtf": cost.rtf, "latency_ms": cost.latency_ms, "macs": cost.macs}
+        reasons: list[Reason] = []
+        if sweep.guards or sweep.objective != VAL_LOSS:
+            rows = self._rows(TrainedSystem.load(place)).assign(seed=0.0)
+            table = add_primary(pd.concat([rows, self._unprocessed], ignore_index=True))
+            trained, control = table[table["seed"].notna()], table[table["seed"].isna()]
+            scores |= {key: speaker_mean(trained, key) for key in (PRIMARY, *self._measures)}
+            reasons = [*failure_reasons(failed_scores(trained))]
+            if sweep.guards:
+                reasons += self._guard_reasons(trained, control, pd.Series(asdict(cost)))
+        finite = {key: float(value) for key, value in scores.items() if math.isfinite(value)}
+        return TrialScores(scores[sweep.objective], finite, reasons)
+
+    def _guard_reasons(self, trained: pd.DataFrame, control: pd.DataFrame, cost: pd.Series) -> list[Reason]:
         rule = self._preset.winner
-        return replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and self._preset.sweep.visqol)
+        rule = replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and self._preset.sweep.visqol)
+        reasons = guard_reasons(trained, control, cost, rule)
+        whole_file = math.isnan(cost["latency_ms"])  # no setting would change that, and every trial would fail
+        return [reason for reason in reasons if not (whole_file and reason.guard == "latency_ms")]
 
     @property
     def _measures(self) -> list[str]:
-        """The measures that objective and guards need; none where the objective is a loss without guards."""
         sweep = self._preset.sweep
-        if not sweep.guards and sweep.objective == VAL_LOSS:
-            return []
-        wanted = {*PRIMARY_MEASURES, sweep.objective}
-        if sweep.guards:
-            wanted |= set(_guards(self._rule))
-        return [key for key in MEASURES if key in wanted]
+        wanted = PRIMARY_MEASURES | {sweep.objective} | (GUARD_MEASURES if sweep.guards else set())
+        return [key for key in MEASURES if key in wanted or (key == "visqol" and sweep.visqol)]
 
     @cached_property
     def _unprocessed(self) -> pd.DataFrame:
@@ -106,46 +100,21 @@ class TrialScoring:
         return read_scores(path).assign(seed=math.nan)
 
     def _rows(self, system: System) -> pd.DataFrame:
-        rows = [
-            {"system": system.name}
-            | score_pair(utterance, system(utterance), self._measures, getattr(system, "block_samples", None))
+        blocks = getattr(system, "block_samples", None)
+        return pd.DataFrame(
+            {"system": system.name} | score_pair(utterance, system(utterance), self._measures, blocks)
             for utterance in self._utterances()
-        ]
-        return pd.DataFrame(rows)
+        )
 
     def _utterances(self) -> Iterable[Utterance]:
-        return self._remembered() if self._kept is None else self._kept
-
-    def _remembered(self) -> Iterator[Utterance]:
-        """Yield val, and keep it for the next trial if it is small: making it can take longer than scoring it."""
+        """Yield val; kept, if it is small, because making it can take longer than scoring it."""
+        if self._kept is not None:
+            yield from self._kept
+            return
         kept: list[Utterance] = []
         size = 0
         for utterance in self._data.utterances("val"):
             size += utterance.narrowband.nbytes + utterance.wideband.nbytes
-            if size <= KEPT_BYTES:
-                kept.append(utterance)
-            else:
-                kept.clear()
+            kept = [*kept, utterance] if size <= KEPT_BYTES else []
             yield utterance
-        if size <= KEPT_BYTES:
-            self._kept = kept
-
-
-def _guards(rule: WinnerRule | None) -> list[str]:
-    """Return the names of a rule's guards that are on."""
-    if rule is None:
-        return []
-    limits = {
-        "content_ber": rule.content_ber_margin,
-        "lsd_low": min(rule.lsd_low_clean, rule.lsd_low_margin),
-        "tonality": rule.tonality,
-        "excess_above_band": rule.excess_above_band_db,
-        "latency_ms": rule.latency_ms,
-        "rtf": rule.rtf,
-        "visqol": 0.0 if rule.visqol_above_unprocessed else math.inf,
-    }
-    return [guard for guard, limit in limits.items() if not math.isinf(limit)]
-
-
-def _finite(scores: dict[str, float]) -> dict[str, float]:
-    return {key: float(value) for key, value in scores.items() if math.isfinite(value)}
+        self._kept = kept or None

@@ -18,8 +18,8 @@ from experiments.presets.preset import load_preset
 from experiments.ranking.primary import add_primary
 from experiments.scoring.splits import table_path, write_scores
 from experiments.sweep.finalists import cautions, find_finalists, inequalities, resolved_preset
-from experiments.sweep.storage import open_storage
-from experiments.sweep.study import IDENTITY, default_storage, make_study, study_key
+from experiments.sweep.storage import default_storage, open_storage
+from experiments.sweep.study import IDENTITY, make_study, study_key
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.training.places import training_place
 from experiments.training.requests import TrainRequest
@@ -65,7 +65,7 @@ def sweep(preset_file, corpus, runs, trials, model="dnn_fft", name=None):
     runs.mkdir(parents=True, exist_ok=True)
     preset = load_preset(str(preset_file))
     key = study_key(preset, model, load_corpus(corpus).digest, name)
-    study = make_study(open_storage(default_storage(runs)), key, preset)
+    study, _ = make_study(open_storage(default_storage(runs)), key, preset)
     study.add_trials(trials)
     return study
 

@@ -19,13 +19,11 @@ from experiments.sweep.figures import study_figures
 from experiments.sweep.publication import (
     close_trial_run,
     publish_study,
-    shown_trials,
     study_run,
     sweep_experiment,
     trial_run,
-    trial_table,
 )
-from experiments.sweep.trial_queue import DEFAULT, REASON, RETRY_OF, SURPLUS
+from experiments.sweep.results import DEFAULT, REASON, trial_table
 from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
 from experiments.tracking.tracker import NoTracker
 
@@ -44,7 +42,7 @@ def preset():
     return load_preset("demo")
 
 
-def add(study, value=None, state=optuna.trial.TrialState.COMPLETE, rtf=0.0, width=32, **attributes):
+def add(study, value=None, state=optuna.trial.TrialState.COMPLETE, guards=0.0, width=32, retries=(), **attributes):
     """Add a trial as a worker leaves it."""
     parameters = {"width": width, "learning_rate": 1e-3 * width, "reconstruction": "noise" if width > 30 else "phase"}
     space = {
@@ -59,7 +57,8 @@ def add(study, value=None, state=optuna.trial.TrialState.COMPLETE, rtf=0.0, widt
             params=parameters,
             distributions=space,
             user_attrs=attributes,
-            constraints={"rtf": rtf},
+            constraints={"guards": guards},
+            system_attrs={"retry_history": list(retries)},
         )
     )
 
@@ -69,12 +68,11 @@ def study(tracker, preset):
     """Every state that a trial ends in, published."""
     study = optuna.create_study(study_name="demo-dnn_fft-0123456789ab")
     add(study, 0.40, **{DEFAULT: True, "seconds": 3.25, "peak_mb": 480.0, "examples": 1120, "scores": {"lsd_low": 0.1}})
-    add(study, 0.20, rtf=0.3, width=64, guards=["rtf 0.8 above 0.5"])
+    add(study, 0.20, guards=1.0, width=64)
     add(study, 0.31, width=16)
     add(study, state=optuna.trial.TrialState.PRUNED, value=0.6, width=24, **{REASON: "worse than the median"})
     add(study, state=optuna.trial.TrialState.FAIL, **{REASON: "its process died"})
-    add(study, 0.35, width=40, **{RETRY_OF: 4})
-    add(study, state=optuna.trial.TrialState.FAIL, **{SURPLUS: True})
+    add(study, 0.35, width=40, retries=[4])
     parent = study_run(tracker, preset, study.study_name, "dnn_fft")
     for trial in study.trials[:4]:
         close_trial_run(trial_run(tracker, preset, study.study_name, "dnn_fft", trial.number, parent), trial)
@@ -101,13 +99,13 @@ def test_trials_stand_under_their_study_with_state_parameters_and_value(tracker,
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}, "pruned and failed trials are not red"
     states = [runs[f"trial-00{number}"].data.tags["trial.state"] for number in range(5)]
-    assert states == ["complete", "complete", "complete", "pruned", "failed"]
+    assert states == ["complete", "complete", "complete", "pruned", "fail"]
     default, infeasible, pruned, failed = (runs[f"trial-00{number}"].data for number in (0, 1, 3, 4))
     assert default.params == {"width": "32", "learning_rate": "0.032", "reconstruction": "noise"}
     assert default.metrics["value"] == 0.4 and default.metrics["val/lsd_low"] == 0.1
     assert default.metrics["cost/train_seconds"] == 3.25
-    assert (infeasible.tags["feasible"], infeasible.tags["guards"]) == ("no", "rtf 0.8 above 0.5")
-    assert infeasible.metrics["constraint/rtf"] == 0.3
+    assert infeasible.tags["feasible"] == "no"
+    assert infeasible.metrics["constraint/guards"] == 1.0
     assert pruned.tags["reason"] == "worse than the median"
     assert failed.tags["reason"] == "its process died", "its worker could not close it: the publication does"
 
@@ -116,16 +114,16 @@ def test_a_study_says_what_it_found(tracker, preset, study):
     parent = runs_by_name(tracker, preset, study)[study.study_name]
     metrics, tags = parent.data.metrics, parent.data.tags
     assert (metrics["value"], metrics["default_value"], metrics["gain"]) == (0.31, 0.4, 0.09)
-    assert (metrics["trials/complete"], metrics["trials/pruned"], metrics["trials/failed"]) == (4, 1, 1)
+    assert (metrics["trials/complete"], metrics["trials/pruned"], metrics["trials/fail"]) == (4, 1, 1)
     assert (tags["best_trial"], tags["best.width"], tags["best.reconstruction"]) == ("2", "16", "phase")
     words = tags["mlflow.note.content"]
-    assert words.startswith("**Best primary 0.31**, trial 2: 0.09 better than the preset's own settings (0.4).")
+    assert words.startswith("**Best primary 0.31 (trial 2): 0.09 better than the preset's own settings (0.4).**")
     assert "| width | 16 | 32 |" in words
     assert {path.stem for path in artifact(tracker, parent, "figures").iterdir()} == ALL_FIGURES
     table = json.loads(artifact(tracker, parent, "tables/trials.json").read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert [row["trial"] for row in rows] == [0, 1, 2, 3, 4, 5]
-    assert (rows[1]["feasible"], rows[1]["violated"]) == ("no", "rtf 0.3")
+    assert rows[1]["feasible"] == "no"
     assert (rows[5]["retry_of"], rows[4]["reason"]) == (4, "its process died")
     assert rows[0]["width"] == 32
 
@@ -165,7 +163,7 @@ def pruned_only():
 def infeasible_only():
     study = optuna.create_study(direction="maximize")
     for n in range(4):
-        add(study, 0.1 * n, rtf=1.0, width=8 + n)
+        add(study, 0.1 * n, guards=1.0, width=8 + n)
     return study
 
 
@@ -187,13 +185,13 @@ def test_poor_studies_have_the_plots_that_say_something(kind):
     assert set(figures) == expected
     assert dict(plt.rcParams) == style and not plt.get_fignums()
     publish_study(study, NoTracker(), load_preset("demo"), "dnn_fft", final=True)
-    assert len(trial_table(shown_trials(study))) == len(study.trials)
+    assert len(trial_table(study)) == len(study.trials)
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([], "No trial is complete"),
+        ([], "No trial is complete and meets all constraints yet"),
         ([0.4], "nothing beats the preset's own settings (0.4)"),
         ([None, 0.3], "were not tried to the end"),
         ([0.4, 0.3], "0.1 better than the preset's own settings (0.4)"),
