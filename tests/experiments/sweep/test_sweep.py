@@ -147,7 +147,7 @@ def test_a_sweep_survives_ctrl_c_and_kills_and_a_finished_one_does_nothing(
     interrupted = command.wait_until_in_trial(1, epochs=2)
     (worker,) = children_of(command.process.pid)
     os.kill(worker, signal.SIGKILL)
-    last = command.wait_until_in_trial(interrupted + 1)
+    last = command.wait_until_in_trial(interrupted + 2)
     (worker,) = children_of(command.process.pid)
     command.process.kill()
     wait_for(lambda: not is_running(worker))  # no worker outlives its parent, and it keeps a checkpoint
