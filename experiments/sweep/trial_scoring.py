@@ -10,13 +10,13 @@ import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import System, Utterance
-from evaluation.harness import score_pair
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import Preset
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.guards import Reason, failure_reasons, guard_reasons
 from experiments.ranking.primary import PRIMARY, add_primary, failed_scores
+from experiments.scoring.rows import score_pairs
 from experiments.scoring.splits import read_scores, write_scores
 from experiments.sweep.study import VAL_LOSS
 from experiments.training.fit import TrainingRecord, make_datamodule
@@ -100,11 +100,8 @@ class TrialScoring:
         return read_scores(path).assign(seed=math.nan)
 
     def _rows(self, system: System) -> pd.DataFrame:
-        blocks = getattr(system, "block_samples", None)
-        return pd.DataFrame(
-            {"system": system.name} | score_pair(utterance, system(utterance), self._measures, blocks)
-            for utterance in self._utterances()
-        )
+        pairs = ((utterance, system(utterance)) for utterance in self._utterances())
+        return score_pairs(pairs, system.name, self._measures, getattr(system, "block_samples", None))
 
     def _utterances(self) -> Iterable[Utterance]:
         """Yield val; kept, if it is small, because making it can take longer than scoring it."""
