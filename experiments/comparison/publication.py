@@ -119,10 +119,11 @@ class Publisher:
         progress.update("publish", len(places) + 1, len(places) + 1)
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
-        keys = [key for key in (*MEASURES, PRIMARY) if key in rows]
-        run.log_metrics({f"test/{key}": round(speaker_mean(rows, key), 4) for key in keys})
+        metrics = score_metrics(rows)
+        run.log_metrics({f"test/{key}": value for key, value in metrics.items()})
         # MLflow compares runs by a table's first column and shows its second.
-        table = rows[[PRIMARY, *keys[:-1], "speaker", "failures", "not_applicable"]]
+        measures = [key for key in metrics if key != PRIMARY]
+        table = rows[[PRIMARY, *measures, "speaker", "failures", "not_applicable"]]
         table.insert(0, "utterance", rows["file"] + " · " + rows["condition"])
         run.log_table(table, "tables/per_utterance.json")
 
@@ -253,6 +254,11 @@ def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
 def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
     rows = leaderboard.set_index("system")
     return {f"cost/{key}": float(rows[key].loc[system]) for key in keys}
+
+
+def score_metrics(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the means over speakers of all measures in one system's score table, and of the primary score."""
+    return {key: round(speaker_mean(rows, key), 4) for key in (*MEASURES, PRIMARY) if key in rows}
 
 
 def _headline_keys() -> list[str]:

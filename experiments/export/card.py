@@ -110,7 +110,7 @@ def write_card(
         _title(model, source),
         _use(model),
         _cost(model, speed),
-        _scores_section(source),
+        scores_section(source),
         _data_section(source, data),
         _proof(parity),
     ]
@@ -159,7 +159,8 @@ def _cost(model: Model, speed: Speed | None) -> str:
     return "## Latency and speed\n\n" + "\n".join(lines)
 
 
-def _scores_section(source: ModelSource) -> str:
+def scores_section(source: ModelSource) -> str:
+    """Return the section of scores: the headline measures by condition, and where the model fails."""
     if source.scores is None:
         return "## Scores\n\nNot scored: exported from a file of weights without a score table beside it."
     scores = average_seeds(with_primary(source.scores))

@@ -1,0 +1,71 @@
+"""A measure that is added to the catalogue while the program runs is found wherever measures are listed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from score_tables import GOOD, cost_table, score_table
+from utterances import utterance
+
+from evaluation.measures.catalogue import MEASURES, Measure, Shown
+from experiments.comparison.publication import score_metrics
+from experiments.export.card import scores_section
+from experiments.export.source import ModelSource
+from experiments.presets.winner_rule import WinnerRule
+from experiments.ranking.choice import choose
+from experiments.ranking.leaderboard import build_leaderboard
+from experiments.ranking.primary import add_primary
+from experiments.report.contents import ReportContents
+from experiments.report.leaderboard_markdown import leaderboard_markdown
+from experiments.report.page import page
+from experiments.scoring.rows import score_pairs
+
+TRAININGS = pd.DataFrame({"system": ["model"], "seconds": [60.0], "examples": [20_000]})
+
+
+def clicks(*, preds: np.ndarray, sample_rate: int) -> float:
+    return 7.25
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    measure = Measure(
+        key="clicks",
+        higher_is_better=True,
+        meaning="clicks that remain",
+        unit="per second",
+        function=clicks,
+        name="Clicks",
+        decimals=1,
+        weakness="deaf to hum",
+        shown=Shown.COMPACT,
+    )
+    monkeypatch.setitem(MEASURES, "clicks", measure)
+
+
+@pytest.fixture
+def scores():
+    return add_primary(score_table({"model": GOOD | {"clicks": 7.25}}, {"noise": GOOD | {"clicks": 1.0}}, spread=0.03))
+
+
+def test_it_is_a_column_of_every_score_table():
+    one = utterance()
+    table = score_pairs([(one, one.narrowband)], "any", ["clicks", "snr"])
+    assert table["clicks"].tolist() == [7.25] and table["failures"].tolist() == [""]
+
+
+def test_it_stands_in_the_leaderboard_and_the_report(scores):
+    selection = choose(scores, cost_table(model=1e6), WinnerRule())
+    board = build_leaderboard(scores, cost_table(model=1e6), selection, TRAININGS)
+    text = leaderboard_markdown(board, scores, selection, preset="tiny", reproduce=["overtone compare tiny"])
+    assert "| Clicks ↑ |" in text and "| 7.2 |" in text
+    assert "### Clicks ↑" in text
+    html = page(ReportContents("tiny", board, scores, selection, ["overtone compare tiny"]))
+    assert all(words in html for words in ("Clicks ↑", "clicks that remain, per second", "deaf to hum"))
+
+
+def test_it_is_logged_and_stands_in_the_model_card(scores):
+    model = scores[scores["system"] == "model"]
+    assert score_metrics(model)["clicks"] == 7.25
+    card = scores_section(ModelSource(None, "tiny", None, scores=model[model["condition"] == "telephone"]))
+    assert "| telephone | clicks | 7.250 | 7.250 to 7.250 |" in card
+    assert "- `clicks`: clicks that remain, per second" in card
