@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.degradation.filters import lowpass
+from datamodules.degradation.scene import Scene
 from evaluation.contracts import System, Utterance
 from evaluation.harness import Row
 from evaluation.measures.bandwidth import effective_band_hz
 from experiments.scoring.alignment import Fitted, NotFitting, fit
 from experiments.scoring.rows import Pair, Unusable
 from models.baselines import build_controls
-from overtone.audio import AudioError, Waveform, read_audio, resample
+from overtone.audio import AudioError, Waveform, read_audio
 
 GIVEN, NONE = "given", "none"
 
@@ -157,8 +159,7 @@ def low_passed(wideband: Waveform, sample_rate: int, cutoff_hz: float) -> Wavefo
     Args:
         wideband: ``(samples,)``.
         sample_rate: its rate in Hz.
-        cutoff_hz: more than 0.
+        cutoff_hz: more than 0; the resampler goes down to 1 Hz.
     """
-    low_rate = max(round(2 * cutoff_hz), 1)
-    narrowband = resample(resample(wideband, sample_rate, low_rate), low_rate, sample_rate)[: len(wideband)]
-    return np.pad(narrowband, (0, len(wideband) - len(narrowband)))
+    scene = Scene(sample_rate, np.random.default_rng(0))  # nothing is drawn from it
+    return lowpass(wideband, scene, cutoff_hz=max(cutoff_hz, 0.5), family="resampling")
