@@ -122,17 +122,10 @@ def _add_errors(app: Flask) -> None:
     def refused(error: Refused) -> Response:
         return Response(error.body(), error.status, error.headers())
 
-    @app.errorhandler(HTTPException)
+    @app.errorhandler(HTTPException)  # an unexpected exception comes as InternalServerError, after Flask logged it
     def http_error(error: HTTPException) -> Response:
         code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
         return refused(Refused(HTTPStatus(code), f"{error.name}: {request.method} {request.path}. See /api."))
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        app.logger.error("unexpected", exc_info=error)
-        return refused(
-            Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed on this request. Its log says why.")
-        )
 
 
 def _upload() -> tuple[bytes, str | None]:

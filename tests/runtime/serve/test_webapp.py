@@ -93,6 +93,16 @@ def test_an_upload_is_decoded_as_it_is(client):
     assert np.abs(heard - samples).max() < 2.0**-14
 
 
+def test_a_failure_of_the_server_is_answered_in_json(client, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(Enhancement, "decode", fail)
+    answer = client.post("/api/decode", data=b"audio")
+    assert answer.status_code == 500
+    assert answer.json == {"error": "Internal Server Error: POST /api/decode. See /api."}
+
+
 def test_the_interface_describes_every_address(client):
     described = set(client.get("/api").json)
     rules = {
