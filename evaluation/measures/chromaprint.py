@@ -38,11 +38,6 @@ def _library() -> ctypes.CDLL | None:
     return library
 
 
-def chromaprint_available() -> bool:
-    """Return whether libchromaprint is installed."""
-    return _library() is not None
-
-
 def raw_fingerprint(waveform: ArrayLike, sample_rate: int) -> Items:
     """Return the raw fingerprint, as ``fpcalc -raw`` prints it.
 
