@@ -25,7 +25,7 @@ from rich.table import Table
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
-from experiments.sweep.search_space import default_parameters
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
 from experiments.sweep.sweep import SweepOptions, sweep
@@ -54,7 +54,7 @@ def queued_study(preset: Preset, model: str, data_digest: str, runs: Path, trial
     low, high = LEARNING_RATES
     for number in range(trials):
         rate = low * (high / low) ** (number / max(trials - 1, 1))
-        study.enqueue_trial(default_parameters(preset, model) | {"learning_rate": rate})
+        study.enqueue_trial(SearchSpace(preset, model).default_parameters | {"learning_rate": rate})
 
 
 def timed_sweep(

@@ -12,7 +12,7 @@ import yaml
 from experiments.keys import digest
 from experiments.presets.preset import Preset, load_preset
 from experiments.sweep.results import TRIALS, StudySummary, best_trial
-from experiments.sweep.search_space import settings_with
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.study import IDENTITY, StudyKey, known_studies, load_study, study_key
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -138,7 +138,7 @@ def _finalist(preset: Preset, key: StudyKey, study: Study | None) -> Finalist:
             f"Study {key.name} has no feasible trial among its {len(study.trials)}. Continue it with overtone "
             f"sweep {model} {preset.name} --trials N, or leave {model} out with --models."
         )
-    settings = settings_with(best.params, preset, model)
+    settings = SearchSpace(preset, model).settings_with(best.params)
     return Finalist(model, settings, settings != own, _result(preset, key, study, best))
 
 

@@ -40,7 +40,7 @@ class RemoteWorker:
 
 
 class RayWorker:
-    """A worker on a Ray cluster, as a `Child` of this command.
+    """A worker on a Ray cluster, with the methods of a `ChildProcess`.
 
     Args:
         actor: the remote form of `RemoteWorker`.

@@ -89,7 +89,10 @@ def open_storage(url: str, sweep: SweepSettings | None = None, must_exist: bool 
             time.sleep(1)
             return RDBStorage(url, engine, **heartbeats)
     except (NoSuchModuleError, ImportError):
-        raise OvertoneError(f"{where}: {_missing_driver(parsed)}") from None
+        raise OvertoneError(
+            f"{where}: no driver for {parsed.drivername!r} is installed. For postgresql+psycopg://... it comes with "
+            "pip install 'overtone[postgresql]'; for others, install the one that SQLAlchemy names."
+        ) from None
     except DATABASE_ERRORS as error:
         raise OvertoneError(
             f"{where}: the database cannot be opened ({_cause(error)}). Start it, or correct --storage."
@@ -123,15 +126,6 @@ def one_line_errors(url: str) -> Iterator[None]:
             f"{without_password(url)}: the database does not answer ({_cause(error)}). Start it, then the same command "
             "again; it continues where it was."
         ) from None
-
-
-def _missing_driver(url: URL) -> str:
-    if url.drivername in ("postgresql", "postgresql+psycopg"):
-        return "the driver is not installed. Install it: pip install 'overtone[postgresql]'."
-    return (
-        f"no driver for {url.drivername!r} is installed. Install the one that SQLAlchemy names for it, or use "
-        "postgresql+psycopg://..."
-    )
 
 
 def _cause(error: BaseException) -> str:

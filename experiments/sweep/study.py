@@ -21,7 +21,7 @@ from experiments.keys import commit, digest, training_code
 from experiments.presets.preset import Preset, SweepSettings
 from experiments.ranking.primary import PRIMARY
 from experiments.scoring.splits import split_key
-from experiments.sweep.search_space import search_space
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import open_storage, without_password
 from overtone.errors import OvertoneError
 
@@ -60,7 +60,7 @@ def study_key(preset: Preset, model: str, data_digest: str, name: str | None = N
     """
     trial = trial_preset(preset, model, preset.models.get(model, {}))
     direction(preset.sweep)
-    space = {key: repr(one) for key, one in search_space(preset, model).items()}
+    space = {key: repr(one) for key, one in SearchSpace(preset, model).ranges.items()}
     identity = digest(
         trial.training_configuration(model, preset.sweep.seed),
         preset.sweep.comparable,

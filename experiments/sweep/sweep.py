@@ -1,6 +1,6 @@
 """overtone sweep: a study for each architecture, under equal budgets, on one machine or many."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from experiments.presets.preset import Preset, load_preset
 from experiments.runs import find_runs_folder
 from experiments.sweep.publication import publish_study
 from experiments.sweep.results import DEFAULT, TRIALS, StudySummary
-from experiments.sweep.search_space import default_parameters
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import absolute_url, default_storage, one_line_errors, open_storage, without_password
 from experiments.sweep.study import StudyKey, make_study, study_key
 from experiments.sweep.worker import MODULE, WorkerRequest
-from experiments.sweep.workers import Child, Workers, run_side_by_side
+from experiments.sweep.workers import Launch, Workers, run_side_by_side
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import Tracker
 from experiments.training.child_process import ChildProcess
@@ -26,7 +26,6 @@ from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
 
 ALL = "all"
-Launch = Callable[[WorkerRequest], Child]
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Command:
         preset, options = self.preset, self.options
         study, new = make_study(self.storage, key, preset)
         if new:
-            study.enqueue_trial(default_parameters(preset, key.model), user_attrs={DEFAULT: True})
+            study.enqueue_trial(SearchSpace(preset, key.model).default_parameters, user_attrs={DEFAULT: True})
         trials = options.trials or preset.sweep.trials
         study.set_user_attr(TRIALS, trials)
         fail_stale_trials(study)  # trials of a machine that was lost, which others would otherwise find later

@@ -15,7 +15,7 @@ from optuna.exceptions import TrialPruned
 from datamodules.corpora.corpus import Corpus
 from experiments.presets.preset import Preset
 from experiments.sweep.results import REASON
-from experiments.sweep.search_space import settings_with, suggest
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import DATABASE_ERRORS
 from experiments.sweep.study import trial_preset
 from experiments.sweep.trial_scoring import TrialScoring
@@ -78,8 +78,8 @@ class Objective:
             raise TrialFailed from error
 
     def _train_and_score(self, trial: optuna.Trial) -> float:
-        settings = settings_with(suggest(trial, self.preset, self.model), self.preset, self.model)
-        preset = trial_preset(self.preset, self.model, settings)
+        space = SearchSpace(self.preset, self.model)
+        preset = trial_preset(self.preset, self.model, space.settings_with(space.suggest(trial)))
         place = training_place(self.runs, preset, self.model, preset.sweep.seed, self.corpus.digest)
         trial.set_user_attr("folder", str(place.folder))
         with alone_in(place.folder):

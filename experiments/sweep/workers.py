@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Union
 
 from optuna import Study
 from optuna.trial import TrialState
@@ -12,9 +12,12 @@ from experiments.presets.preset import SweepSettings
 from experiments.sweep.results import REASON, StudySummary, finished_trials, retry_of
 from experiments.sweep.study import retry
 from experiments.sweep.worker import STOPPING_SECONDS, WorkerRequest
-from experiments.training.child_process import Event, exit_text
+from experiments.training.child_process import ChildProcess, Event, exit_text
 from overtone.errors import OvertoneError
 from overtone.progress import Board
+
+if TYPE_CHECKING:
+    from experiments.sweep.ray_workers import RayWorker
 
 POLL_SECONDS = 0.1
 CHECK_SECONDS = 2.0
@@ -22,21 +25,8 @@ PUBLISH_SECONDS = 30.0
 MOST_FAILURES = 3
 
 
-class Child(Protocol):
-    """A worker's process, here or on another machine; see `experiments.training.child_process.ChildProcess`."""
-
-    @property
-    def code(self) -> int | None:
-        """The exit code; None while it runs."""
-
-    def events(self) -> Sequence[Event]:
-        """Return the events since the last call."""
-
-    def close(self) -> None:
-        """Ask it to keep a checkpoint and end."""
-
-    def kill(self) -> None:
-        """End it at once."""
+Child = Union[ChildProcess, "RayWorker"]
+Launch = Callable[[WorkerRequest], Child]
 
 
 @dataclass
@@ -64,7 +54,7 @@ class Workers:
     request: WorkerRequest
     sweep: SweepSettings
     count: int
-    launch: Callable[[WorkerRequest], Child]
+    launch: Launch
     progress: Board
     publish: Callable[[bool], None]
     _running: list[_Worker] = field(default_factory=list)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 from experiments.presets.preset import SweepSettings, load_preset
 from experiments.registry import MODELS, build_model
 from experiments.sweep.results import TRIALS, StudySummary, best_trial, counted_trials, retry_of, trial_table
-from experiments.sweep.search_space import default_parameters, own_settings, search_space, settings_with, suggest
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import open_storage
 from experiments.sweep.study import known_studies, load_study, make_study, open_study, retry, study_key, trial_preset
 from overtone.errors import OvertoneError
@@ -80,19 +80,20 @@ def test_a_trial_whose_process_ended_is_queued_again_as_it_was_until_it_died_too
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_presets_own_settings_are_a_trial_and_the_same_training(model, preset, storage):
-    study = optuna.create_study(storage=storage)
-    study.enqueue_trial(default_parameters(preset, model))
-    parameters = suggest(study.ask(), preset, model)
-    assert parameters == default_parameters(preset, model)
-    assert settings_with(parameters, preset, model) == preset.models[model]
+    study, space = optuna.create_study(storage=storage), SearchSpace(preset, model)
+    study.enqueue_trial(space.default_parameters)
+    parameters = space.suggest(study.ask())
+    assert parameters == space.default_parameters
+    assert space.settings_with(parameters) == preset.models[model]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_trials_parameters_become_settings_that_build(model, preset, storage):
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(3))
-    parameters = suggest(study.ask(), preset, model)
-    assert set(parameters) == set(search_space(preset, model))
-    changed = settings_with(study.trials[0].params, preset, model)
+    space = SearchSpace(preset, model)
+    parameters = space.suggest(study.ask())
+    assert set(parameters) == set(space.ranges)
+    changed = space.settings_with(study.trials[0].params)
     assert trial_preset(preset, model, changed).models == {model: changed}
     built = build_model(model, preset.sample_rate, changed)
     for key, value in parameters.items():
@@ -104,7 +105,7 @@ def test_a_trial_spends_the_sweeps_budget(preset):
     small = trial_preset(replace(preset, sweep=SweepSettings(examples=8, epochs=1)), "dnn_fft", {})
     assert (small.budget.examples, small.budget.epochs) == (8, 1)
     assert trial_preset(preset, "dnn_fft", {}).budget == preset.budget
-    assert own_settings(preset, "dnn_fft")["hidden"] == 16
+    assert SearchSpace(preset, "dnn_fft").own_settings["hidden"] == 16
 
 
 def test_a_study_has_another_name_where_its_trials_would_not_compare(preset):

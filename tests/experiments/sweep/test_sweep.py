@@ -19,7 +19,7 @@ from experiments.cli.main import main
 from experiments.presets.preset import load_preset
 from experiments.sweep import trial as sweep_trial
 from experiments.sweep.results import DEFAULT, REASON, best_trial, counted_trials, retry_of
-from experiments.sweep.search_space import default_parameters, search_space
+from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
 from experiments.sweep.sweep import SweepOptions, sweep
@@ -175,7 +175,7 @@ def check_trials(study, preset):
     default = finished[0]
     assert (default.params["hidden"], default.user_attrs[DEFAULT]) == (16, True), "retried, and still the first"
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
-        assert set(trial.params) == set(search_space(preset, "dnn_fft"))
+        assert set(trial.params) == set(SearchSpace(preset, "dnn_fft").ranges)
         attributes = trial.user_attrs
         assert attributes["examples"] == 120
         assert attributes["scores"]["primary"] == trial.value
@@ -304,7 +304,7 @@ def test_a_trial_that_fails_is_shown_and_another_takes_its_place(worker, monkeyp
 def test_equal_settings_are_trained_once(worker, preset_path, monkeypatch):
     study, run, _ = worker(trials=2)
     for _ in range(2):
-        study.enqueue_trial(default_parameters(load_preset(str(preset_path)), "dnn_fft"))
+        study.enqueue_trial(SearchSpace(load_preset(str(preset_path)), "dnn_fft").default_parameters)
     run()
     first, second = study.trials
     assert first.value == second.value
