@@ -104,7 +104,7 @@ class Workers:
 
     def _report(self, number: int) -> None:
         trial = self.study.trials[number]
-        value = "" if trial.value is None else f" {self.sweep.objective} {trial.value:.4f}"
+        value = f" {self.sweep.objective} {trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
         reasons = [*trial.user_attrs.get("guards", ()), *filter(None, [trial.user_attrs.get(REASON)])]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         self.progress.say(f"{self._name(number)}: {trial.state.name.lower()}{value}{why}")
@@ -144,7 +144,7 @@ class Workers:
             self._started += 1
             self._running.append(_Worker(f"worker {self._started}", self.launch(self.request)))
             self.request = replace(self.request, sampler_seed=None)  # two equal samplers propose equal trials
-        note = summary.headline(self.sweep.objective)
+        note = f"best {summary.best.value:.4f} (trial {summary.best.number})" if summary.best else ""
         self.progress.update(f"{self.request.model}: trials", summary.finished, self.request.trials, note)
         when, published = self._published
         if summary.finished != published and self._checked - when >= PUBLISH_SECONDS:

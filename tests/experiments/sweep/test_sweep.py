@@ -24,6 +24,7 @@ from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
 from experiments.sweep.sweep import SweepOptions, sweep
 from experiments.sweep.worker import WorkerRequest, work
+from experiments.tracking.mlflow_tracker import open_tracker
 from models.base import SpeechModule
 from overtone.errors import OvertoneError
 
@@ -202,9 +203,9 @@ def test_a_machine_that_is_lost_with_a_trial_costs_only_its_time(long_preset_pat
     assert len(counted_trials(command.study())) == 2
 
 
-def test_all_models_of_a_preset_each_have_a_study(preset_path, tiny_corpus, tmp_path, capsys):
+def test_all_models_of_a_preset_each_have_a_study_and_its_runs(preset_path, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
-    options = SweepOptions(trials=1, data=str(tiny_corpus), runs=runs, tracking="none", side_by_side=True)
+    options = SweepOptions(trials=1, data=str(tiny_corpus), runs=runs, side_by_side=True)
     sweep("all", str(preset_path), options)
     names = optuna.get_all_study_names(default_storage(runs))
     assert sorted(name.split("-")[1] for name in names) == ["dnn_fft", "dnn_fft_seed"]
@@ -212,8 +213,17 @@ def test_all_models_of_a_preset_each_have_a_study(preset_path, tiny_corpus, tmp_
         study = load_study(default_storage(runs), name)
         assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
         assert "whole-file" not in " ".join(study.trials[0].user_attrs["guards"]), "no setting would change it"
+    experiment = mlflow_client(runs).get_experiment_by_name("sweep-tiny")
+    tracked = mlflow_client(runs).search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in tracked) == sorted([*names, "trial-000", "trial-000"])
+    assert {run.info.status for run in tracked} == {"FINISHED"}
+    assert all("value" in run.data.metrics for run in tracked if run.info.run_name == "trial-000")
     printed = capsys.readouterr().out
     assert "optuna-dashboard sqlite:///" in printed.replace("\n", "")
+
+
+def mlflow_client(runs):
+    return open_tracker("mlflow", runs)._client
 
 
 def test_workers_that_die_again_and_again_end_the_sweep_in_one_line(refused, preset_path, monkeypatch):
