@@ -1,8 +1,5 @@
 """Forms that a graph runs fast in, of what PyTorch trains: convolutions as products, complex numbers as pairs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -36,22 +33,12 @@ class ConvolutionAsProduct(nn.Module):
         return (taps @ self.get_buffer("weight") + self.get_buffer("bias")).transpose(1, 2)
 
 
-@contextmanager
-def convolutions_as_products(network: nn.Module) -> Iterator[None]:
-    """Replace a network's plain, short convolutions while the block runs."""
-    replaced = [
-        (module, name, child)
-        for module in network.modules()
-        for name, child in module.named_children()
-        if isinstance(child, nn.Conv1d) and _is_convertible(child)
-    ]
-    try:
-        for module, name, convolution in replaced:
-            setattr(module, name, ConvolutionAsProduct(convolution))
-        yield
-    finally:
-        for module, name, convolution in replaced:
-            setattr(module, name, convolution)
+def make_convolutions_products(network: nn.Module) -> None:
+    """Replace a network's plain, short convolutions."""
+    for module in network.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Conv1d) and _is_convertible(child):
+                setattr(module, name, ConvolutionAsProduct(child))
 
 
 def _is_convertible(convolution: nn.Conv1d) -> bool:

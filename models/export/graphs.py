@@ -1,18 +1,20 @@
 """Streaming networks as ONNX graphs: one call is a block of hops, and every memory is an input and an output."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from models.export.forms import ComplexPair, convolutions_as_products
+from models.export.forms import ComplexPair, make_convolutions_products
 from models.streaming.causal_layers import History, StreamingNetwork
 from models.streaming.spectral_frame import SpectralFrame
 from overtone.model_package import SPECTRAL, WAVEFORM, State
@@ -64,34 +66,6 @@ class NamedHistory(History):
             hook.remove()
 
 
-class GivenExcitation(nn.Module):
-    """Stands in for the excitation: what it would give is not looked at."""
-
-    def forward(self, waveform: Tensor, history: History) -> tuple[Tensor, Tensor]:
-        """Return nothing of use."""
-        return waveform, waveform
-
-
-class GivenSpectra(nn.Module):
-    """Stands in for the analysis: answers with spectra that the runtime has transformed, one after the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spectra: list[ComplexPair] = []
-
-    def forward(self, waveform: Tensor, history: History) -> ComplexPair:
-        """Return the next spectra, of shape ``(batch, bins, frames)``."""
-        return self.spectra.pop(0)
-
-
-class TakenSpectra(nn.Module):
-    """Stands in for the synthesis: the runtime inverts the spectra."""
-
-    def forward(self, spectra: ComplexPair, history: History) -> ComplexPair:
-        """Return the spectra."""
-        return spectra
-
-
 class StepGraph(nn.Module):
     """A network's step as a function of its inputs and states; subclasses say what its inputs are."""
 
@@ -103,25 +77,28 @@ class StepGraph(nn.Module):
         return self.answer(inputs, history), *history.next
 
     def answer(self, inputs: Sequence[Tensor], history: History) -> Tensor:
-        """Return the answer to a block of hops, in the shape of the first input."""
+        """Return the answer to a block of hops, in the shape of the first input.
+
+        Args:
+            inputs: in the order of :class:`Graph`, ``(channels, hops, ...)``.
+            history: the past of the network's layers.
+        """
         raise NotImplementedError
 
 
 class SpectralGraph(StepGraph):
-    """A `SpectralFrame` from spectra to spectra: its own `process`, with transforms and excitation taken out."""
+    """A `SpectralFrame` from spectra to spectra: the runtime transforms."""
 
     def __init__(self, network: SpectralFrame) -> None:
         super().__init__()
-        self.network = network
+        self.network: SpectralFrame = network
 
     def answer(self, inputs: Sequence[Tensor], history: History) -> Tensor:
-        """Run frames; inputs are in the order in which `process` transforms."""
-        analysis = self.network.get_submodule("analysis")
-        assert isinstance(analysis, GivenSpectra)
-        analysis.spectra = [ComplexPair(one.transpose(1, 2)) for one in inputs]
-        answered = self.network.process(inputs[0], history)
-        assert isinstance(answered, ComplexPair)
-        return answered.parts.transpose(1, 2)
+        """Enhance frames, given their spectra, their harmonics' and the noise's."""
+        # Pairs offer the operations of complex tensors that `enhance_spectra` uses.
+        spectra, harmonics, noise = (cast(Tensor, ComplexPair(one.transpose(1, 2))) for one in inputs)
+        enhanced = cast(ComplexPair, self.network.enhance_spectra(spectra, harmonics, noise, history))
+        return enhanced.parts.transpose(1, 2)
 
 
 class WaveformGraph(StepGraph):
@@ -141,52 +118,43 @@ def export_graph(network: StreamingNetwork, path: Path) -> Graph:
     """Write a network as an ONNX graph with all weights inside.
 
     Args:
-        network: in evaluation mode, on the CPU; it is as before afterwards.
+        network: in evaluation mode, on the CPU; a copy of it is exported.
         path: of the file.
 
     Returns:
         How to run it.
     """
-    with _prepared(network) as (module, inputs), convolutions_as_products(network):
-        states = _states(module, list(inputs.values()))
-        examples = [torch.from_numpy(state.initial(EXAMPLE_CHANNELS)) for state in states]
-        channels, hops = Dim("channels", max=MOST_CHANNELS), Dim("hops", max=MOST_HOPS)
-        shapes = [{1: hops} if name == "noise_spectra" else {0: channels, 1: hops} for name in inputs]
-        axes = [None if one.channel_axis is None else {one.channel_axis: channels} for one in states]
-        with _silent():
-            torch.onnx.export(
-                module,
-                (list(inputs.values()), examples),
-                path,
-                input_names=[*inputs, *(state.name for state in states)],
-                output_names=["output", *(f"next_{state.name}" for state in states)],
-                dynamic_shapes=(shapes, axes),
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                optimize=False,  # it takes 1e-8, which keeps a division finite, for 0; ONNX Runtime optimises anyway
-            )
+    network = copy.deepcopy(network)
+    make_convolutions_products(network)
+    module, inputs = _step_graph(network)
+    states = _states(module, list(inputs.values()))
+    examples = [torch.from_numpy(state.initial(EXAMPLE_CHANNELS)) for state in states]
+    channels, hops = Dim("channels", max=MOST_CHANNELS), Dim("hops", max=MOST_HOPS)
+    shapes = [{1: hops} if name == "noise_spectra" else {0: channels, 1: hops} for name in inputs]
+    axes = [None if one.channel_axis is None else {one.channel_axis: channels} for one in states]
+    with _silent():
+        torch.onnx.export(
+            module,
+            (list(inputs.values()), examples),
+            path,
+            input_names=[*inputs, *(state.name for state in states)],
+            output_names=["output", *(f"next_{state.name}" for state in states)],
+            dynamic_shapes=(shapes, axes),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            optimize=False,  # it takes 1e-8, which keeps a division finite, for 0; ONNX Runtime optimises anyway
+        )
     return Graph(SPECTRAL if isinstance(network, SpectralFrame) else WAVEFORM, tuple(states))
 
 
-@contextlib.contextmanager
-def _prepared(network: StreamingNetwork) -> Iterator[tuple[StepGraph, dict[str, Tensor]]]:
-    """Yield the module to export with examples of its inputs; put the network's own parts back afterwards."""
+def _step_graph(network: StreamingNetwork) -> tuple[StepGraph, dict[str, Tensor]]:
+    """Return the module to export, with examples of its inputs."""
     if not isinstance(network, SpectralFrame):
-        yield WaveformGraph(network), {"waveform": torch.randn(EXAMPLE_CHANNELS, EXAMPLE_HOPS, network.hop_samples)}
-        return
-    own = {name: getattr(network, name) for name in ("excitation", "analysis", "synthesis")}
+        return WaveformGraph(network), {"waveform": torch.randn(EXAMPLE_CHANNELS, EXAMPLE_HOPS, network.hop_samples)}
     spectra = torch.randn(EXAMPLE_CHANNELS, EXAMPLE_HOPS, network.bins, 2)
-    try:
-        for name, stand_in in zip(own, (GivenExcitation(), GivenSpectra(), TakenSpectra()), strict=True):
-            setattr(network, name, stand_in)
-        yield (
-            SpectralGraph(network),
-            {"spectra": spectra, "harmonic_spectra": spectra.clone(), "noise_spectra": spectra[:1].clone()},
-        )
-    finally:
-        for name, part in own.items():
-            setattr(network, name, part)
+    inputs = {"spectra": spectra, "harmonic_spectra": spectra.clone(), "noise_spectra": spectra[:1].clone()}
+    return SpectralGraph(network), inputs
 
 
 @torch.no_grad()

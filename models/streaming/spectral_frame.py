@@ -137,9 +137,23 @@ class SpectralFrame(StreamingNetwork):
     def process(self, waveform: Tensor, history: History) -> Tensor:
         """Enhance a block of whole hops."""
         harmonics, noise = self.excitation(waveform, history)
-        spectra = self.analysis(waveform, history)
-        harmonic_spectra = self.analysis(harmonics, history)
-        noise_spectra = self.analysis(noise, history)
+        spectra, harmonic_spectra, noise_spectra = (self.analysis(one, history) for one in (waveform, harmonics, noise))
+        return self.synthesis(self.enhance_spectra(spectra, harmonic_spectra, noise_spectra, history), history)
+
+    def enhance_spectra(
+        self, spectra: Tensor, harmonic_spectra: Tensor, noise_spectra: Tensor, history: History
+    ) -> Tensor:
+        """Enhance a block of frames, without the transforms; exported graphs hold this part.
+
+        Args:
+            spectra: of the narrowband, complex ``(batch, bins, frames)``.
+            harmonic_spectra: of its harmonics, in the same shape.
+            noise_spectra: of noise of unit variance, in the same shape; one noise for the whole batch is enough.
+            history: the past of the network's layers.
+
+        Returns:
+            The enhanced spectra, in the shape of ``spectra``.
+        """
         # Digital silence in, digital silence out: generated energy needs some input to hang on.
         magnitude = spectra.abs().mean(dim=1, keepdim=True)
         audible = magnitude / (magnitude + QUIET)
@@ -149,7 +163,7 @@ class SpectralFrame(StreamingNetwork):
         maps = self.scale.spread(self.predict(self.scale.pooled(features), history))
         voicing = torch.sigmoid(maps[:, 2])
         material = voicing * self._whitened(harmonic_spectra) + (1 - voicing) * (noise_spectra * self.noise_gain)
-        return self.synthesis(level * self.combine(relative, audible * material, maps), history)
+        return level * self.combine(relative, audible * material, maps)
 
     def _whitened(self, spectra: Tensor) -> Tensor:
         """Divide spectra by the mean magnitude of each group of bins: what is left is their fine structure."""
@@ -163,18 +177,35 @@ class SpectralFrame(StreamingNetwork):
         return (torch.cat([features[:, :, :-1], levels], dim=2) + 2.0) / 3.0
 
     def predict(self, features: Tensor, history: History) -> Tensor:
-        """Return four maps ``(batch, 4, points, frames)`` for features ``(batch, 2, points, frames)``."""
+        """Answer features with four maps.
+
+        Args:
+            features: log-magnitudes ``(batch, 2, points, frames)`` of the narrowband and of its harmonics.
+            history: the past of the network's layers.
+
+        Returns:
+            Maps ``(batch, 4, points, frames)``; the third, through a sigmoid, is the share of harmonics.
+        """
         raise NotImplementedError
 
     def combine(self, spectra: Tensor, material: Tensor, maps: Tensor) -> Tensor:
-        """Return the enhanced spectra from the narrowband's, material of about unit magnitude, and the maps.
+        """Return the enhanced spectra ``(batch, bins, frames)``, relative to the running level as both arguments are.
 
-        All spectra are relative to the running level; the maps are ``(batch, 4, bins, frames)``.
+        Args:
+            spectra: of the narrowband, ``(batch, bins, frames)``.
+            material: spectra of about unit magnitude to fill a missing band with, ``(batch, bins, frames)``.
+            maps: the network's answer, ``(batch, 4, bins, frames)``.
         """
         raise NotImplementedError
 
 
 def window_samples(sample_rate: int, window_ms: float, overlap: int) -> int:
-    """Return the window in samples, rounded to a multiple of twice the overlap."""
+    """Return the window in samples, rounded to a multiple of twice the overlap.
+
+    Args:
+        sample_rate: in Hz.
+        window_ms: wanted length of the window.
+        overlap: hops per window.
+    """
     unit_samples = 2 * overlap
     return max(round(sample_rate * window_ms / 1000 / unit_samples), 1) * unit_samples
