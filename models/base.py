@@ -103,7 +103,12 @@ class SpeechModule(lightning.LightningModule):
         return with_target_above_band(estimate, batch["wideband"], batch["band_hz"], self.sample_rate)
 
     def reconstruction_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
-        """Return the spectral loss at a resolution drawn anew, plus a small waveform term for the low band's phase."""
+        """Return the spectral loss at a resolution drawn anew, plus a small waveform term for the low band's phase.
+
+        Args:
+            estimate: ``(batch, samples)``, from :meth:`judged_estimate`.
+            batch: the pairs that it was made from, with ``wideband``, ``band_hz`` and ``cutoff_hz``.
+        """
         wideband = batch["wideband"]
         waveform = (estimate - wideband).abs().mean() / (mean_over_shares(wideband.abs().mean()) + 1e-4)
         spectral = self.spectral_loss(
@@ -144,7 +149,12 @@ class SpeechModule(lightning.LightningModule):
     def optimiser_with_schedule(
         self, network: nn.Module, learning_rate: float
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """Return Muon or AdamW and its one-cycle schedule over all the batches that the trainer will see."""
+        """Return Muon or AdamW and its one-cycle schedule over all the batches that the trainer will see.
+
+        Args:
+            network: whose parameters are trained.
+            learning_rate: peak of the schedule.
+        """
         weight_decay = self.settings.weight_decay
         optimiser = (
             Muon(network, learning_rate, betas=BETAS, weight_decay=weight_decay)
@@ -164,7 +174,12 @@ class SpeechModule(lightning.LightningModule):
         return optimisers[0], optimisers[1]
 
     def manual_step(self, optimiser: LightningOptimizer, loss: Tensor) -> None:
-        """Take one step of a manual optimisation."""
+        """Take one step of a manual optimisation.
+
+        Args:
+            optimiser: of the network that is to be changed.
+            loss: a scalar with a gradient.
+        """
         optimiser.zero_grad()
         self.manual_backward(loss)
         self.configure_gradient_clipping(optimiser.optimizer)

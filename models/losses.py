@@ -16,6 +16,11 @@ def band_mask(band_hz: Tensor, bins: int, sample_rate: int) -> Tensor:
     """Return 1 for bins up to each clip's ``band_hz`` and 0 above, ``(batch, bins, 1)``.
 
     Much speech was once low-passed by a lossy encoder; what is above is the encoder's doing and must not be learnt.
+
+    Args:
+        band_hz: where each clip's content ends, in Hz, ``(batch,)``.
+        bins: number of bins from 0 Hz to half the sample rate.
+        sample_rate: in Hz.
     """
     frequencies = torch.linspace(0, sample_rate / 2, bins, device=band_hz.device)
     return (frequencies[None, :] <= band_hz[:, None]).float()[..., None]
@@ -155,7 +160,13 @@ def log_power(power: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Return the two-sided penalty on the critic's gradient between real and fake (Gulrajani 2017, eq. 3)."""
+    """Return the two-sided penalty on the critic's gradient between real and fake (Gulrajani 2017, eq. 3).
+
+    Args:
+        critic: maps waveforms to one score each.
+        real: waveforms ``(batch, ...)``.
+        fake: generated ones, in the same shape.
+    """
     shape = [1] * (real.dim() - 1)
     share = drawn_for_batch(lambda examples: torch.rand(examples, *shape), real.shape[0]).to(real.device)
     between = (share * real + (1 - share) * fake).detach().requires_grad_(True)

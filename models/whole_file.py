@@ -75,7 +75,12 @@ class WholeFileSpectrogram(nn.Module):
         )
 
     def amplitude_error(self, batch: Batch, sample_rate: int) -> Tensor:
-        """Return the mean squared error of predicted amplitudes within each clip's band, a scalar."""
+        """Return the mean squared error of predicted amplitudes within each clip's band, a scalar.
+
+        Args:
+            batch: pairs with ``narrowband``, ``wideband`` and ``band_hz``.
+            sample_rate: of the pairs, in Hz.
+        """
         predicted = self.magnitudes(self.amplitudes(batch["narrowband"]))
         mask = band_mask(batch["band_hz"], predicted.shape[-1], sample_rate).transpose(1, 2)
         difference = mask * (predicted - self.amplitudes(batch["wideband"]))

@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, leads to every page, and asks no other host for anything."""
 
+import ast
 import os
 import re
 import subprocess
@@ -40,3 +41,68 @@ def test_the_interface_is_described_from_its_docstrings(site):
     page = (site / "api" / "runtime" / "index.html").read_text()
     assert 'id="overtone.enhancer.Enhancer.enhance"' in page
     assert "Enhance a whole recording." in page
+
+
+# Folders whose public functions all describe their parameters; a folder is added when it is complete, none is removed.
+DESCRIBED = ["evaluation", "models", "runtime/overtone"]
+# Described by the library that calls them.
+FROM_LIBRARIES = {"forward", "training_step", "validation_step", "configure_gradient_clipping", "seek"}
+
+
+def classes_by_name(trees):
+    nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    return {node.name: node for node in nodes}
+
+
+def overrides(method, owner, classes):
+    bases = [classes[base.id] for base in owner.bases if isinstance(base, ast.Name) and base.id in classes]
+    return any(
+        method in {node.name for node in base.body if isinstance(node, ast.FunctionDef)}
+        or overrides(method, base, classes)
+        for base in bases
+    )
+
+
+def public_functions(tree, classes):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in tree.body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for method in node.body:
+                public = isinstance(method, kinds) and not method.name.startswith("_")
+                if public and method.name not in FROM_LIBRARIES and not overrides(method.name, node, classes):
+                    yield method
+
+
+def undescribed(function):
+    """Return the parameters without a line under Args, and "Raises" where that section is missing."""
+    text = ast.get_docstring(function) or ""
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg]
+    names = [one.arg for one in every if one is not None and one.arg not in ("self", "cls")]
+    missing = [name for name in names if not re.search(rf"^ +\**{name}(?: \(.*\))?:", text, re.MULTILINE)]
+    raises = any(
+        isinstance(statement, ast.Raise) and isinstance(statement.exc, ast.Call) and "Error" in ast.dump(statement.exc)
+        for statement in own_statements(function)
+    )
+    return (missing if len(names) > 1 else []) + (["Raises"] if raises and "Raises:" not in text else [])
+
+
+def own_statements(node):
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield child
+            yield from own_statements(child)
+
+
+@pytest.mark.parametrize("folder", DESCRIBED)
+def test_public_functions_describe_their_parameters_and_errors(folder):
+    trees = {path: ast.parse(path.read_text()) for path in sorted((PROJECT / folder).rglob("*.py"))}
+    classes = classes_by_name(trees.values())
+    assert [
+        f"{path.relative_to(PROJECT)}:{function.lineno} {function.name}: {', '.join(undescribed(function))}"
+        for path, tree in trees.items()
+        for function in public_functions(tree, classes)
+        if undescribed(function)
+    ] == []

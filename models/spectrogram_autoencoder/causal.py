@@ -82,7 +82,12 @@ class Expansion(nn.Module):
 
 
 def place_code(bins: int, channels: int) -> nn.Parameter:
-    """Return a learned offset per bin: the weights are shared along frequency, but speech differs along it."""
+    """Return a learned offset per bin: the weights are shared along frequency, but speech differs along it.
+
+    Args:
+        bins: along frequency.
+        channels: values per bin.
+    """
     return nn.Parameter(0.1 * torch.randn(bins, channels))
 
 

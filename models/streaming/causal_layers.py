@@ -24,7 +24,13 @@ class History:
         self.next: list[Tensor] = []
 
     def extend(self, x: Tensor, length: int, dim: int = -1) -> Tensor:
-        """Return ``x`` with the ``length`` steps before it on the axis ``dim``, ``(..., length + steps)``."""
+        """Return ``x`` with the ``length`` steps before it on the axis ``dim``, ``(..., length + steps)``.
+
+        Args:
+            x: a block, with its steps on the axis ``dim``.
+            length: how many earlier steps are needed, 0 or more.
+            dim: axis of time.
+        """
         if length == 0:
             return x
         shape = list(x.shape)
@@ -42,7 +48,12 @@ class History:
         self.next.append(state)
 
     def position(self, x: Tensor, period: int) -> Tensor:
-        """Return the number of steps before this block modulo ``period``, a scalar, and count this block's."""
+        """Return the number of steps before this block modulo ``period``, a scalar, and count this block's.
+
+        Args:
+            x: a block ``(..., steps)``.
+            period: positions are counted modulo this.
+        """
         past = self.carried(torch.zeros((), dtype=torch.long, device=x.device))
         self.carry((past + x.shape[-1]) % period)
         return past
@@ -83,7 +94,14 @@ class CausalConvTranspose1d(nn.Module):
 
 
 def framed(waveform: Tensor, length: int, hop_length: int, history: History) -> Tensor:
-    """Return the frames that end with each hop: ``(batch, samples)`` to ``(batch, frames, length)``."""
+    """Return the frames that end with each hop: ``(batch, samples)`` to ``(batch, frames, length)``.
+
+    Args:
+        waveform: ``(batch, samples)``, a whole number of hops.
+        length: of a frame, in samples.
+        hop_length: from frame to frame, in samples.
+        history: the past of the stream.
+    """
     return history.extend(waveform, length - hop_length).unfold(-1, length, hop_length)
 
 
@@ -92,6 +110,11 @@ def overlap_add(frames: Tensor, hop_length: int, history: History) -> Tensor:
 
     The output is late by ``length - hop_length`` samples against what :func:`framed` took: a sample is complete when
     its last frame has come.
+
+    Args:
+        frames: windowed frames, ``length`` a multiple of ``hop_length``.
+        hop_length: from frame to frame, in samples.
+        history: the past of the stream.
     """
     batch, count, length = frames.shape
     last = length // hop_length - 1
@@ -186,7 +209,12 @@ class StreamingNetwork(nn.Module):
         return self.hop_samples + self.delay_samples
 
     def process(self, waveform: Tensor, history: History) -> Tensor:
-        """Map a block ``(batch, hops * hop_samples)`` to one of the same shape, ``delay_samples`` late."""
+        """Map a block ``(batch, hops * hop_samples)`` to one of the same shape, ``delay_samples`` late.
+
+        Args:
+            waveform: ``(batch, hops * hop_samples)`` at the network's sample rate.
+            history: the past of the layers; takes what the next block needs.
+        """
         raise NotImplementedError
 
     def forward(self, narrowband: Tensor) -> Tensor:

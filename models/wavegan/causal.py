@@ -107,7 +107,13 @@ class Filterbank(nn.Module):
         return overlap_add(torch.stack(shaped).sum(dim=0), STRIDE, history)
 
     def analyse(self, waveform: Tensor, source: int, history: History) -> Tensor:
-        """Return a source's bands in quadrature: ``(batch, samples)`` to ``(batch, samples / 4, 2, bands)``."""
+        """Return a source's bands in quadrature: ``(batch, samples)`` to ``(batch, samples / 4, 2, bands)``.
+
+        Args:
+            waveform: ``(batch, samples)``.
+            source: index of the source whose filters are used.
+            history: the past of the stream.
+        """
         frames = framed(waveform, FILTER_KERNEL, STRIDE, history)
         return (frames @ self.analysis[source]).unflatten(-1, (2, -1))
 

@@ -69,7 +69,12 @@ class WaveCritic(nn.Module):
 
 
 def feature_distance(preds: list[Tensor], target: list[Tensor]) -> Tensor:
-    """Return the mean absolute distance of features, each layer relative to the target's size (Kumar 2019, eq. 4)."""
+    """Return the mean absolute distance of features, each layer relative to the target's size (Kumar 2019, eq. 4).
+
+    Args:
+        preds: the critic's features of the estimate, a tensor ``(batch, channels, steps)`` a layer.
+        target: its features of the wideband, in the same shapes.
+    """
     sizes = mean_over_shares(torch.stack([b.detach().abs().mean() for b in target])) + 1e-5
     distances = torch.stack([(a - b.detach()).abs().mean() for a, b in zip(preds, target, strict=True)])
     return (distances / sizes).mean()

@@ -44,13 +44,26 @@ def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[Wavefor
 
 
 def write_audio(path: Path, waveform: Waveform, sample_rate: int, subtype: str | None = None) -> None:
-    """Write a waveform ``(samples,)`` whole or not at all; the suffix chooses the format."""
+    """Write a waveform ``(samples,)`` whole or not at all; the suffix chooses the format.
+
+    Args:
+        path: target; its folder exists.
+        waveform: ``(samples,)``, full scale 1.
+        sample_rate: in Hz.
+        subtype: libsndfile's name of the sample format, None for the container's default.
+    """
     with written_whole(path) as temporary:
         soundfile.write(temporary, waveform, sample_rate, subtype=subtype)
 
 
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
-    """Resample with soxr HQ; ``(samples,)`` in, ``(round(samples * to_rate / from_rate),)`` out."""
+    """Resample with soxr HQ; ``(samples,)`` in, ``(round(samples * to_rate / from_rate),)`` out.
+
+    Args:
+        waveform: ``(samples,)``.
+        from_rate: its sample rate in Hz.
+        to_rate: wanted sample rate in Hz.
+    """
     if from_rate == to_rate:
         return waveform
     return np.asarray(soxr.resample(waveform, from_rate, to_rate, quality="HQ"), dtype=np.float32)

@@ -33,7 +33,14 @@ class Board:
         self._jobs: dict[str, _Job] = {}
 
     def update(self, name: str, done: float, total: float, note: str = "") -> None:
-        """Say that ``done`` of ``total`` of a job is done, with a short note such as the loss."""
+        """Say that ``done`` of ``total`` of a job is done, with a short note such as the loss.
+
+        Args:
+            name: of the job.
+            done: how much of it is done.
+            total: how much there is, in the same unit.
+            note: short text to show, such as the loss.
+        """
         if self._bars is not None:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=total, note=note)

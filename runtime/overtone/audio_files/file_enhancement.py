@@ -85,7 +85,16 @@ def enhance_to_file(
     block_seconds: float = BLOCK_SECONDS,
     advance: Callable[[float], None] = lambda seconds: None,
 ) -> EnhancedFile:
-    """Enhance a recording or what comes through a pipe to a file, as `enhance_file` does."""
+    """Enhance a recording or what comes through a pipe to a file, as `enhance_file` does.
+
+    Args:
+        enhancer: with its model loaded.
+        source: a recording or a pipe.
+        target: file to write; its suffix chooses the format.
+        output_rate: in Hz, None for the model's.
+        block_seconds: how much is enhanced at once.
+        advance: is called with the seconds of each block that was read.
+    """
     started = time.perf_counter()
     stream = start_stream(enhancer, source, output_rate)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +128,11 @@ def enhance_to_file(
 def start_stream(enhancer: Enhancer, source: Source, output_rate: int | None) -> EnhancerStream:
     """Start a stream for a source.
 
+    Args:
+        enhancer: with its model loaded.
+        source: a recording or a pipe.
+        output_rate: in Hz, None for the model's.
+
     Raises:
         AudioError: the runtime does not take its rate; the message names the source.
     """
@@ -129,7 +143,12 @@ def start_stream(enhancer: Enhancer, source: Source, output_rate: int | None) ->
 
 
 def missing_seconds(source: Source, seconds: float) -> float:
-    """Return how much of what a source promised did not come, after all its blocks were taken."""
+    """Return how much of what a source promised did not come, after all its blocks were taken.
+
+    Args:
+        source: after all its blocks were taken.
+        seconds: how much of it came.
+    """
     return max(source.promised_frames / source.rate - seconds, 0.0) if source.cut_off else 0.0
 
 

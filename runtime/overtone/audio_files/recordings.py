@@ -204,7 +204,12 @@ def write_recording(
 
 
 def whole_numbers(block: Waveform, bits: int) -> NDArray[np.int32]:
-    """Return samples of full scale 1 as whole numbers of so many bits, left-aligned in 32."""
+    """Return samples of full scale 1 as whole numbers of so many bits, left-aligned in 32.
+
+    Args:
+        block: ``(samples, channels)``, full scale 1.
+        bits: of a sample, 1 to 32.
+    """
     scale = 2.0 ** (bits - 1)
     rounded = np.clip(np.rint(block * np.float64(scale)), -scale, scale - 1).astype(np.int64)
     return (rounded << (32 - bits)).astype(np.int32)

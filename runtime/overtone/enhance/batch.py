@@ -85,7 +85,12 @@ def enhance_files(
 
 @lru_cache(maxsize=1)
 def enhancer_of(model: Path, denoise: bool) -> Enhancer:
-    """Return the enhancer of this process."""
+    """Return the enhancer of this process.
+
+    Args:
+        model: folder of the model package.
+        denoise: whether the band below the cutoff is also changed.
+    """
     return Enhancer(load_model(model), denoise=denoise)
 
 
