@@ -92,8 +92,9 @@ class Comparison:
         return {control.name: control for control in build_controls(fit)}
 
     def costs(self) -> pd.DataFrame:
-        """Return what each model costs at run time, indexed by system."""
-        return pd.DataFrame({place.model: asdict(cost_of(place)) for place in self.places}).T
+        """Return what each model costs at run time, the mean over its seeds, indexed by system."""
+        rows = [{"system": place.model, **asdict(cost_of(place))} for place in self.places]
+        return pd.DataFrame(rows).groupby("system", sort=False).mean().rename_axis(None)
 
     def trainings(self) -> pd.DataFrame:
         """Return what each training cost, a row each."""

@@ -54,7 +54,7 @@ class Cost:
 
     Attributes:
         latency_ms: how late a stream's output is; NaN for a system that needs the whole file.
-        rtf: seconds of one core per second of audio, whole-file; lower is faster.
+        rtf: processor seconds of one thread per second of audio, whole-file; lower is faster.
         macs: multiply-accumulates per second of audio, the transforms left out.
         parameters: of the enhancing network.
     """
@@ -76,7 +76,13 @@ def cost_of(place: TrainingPlace) -> Cost:
 
 
 def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:
-    """Measure a model on one thread, the median over repeats, on noise."""
+    """Measure a model on one thread, on noise.
+
+    Args:
+        module: the model.
+        repeats: passes after a first one that does not count; the speed is their median. It is processor time, so
+            that other work on the machine does not rule a model out.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     samples = int(COST_SECONDS * module.sample_rate)
@@ -84,9 +90,9 @@ def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:
     try:
         seconds = []
         for _ in range(repeats + 1):
-            started = time.perf_counter()
+            started = time.process_time()
             enhance_waveform(module, noise)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
         with FlopCounterMode(display=False) as counter:
             enhance_waveform(module, noise)
     finally:
