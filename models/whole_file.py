@@ -1,4 +1,4 @@
-"""The frame around the seed's magnitude models: whole-file spectrogram in, magnitudes out, a phase found for them."""
+"""The frame around the first published magnitude models: whole-file spectrogram in, magnitudes out, then a phase."""
 
 import torch
 from torch import Tensor, nn

@@ -77,7 +77,7 @@ def export_package(
         _write_model(source, folder)
         model = load_model(folder)
         parity = _checked_parity(source, model, corpus)
-        versions = f"Made with {', '.join(f'{name} {version}' for name, version in library_versions().items())}."
+        versions = f"Made with {', '.join(f'{name} {version}' for name, version in exporter_versions().items())}."
         (folder / PARITY_RECORD).write_text(json.dumps(parity_record(parity), indent=1))
         (folder / PARITY_PAGE).write_text(parity_page(parity, versions))
         write_card(folder / CARD, model, source, parity, data=data, speed=measure_speed(model))
@@ -125,8 +125,8 @@ def replace_package(folder: Path, out: Path) -> None:
     folder.rename(out)
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of what wrote the package."""
+def exporter_versions() -> dict[str, str]:
+    """Return the versions of the libraries that wrote the package."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
@@ -190,7 +190,7 @@ def _configuration(source: ModelSource, graph: Graph) -> dict[str, object]:
         "evidence": source.evidence,
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "libraries": library_versions(),
+        "libraries": exporter_versions(),
     }
 
 
@@ -208,7 +208,7 @@ def _checked_parity(source: ModelSource, model: Model, corpus: Corpus | None) ->
         raise OvertoneError(
             f"{source.origin}: the exported graph differs from the model by {largest.difference:.1e} ({largest.clip}, "
             f"{largest.samples} samples, blocks: {largest.blocks}); nothing was written. Report it with the versions "
-            f"{library_versions()}."
+            f"{exporter_versions()}."
         )
     return parity
 

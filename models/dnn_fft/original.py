@@ -16,8 +16,8 @@ class DnnFftSeedSettings(Settings):
     """Hyper-parameters of :class:`DnnFftSeedModule`.
 
     Attributes:
-        muon: the original knew Adam,
-        weight_decay: and hardly any decay.
+        muon: off, since the original used Adam.
+        weight_decay: small, since there was hardly any.
         n_fft: samples of a chunk.
         widening: width of the hidden layers in multiples of the number of bins.
         reconstruction: ``griffin_lim``, the original's ``inverse_fft`` without a phase, or another of

@@ -32,7 +32,7 @@ class SpectrogramAutoencoderSettings(SpectralSettings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderModule`.
 
     Attributes:
-        learning_rate: weights that are shared along frequency bear more than those of a bin.
+        learning_rate: weights that are shared along frequency allow a higher rate than those of one bin.
         channels: channels of the first encoder layer; each further one doubles them.
         frames: frames that each encoder layer sees, the current one included.
         memory: width of the recurrent layer between encoder and decoder.

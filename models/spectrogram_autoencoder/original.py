@@ -18,8 +18,8 @@ class SpectrogramAutoencoderSeedSettings(Settings):
     """Hyper-parameters of :class:`SpectrogramAutoencoderSeedModule`.
 
     Attributes:
-        muon: the original knew Adam,
-        weight_decay: and hardly any decay.
+        muon: off, since the original used Adam.
+        weight_decay: small, since there was hardly any.
         n_fft: window in samples.
         reconstruction: the original's ``griffin_lim``, or another of `models.reconstruction.methods.METHODS`.
     """

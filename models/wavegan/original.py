@@ -24,8 +24,8 @@ class WaveganSeedSettings(Settings):
 
     Attributes:
         learning_rate: of both optimisers, the paper's.
-        muon: the paper knew Adam,
-        weight_decay: and hardly any decay.
+        muon: off, since the paper used Adam.
+        weight_decay: small, since there was hardly any.
         channels: channels of the first layers of generator and critic.
         layers: contractions by 4.
         critic_steps: critic's steps for each of the generator's.
