@@ -20,8 +20,8 @@ from datamodules import speech_pairs
 from datamodules.corpora.corpus import Corpus
 from datamodules.pair_datasets import collate
 from experiments.data.opening import open_corpus
+from experiments.pages.tables import markdown_table
 from experiments.presets.preset import PRESETS, Preset, load_preset
-from experiments.ranking.columns import markdown_table
 from experiments.registry import build_model
 from experiments.training.distribution import Distribution
 from experiments.training.fit import TrainingRecord, quiet_libraries

@@ -23,8 +23,8 @@ from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import summary
 from experiments.data.opening import open_corpus
 from experiments.pages.spectrograms import spectrogram_row
+from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, load_preset
-from experiments.ranking.columns import markdown_table
 from experiments.registry import load_model
 from experiments.runs import find_runs_folder
 from experiments.scoring.rows import score_pairs

@@ -10,13 +10,15 @@ from experiments.comparison.compare import CompareOptions, restricted
 from experiments.comparison.comparison import Comparison
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
+from experiments.ranking.findings import load_findings
+from experiments.report.markdown import leaderboard_markdown
 from experiments.runs import find_runs_folder
+from experiments.scoring.splits import read_scores
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import board
 
-TABLE, PICTURE = "leaderboard.md", "spectrograms.png"
-COMMAND = "## How to reproduce"
+SCORES, PICTURE = "scores-test.csv", "spectrograms.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,22 +39,24 @@ def make_page(options: argparse.Namespace) -> None:
     with board() as progress:
         corpus = open_corpus(preset, options.data, runs, progress)
         comparison = Comparison(preset, corpus, runs, progress)
-    table = comparison.folder / TABLE
-    if not table.is_file():
-        raise OvertoneError(f"{table}: no such table. Run `{how.command('compare', options.preset)}` first.")
-    options.out.mkdir(parents=True, exist_ok=True)
+    if not (comparison.folder / SCORES).is_file():
+        command = how.command("compare", options.preset)
+        raise OvertoneError(f"{comparison.folder}: no finished comparison there. Run `{command}` first.")
     page, picture = options.out / f"{preset.name}.md", options.out / f"{preset.name}.png"
     with written_whole(picture) as temporary:
         shutil.copyfile(comparison.folder / PICTURE, temporary)
-    before, heading, after = table.read_text().partition(COMMAND)
-    words = f"![Narrowband, enhanced by each model, target]({picture.name})\n\n{cost_words(comparison)}\n\n"
+    remarks = {
+        "What it looks like": f"![Narrowband, enhanced by each model, target]({picture.name})",
+        "What it cost": cost_words(comparison),
+    }
+    findings = load_findings(comparison.folder, read_scores(comparison.folder / SCORES), remarks=remarks)
     with written_whole(page) as temporary:
-        temporary.write_text(before + words + heading + after)
+        temporary.write_text(leaderboard_markdown(findings), encoding="utf-8")
     print(f"Page: {page}")
 
 
 def cost_words(comparison: Comparison) -> str:
-    """Return in a sentence what the comparison's trainings cost."""
+    """Return a sentence on the cost of the comparison's trainings."""
     trainings = comparison.trainings()
     hours = trainings["cpu_seconds"].sum() / 3600
     return (

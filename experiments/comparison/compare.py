@@ -1,26 +1,22 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from datamodules.degradation.conditions import parse_conditions
+from datamodules.corpora.corpus import Corpus
 from experiments.comparison.comparison import Comparison, Outcome, decide
-from experiments.comparison.pages import LISTENING_TEST, REPORT, ComparisonPages
+from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
-from experiments.keys import commit
 from experiments.listening.listen import record_heard_runs, refresh_listening
+from experiments.pages.tables import Table, terminal_table
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.conditions import condition_factors
-from experiments.report.contents import ReportContents
-from experiments.report.leaderboard_files import leaderboard_details, write_leaderboard
-from experiments.report.leaderboard_terminal import print_leaderboard
+from experiments.report.markdown import write_leaderboard
+from experiments.report.terminal import print_leaderboard
 from experiments.runs import find_runs_folder, sole_use
 from experiments.scoring.splits import write_scores
 from experiments.tracking.mlflow_tracker import open_tracker
@@ -28,7 +24,7 @@ from experiments.tracking.tracker import RegisteredVersion, Tracker
 from experiments.training.distribution import Distribution, outer_launcher
 from experiments.training.requests import TrackingKind, TrainRequest
 from overtone.errors import OvertoneError
-from overtone.progress import board, console
+from overtone.progress import Board, board, console
 from overtone.worker_pool import available_cores
 
 
@@ -71,34 +67,87 @@ class CompareOptions:
         return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What enters a comparison: the models of a preset with their own settings; `select` enters what studies found.
+
+    Attributes:
+        preset: with the settings, models and seeds that are compared.
+        file: name or file of the preset, by which trainings find it.
+        commands: the command lines that give this result.
+    """
+
+    preset: Preset
+    file: str
+    commands: Sequence[str]
+
+    def is_done(self, comparison: Comparison, tracker: Tracker) -> bool:
+        """Say so, and return True, where nothing is left to do."""
+        return False
+
+    def register(
+        self, comparison: Comparison, outcome: Outcome, publisher: Publisher
+    ) -> tuple[RegisteredVersion | None, Table | None]:
+        """Register the champion; return its version, if there is one, and a table to print beside the leaderboard."""
+        place = comparison.winner(outcome)
+        return (publisher.register(place) if place else None), None
+
+
+Enter = Callable[[Corpus, Path, Board], Entry]
+
+
 def compare(preset_name: str, options: CompareOptions) -> None:
     """Run a comparison from corpus to champion; what is finished under the same keys is not done again.
+
+    Args:
+        preset_name: name or file of the preset.
+        options: what the command line changes of it.
 
     Raises:
         OvertoneError: a user's mistake, an unusable corpus, a failed training, another comparison in the same folder.
     """
     preset = restricted(load_preset(preset_name), options)
+    entry = Entry(preset, preset_name, [options.command("compare", preset_name)])
+    run_comparison(preset, options, lambda *_: entry)
+
+
+def run_comparison(preset: Preset, options: CompareOptions, enter: Enter) -> None:
+    """Train what enters, choose on val, score test once, report and register.
+
+    Args:
+        preset: names the corpus and the models.
+        options: what the command line changes of it.
+        enter: given corpus, folder for runs and progress, returns what is compared.
+
+    Raises:
+        OvertoneError: as `compare`.
+    """
     runs = find_runs_folder(options.runs)
     tracker = open_tracker(options.tracking, runs)
-    models = ", ".join(preset.models)
-    console.print(f"Comparing {models} under preset {preset.name}; runs lie in {runs}", highlight=False)
+    names = ", ".join(preset.models)
+    console.print(f"Comparing {names} under preset {preset.name}; runs are in {runs}", soft_wrap=True, highlight=False)
     with sole_use(runs, "comparison"), board() as progress:
         corpus = open_corpus(preset, options.data, runs, progress, options.extra)
         report_corpus(corpus, progress)
-        comparison = Comparison(preset, corpus, runs, progress)
-        comparison.train(options.request(preset_name, runs), options.jobs or default_jobs(preset, options.distribution))
-        outcome = decide(comparison)
-        publisher = report(comparison, outcome, tracker, [options.command("compare", preset_name)])
-        place = comparison.winner(outcome)
-        version = publisher.register(place, outcome.test) if place else None
-    announce(comparison, outcome, version, options.tracking)
+        entry = enter(corpus, runs, progress)
+        comparison = Comparison(entry.preset, corpus, runs, progress)
+        if entry.is_done(comparison, tracker):
+            return
+        jobs = options.jobs or default_jobs(entry.preset, options.distribution)
+        comparison.train(options.request(entry.file, runs), jobs)
+        outcome = decide(comparison, entry.commands)
+        publisher = report(comparison, outcome, tracker)
+        version, table = entry.register(comparison, outcome, publisher)
+    _announce(comparison, outcome, version, options.tracking)
+    if table is not None:
+        console.print(terminal_table(table))
 
 
-def announce(
+def _announce(
     comparison: Comparison, outcome: Outcome, version: RegisteredVersion | None, tracking: TrackingKind
 ) -> None:
     """Print the result, and where to find more of it."""
-    print_leaderboard(console, outcome.leaderboard, outcome.selection, test_uses=outcome.test_uses)
+    print_leaderboard(console, outcome.findings)
     console.print(f"Report: {comparison.folder / REPORT}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
@@ -108,67 +157,31 @@ def announce(
         console.print("Browse the runs and listen: on the tracking server.", highlight=False)
 
 
-def report(comparison: Comparison, outcome: Outcome, tracker: Tracker, reproduce: Sequence[str]) -> Publisher:
+def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publisher:
     """Write tables and pages and complete the tracked runs.
 
     Args:
-        comparison: whose.
+        comparison: whose trainings were scored.
         outcome: what it found.
         tracker: keeps the runs.
-        reproduce: the commands that give this result.
 
     Returns:
-        What registers the champion.
+        The publisher, which registers the champion.
     """
-    folder, preset, test = comparison.folder, comparison.preset, outcome.test
+    folder, findings = comparison.folder, outcome.findings
     write_scores(outcome.val, folder / "scores-val.csv")
-    write_scores(test, folder / "scores-test.csv")
-    conditions = parse_conditions(preset.data.test_conditions, fixed=True)
-    factors = {one.name: condition_factors(one, preset.sample_rate) for one in conditions}
-    details = leaderboard_details(test, outcome.selection, factors)
-    tables = write_leaderboard(
-        folder,
-        outcome.leaderboard,
-        test,
-        outcome.selection,
-        preset=preset.name,
-        reproduce=reproduce,
-        test_uses=outcome.test_uses,
-        factors=factors,
-        details=details,
-    )
-    pages = ComparisonPages.choose(test, outcome.leaderboard, outcome.selection)
-    utterances = outcome.test_split.utterances.find(pages.names | set(sample_names(test)))
+    write_scores(findings.scores, folder / "scores-test.csv")
+    tables = write_leaderboard(findings, folder)
+    heard = Heard.of(findings)
+    utterances = outcome.test_split.utterances.find(heard.names | set(sample_names(findings.scores)))
     enhance = comparison.enhancer(outcome.val)
-    contents = partial(
-        ReportContents,
-        preset=preset.name,
-        leaderboard=outcome.leaderboard,
-        scores=test,
-        selection=outcome.selection,
-        reproduce=reproduce,
-        test_uses=outcome.test_uses,
-        commit=commit(),
-        data_digest=comparison.corpus.digest,
-        created=datetime.now(),
-        trainings=comparison.trainings(),
-        curves=comparison.curves(),
-        factors=factors,
-        conditions=details.conditions,
-        tests=details.tests,
-    )
-    written = [
-        pages.report(folder / REPORT, contents, utterances, enhance, test),
-        pages.listening_test(
-            folder / LISTENING_TEST, utterances, enhance, preset=preset.name, comparison_key=comparison.key
-        ),
-    ]
-    publisher = Publisher(tracker, preset, comparison.corpus, folder, outcome.test_uses)
-    publisher.publish(comparison.places, utterances, test, outcome.leaderboard, outcome.selection, comparison.progress)
-    heard = {name: comparison.best_place(outcome.val, name) for name in {UNPROCESSED, *pages.systems}}
-    record_heard_runs(folder, publisher.runs_of(heard))
+    pages = write_pages(findings, folder, heard, utterances, enhance, comparison.key)
+    publisher = Publisher(tracker, comparison.preset, comparison.corpus, folder, findings)
+    publisher.publish(comparison.places, utterances, comparison.progress)
+    places = {name: comparison.best_place(outcome.val, name) for name in {UNPROCESSED, *heard.systems}}
+    record_heard_runs(folder, publisher.runs_of(places))
     refresh_listening(folder)
-    publisher.publish_comparison([*written, *tables, folder / "scores-test.csv"], outcome.leaderboard)
+    publisher.publish_comparison([*pages, *tables, folder / "scores-test.csv"])
     return publisher
 
 

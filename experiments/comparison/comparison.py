@@ -1,7 +1,8 @@
 """One comparison while it runs: its corpus, trainings and scored splits, and what it decided."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import pandas as pd
 import torch
 
 from datamodules.corpora.corpus import Corpus
+from datamodules.degradation.conditions import parse_conditions
 from evaluation.contracts import System, Utterance
-from experiments.keys import digest
+from experiments.keys import commit, digest
 from experiments.presets.preset import Preset
-from experiments.ranking.choice import choose
-from experiments.ranking.leaderboard import build_leaderboard
-from experiments.ranking.primary import add_primary, champion_seed
-from experiments.ranking.selection import Selection
-from experiments.report.contents import TrainingCurve
+from experiments.ranking.conditions import condition_factors
+from experiments.ranking.findings import Findings, Provenance, TrainingCurve
+from experiments.ranking.primary import add_primary
+from experiments.ranking.selection import champion_seed, choose
 from experiments.runs import count_test_use
 from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, scored, split_key
 from experiments.training.fit import TrainingRecord, make_datamodule
@@ -103,9 +104,12 @@ class Comparison:
         ]
         return pd.DataFrame(rows)
 
-    def curves(self) -> list[TrainingCurve]:
+    def curves(self) -> tuple[TrainingCurve, ...]:
         """Return how each training went."""
-        return [TrainingCurve(place.model, place.seed, TrainingRecord.read(place).curve) for place in self.places]
+        curves = ((place, TrainingRecord.read(place).curve) for place in self.places)
+        return tuple(
+            TrainingCurve(place.model, place.seed, tuple((at, loss) for at, loss in curve)) for place, curve in curves
+        )
 
     def best_place(self, val: pd.DataFrame, name: str) -> TrainingPlace | None:
         """Return the training whose seed is best on val; None for a control."""
@@ -126,30 +130,51 @@ class Comparison:
 
     def winner(self, outcome: "Outcome") -> TrainingPlace | None:
         """Return the training that ships: the winner's seed with the best primary score on val."""
-        return self.best_place(outcome.val, outcome.selection.winner) if outcome.selection.winner else None
+        winner = outcome.findings.selection.winner
+        return self.best_place(outcome.val, winner) if winner else None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison found: score tables, the decision made on val, and the summary on test."""
+    """What a comparison found.
+
+    Attributes:
+        val: the score table that the winner was chosen on.
+        test_split: the utterances that were scored once.
+        findings: all else.
+    """
 
     val: pd.DataFrame
-    test: pd.DataFrame
     test_split: ScoredSplit
-    test_uses: int
-    selection: Selection
-    leaderboard: pd.DataFrame
+    findings: Findings
 
 
-def decide(comparison: Comparison) -> Outcome:
-    """Choose on val by the declared rule, then score test, once."""
+def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
+    """Choose on val by the declared rule, then score test, once.
+
+    Args:
+        comparison: whose trainings are finished.
+        commands: the command lines that give this result.
+    """
+    preset, corpus = comparison.preset, comparison.corpus
     torch.set_num_threads(1)  # the other cores are busy scoring
     with ScoringPool(available_cores()) as pool:
         val = comparison.scores(pool, comparison.split("val"))
         costs = comparison.costs()
-        selection = choose(val, costs, comparison.preset.winner)
+        selection = choose(val, costs, preset.winner)
         test_split = comparison.split("test")
-        uses = count_test_use(comparison.runs, comparison.corpus.digest, comparison.key)
+        uses = count_test_use(comparison.runs, corpus.digest, comparison.key)
         test = comparison.scores(pool, test_split)
-    leaderboard = build_leaderboard(test, costs, selection, comparison.trainings())
-    return Outcome(val, test, test_split, uses, selection, leaderboard)
+    conditions = parse_conditions(preset.data.test_conditions, fixed=True)
+    findings = Findings(
+        preset=preset.name,
+        scores=test,
+        selection=selection,
+        costs=costs,
+        trainings=comparison.trainings(),
+        curves=comparison.curves(),
+        factors={one.name: condition_factors(one, preset.sample_rate) for one in conditions},
+        provenance=Provenance(tuple(commands), commit(), corpus.digest, datetime.now()),
+        test_uses=uses,
+    )
+    return Outcome(val, test_split, findings)

@@ -1,4 +1,4 @@
-"""What a selection was decided on: the finalists beside the defaults, links, and the record that is kept of it all."""
+"""The grounds of a selection: the finalists beside the preset's own settings, links, and a record of it all."""
 
 import json
 import math
@@ -14,10 +14,13 @@ from evaluation.statistics.intervals import speaker_mean
 from evaluation.statistics.training_spread import paired_difference_over_trainings, training_spread
 from experiments.comparison.comparison import Comparison, Outcome
 from experiments.comparison.publication import Evidence
-from experiments.keys import commit, digest
+from experiments.keys import digest
+from experiments.pages.tables import Table, table_markdown
 from experiments.presets.preset import Preset
-from experiments.ranking.columns import markdown_table, rows_of
+from experiments.ranking.columns import rows_of
 from experiments.ranking.primary import PRIMARY, add_primary
+from experiments.report.markdown import leaderboard_markdown
+from experiments.report.words import explanation
 from experiments.scoring.splits import read_scores, table_path
 from experiments.sweep.finalists import Finalist, cautions, inequalities
 from experiments.sweep.results import trial_table
@@ -26,6 +29,7 @@ from overtone.files import written_whole
 
 RECORD, WORDS, FINALISTS = "selection.json", "selection.md", "finalists.csv"
 SPLITS = ("val", "test")
+HEADINGS = ("model", "trial", "val", "own", "change", "test", "own", "change")
 DEFAULT_SUFFIX = " (the preset's own settings)"
 
 
@@ -62,7 +66,7 @@ def decision_key(comparison: Comparison) -> str:
     return digest("selection", comparison.key)
 
 
-def finalist_table(
+def finalist_scores(
     preset: Preset, finalists: Sequence[Finalist], comparison: Comparison, outcome: Outcome
 ) -> pd.DataFrame:
     """Sum up the finalists, beside the preset's own settings where these were trained in full and scored before.
@@ -85,7 +89,7 @@ def finalist_table(
         if study := finalist.study:
             row |= {"study": study.name, "trial": study.trial, "trials": study.trials, "asked": study.asked}
             row |= {"best": study.value, "default": study.default_value}
-        for split, scores in zip(SPLITS, (outcome.val, outcome.test), strict=True):
+        for split, scores in zip(SPLITS, (outcome.val, outcome.findings.scores), strict=True):
             row |= _beside_default(preset, finalist, comparison, split, scores)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -129,13 +133,13 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
 
     Args:
         decision: the selection.
-        table: as `finalist_table` gives it.
+        table: as `finalist_scores` gives it.
         place: the training that ships.
     """
     folder = decision.comparison.folder
     words = words_of(decision, table)
     # The leaderboard is wider than a run's page; the comparison's run shows it as a table.
-    leaderboard = (folder / "leaderboard.md").read_text(encoding="utf-8").partition("\n\n")[2]
+    leaderboard = leaderboard_markdown(decision.outcome.findings, title=False)
     with written_whole(folder / WORDS) as temporary:
         temporary.write_text(f"{words}\n## Leaderboard on test\n\n{leaderboard}", encoding="utf-8")
     with written_whole(folder / FINALISTS) as temporary:
@@ -168,20 +172,20 @@ def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
 
 def words_of(decision: Decision, table: pd.DataFrame) -> str:
     """Say in Markdown what was selected, from what and on what grounds."""
-    outcome, comparison = decision.outcome, decision.comparison
+    findings, comparison = decision.outcome.findings, decision.comparison
     facts = {
         "preset": decision.preset.name,
-        "commit": commit(),
+        "commit": findings.provenance.commit,
         "data digest": comparison.corpus.digest,
         "studies in": decision.storage,
         "resolved preset": decision.resolved.name,
         "comparison": comparison.folder.name,
-        "comparisons that have scored this test split": outcome.test_uses,
+        "comparisons that have scored this test split": findings.test_uses,
     }
     parts = [
-        outcome.selection.explanation,
+        explanation(findings.selection),
         "## Finalists",
-        finalists_markdown(table),
+        table_markdown(finalists_table(table)),
         _NOTE,
         *_listed("## Mind", [*inequalities(decision.finalists), *cautions(decision.finalists)]),
         *_listed("## Settings", [_settings_line(finalist) for finalist in decision.finalists]),
@@ -213,37 +217,28 @@ def _settings_line(finalist: Finalist) -> str:
     return f"`{finalist.model}`: {settings or 'all at their defaults'} ({finalist.origin})"
 
 
-def finalists_markdown(table: pd.DataFrame) -> str:
-    """Return the finalists as a Markdown table."""
-    return markdown_table(HEADER, [list(cells) for cells in finalist_cells(table)])
-
-
-HEADER = ("model", "trial", "val", "own", "change", "test", "own", "change")
-
-
-def finalist_cells(table: pd.DataFrame, intervals: bool = True) -> list[tuple[str, ...]]:
-    """Return a row of short texts per finalist, best on val first, under `HEADER`.
+def finalists_table(table: pd.DataFrame, *, intervals: bool = True, own: bool = True) -> Table:
+    """Return the finalists, best on val first.
 
     Args:
-        table: as `finalist_table` gives it.
+        table: as `finalist_scores` gives it.
         intervals: whether changes have theirs, where there is one.
+        own: whether the scores of the preset's own settings are shown.
     """
-    rows = rows_of(table.sort_values("primary_val"))
-    return [
-        (
-            str(row["model"]),
-            _trial(row),
-            *(text for split in SPLITS for text in _scores_in_words(row, split, intervals)),
-        )
-        for row in rows
+    rows = [
+        (str(row["model"]), _trial(row), *(text for split in SPLITS for text in _score_texts(row, split, intervals)))
+        for row in rows_of(table.sort_values("primary_val"))
     ]
+    shown = [place for place, heading in enumerate(HEADINGS) if own or heading != "own"]
+    headings, *lines = ([row[place] for place in shown] for row in (HEADINGS, *rows))
+    return Table.of("Finalists", headings, lines)
 
 
 def _trial(row: Mapping[str, Any]) -> str:
     return "–" if pd.isna(row.get("trial")) else f"{row['trial']:.0f} of {row['trials']:.0f}"
 
 
-def _scores_in_words(row: Mapping[str, Any], split: str, intervals: bool) -> tuple[str, str, str]:
+def _score_texts(row: Mapping[str, Any], split: str, intervals: bool) -> tuple[str, str, str]:
     own = f"{row[f'primary_{split}']:.3f} ± {row[f'seed_sd_{split}']:.3f}"
     if math.isnan(row[f"default_{split}"]):
         return own, "unknown" if row["tuned"] else "the same", "–"
@@ -255,16 +250,16 @@ def _scores_in_words(row: Mapping[str, Any], split: str, intervals: bool) -> tup
 
 def write_record(decision: Decision, table: pd.DataFrame, version: str | None, tracking: str) -> None:
     """Note that a selection is finished, with all that it rests on; written last."""
-    outcome, comparison = decision.outcome, decision.comparison
+    findings, comparison = decision.outcome.findings, decision.comparison
     record = {
         "preset": decision.preset.name,
         "finished": datetime.now().isoformat(" ", "seconds"),
-        "winner": outcome.selection.winner,
+        "winner": findings.selection.winner,
         "version": version,
         "tracking": tracking,
-        "commit": commit(),
+        "commit": findings.provenance.commit,
         "data_digest": comparison.corpus.digest,
-        "test_uses": outcome.test_uses,
+        "test_uses": findings.test_uses,
         "storage": decision.storage,
         "resolved_preset": decision.resolved.name,
         "finalists": [

@@ -1,4 +1,4 @@
-"""What a comparison leaves for reviewers: scores, samples and words in each run, and the registered champion."""
+"""What reviewers find in the tracker: scores, samples and words in each run, and the registered champion."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,13 @@ from experiments.listening.listen import HeardRun
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
+from experiments.ranking.columns import COST_COLUMNS
+from experiments.ranking.findings import Findings
+from experiments.ranking.leaderboard import plain_table, status_text
 from experiments.ranking.primary import PRIMARY
-from experiments.ranking.selection import Selection
-from experiments.report.leaderboard_markdown import headline
+from experiments.report.markdown import leaderboard_markdown
 from experiments.report.utterances import UtteranceName
+from experiments.report.words import headline
 from experiments.scoring.splits import write_scores
 from experiments.tracking.pyfunc import PACKAGE_FOLDER
 from experiments.tracking.store import KEY_TAG
@@ -60,7 +63,7 @@ class Publisher:
         preset: the declared comparison.
         corpus: the clips it ran on.
         folder: the comparison's folder.
-        test_uses: how many comparisons have scored this corpus' test split.
+        findings: what it found.
         links: what follows the server's address to open each published run, by the run's name.
     """
 
@@ -68,16 +71,13 @@ class Publisher:
     preset: Preset
     corpus: Corpus
     folder: Path
-    test_uses: int
+    findings: Findings
     links: dict[str, str] = field(default_factory=dict)
 
     def publish(
         self,
         places: Sequence[TrainingPlace],
         utterances: Mapping[UtteranceName, Utterance],
-        test: pd.DataFrame,
-        leaderboard: pd.DataFrame,
-        selection: Selection,
         progress: Board,
     ) -> None:
         """Complete the run of every training, add one of every control, and describe the experiment.
@@ -85,36 +85,33 @@ class Publisher:
         Args:
             places: the trainings.
             utterances: those of `sample_names` at least.
-            test: the score table.
-            leaderboard: that sums it up.
-            selection: what was decided on `val`.
             progress: told how far it is.
         """
-        experiment = comparison_experiment(self.preset)
-        samples = [utterances[name] for name in sample_names(test)]
-        row = {"narrowband": samples[0].narrowband}
+        experiment, scores = comparison_experiment(self.preset), self.findings.scores
+        samples = [utterances[name] for name in sample_names(scores)]
+        heard = {"narrowband": samples[0].narrowband}
         for number, place in enumerate(places):
             progress.update("publish", number, len(places) + 1, place.name)
-            rows = _rows_of(place, test)
+            rows = _rows_of(place, scores)
             system = TrainedSystem.load(place)
             if place.seed == 0 and system.latency_samples is not None:
-                row[place.model] = system(samples[0])
-            tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.test_uses)}
+                heard[place.model] = system(samples[0])
+            found = self.findings.row(place.model)
+            tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.findings.test_uses)}
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
-                run.log_metrics(_numbers(leaderboard, place.model, ("rtf", "latency_ms", "macs", "parameters")))
+                run.log_metrics({f"cost/{key}": float(found[key]) for key in COST_COLUMNS})
                 run.log_file(self.samples_page(place, system, samples, rows))
-                run.set_tags({"status": _status(leaderboard, place.model)})
-                run.describe(_words(place.model, rows, leaderboard, selection))
+                run.set_tags({"status": status_text(found)})
+                run.describe(_words(place.model, rows, self.findings))
                 self.links[place.name] = run.url_fragment
-        for name in leaderboard.loc[leaderboard["status"] == "control", "system"]:
+        for name in (name for name in self.findings.systems if self.findings.selection.candidate(name) is None):
             tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
             with self.tracker.run(experiment, name, tags, self._key(name)) as run:
-                self._log_scores(run, test[test["system"] == name])
-        self.spectrograms(row | {"target": samples[0].wideband}, samples[0])
+                self._log_scores(run, scores[scores["system"] == name])
+        self.spectrograms(heard | {"target": samples[0].wideband}, samples[0])
         # Folded up, MLflow shows the first line only: the result, not the title.
-        _, _, words = (self.folder / "leaderboard.md").read_text().partition("\n\n")
-        self.tracker.describe_experiment(experiment, words)
+        self.tracker.describe_experiment(experiment, leaderboard_markdown(self.findings, title=False))
         self.tracker.show_columns(experiment, _table_columns(), f"metrics.test/{PRIMARY}")
         progress.update("publish", len(places) + 1, len(places) + 1)
 
@@ -168,7 +165,7 @@ class Publisher:
             for name, place in systems.items()
         }
 
-    def publish_comparison(self, files: Sequence[Path], leaderboard: pd.DataFrame) -> None:
+    def publish_comparison(self, files: Sequence[Path]) -> None:
         """Add a run of the comparison as a whole, with its pages and its tables."""
         tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
         experiment = comparison_experiment(self.preset)
@@ -176,16 +173,13 @@ class Publisher:
             self.links["comparison"] = run.url_fragment
             for file in files:
                 run.log_file(file)
-            run.log_table(leaderboard, "tables/leaderboard.json")
+            run.log_table(plain_table(self.findings.leaderboard), "tables/leaderboard.json")
 
-    def register(
-        self, place: TrainingPlace, test: pd.DataFrame, evidence: Evidence | None = None
-    ) -> RegisteredVersion | None:
+    def register(self, place: TrainingPlace, evidence: Evidence | None = None) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
 
         Args:
             place: the training that ships.
-            test: the score table.
             evidence: what it was chosen on beyond these. The version then belongs to a run of the decision, so that
                 the same training can be chosen again on other evidence.
 
@@ -193,13 +187,14 @@ class Publisher:
             OvertoneError: the exported graph differs from the model; nothing is registered then.
         """
         files = evidence.files if evidence else {}
+        rows = _rows_of(place, self.findings.scores)
         tags = run_tags(self.preset, place, self.corpus) | {
             KEY_TAG: place.key,
             "comparison": self.folder.name,
-            "test_uses": str(self.test_uses),
-            **{f"test_{key}": f"{speaker_mean(_rows_of(place, test), key):.4f}" for key in _headline_keys()},
+            "test_uses": str(self.findings.test_uses),
+            **{f"test_{key}": f"{speaker_mean(rows, key):.4f}" for key in _headline_keys()},
         }
-        bundle = self._bundle(place, _rows_of(place, test), files, tags)
+        bundle = self._bundle(place, rows, files, tags)
         name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
         with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
             if evidence is None:
@@ -251,11 +246,6 @@ def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
     return scores[(scores["system"] == place.model) & (scores["seed"] == place.seed)]
 
 
-def _numbers(leaderboard: pd.DataFrame, system: str, keys: Sequence[str]) -> dict[str, float]:
-    rows = leaderboard.set_index("system")
-    return {f"cost/{key}": float(rows[key].loc[system]) for key in keys}
-
-
 def score_metrics(rows: pd.DataFrame) -> dict[str, float]:
     """Return the means over speakers of all measures in one system's score table, and of the primary score."""
     return {key: round(speaker_mean(rows, key), 4) for key in (*MEASURES, PRIMARY) if key in rows}
@@ -271,18 +261,14 @@ def _table_columns() -> tuple[str, ...]:
     return ("tags.status", "tags.variant", *scores, "metrics.cost/rtf", "metrics.cost/latency_ms", "metrics.cost/macs")
 
 
-def _status(leaderboard: pd.DataFrame, system: str) -> str:
-    return str(leaderboard.set_index("system")["status"].loc[system])
-
-
-def _words(model: str, rows: pd.DataFrame, leaderboard: pd.DataFrame, selection: Selection) -> str:
+def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     """Say in Markdown how a model did."""
-    lines = [f"**{model}**: {_status(leaderboard, model)}.", ""]
-    lines += [f"- ruled out: {reason}" for reason in selection.disqualified.get(model, [])]
+    lines = [f"**{model}**: {status_text(findings.row(model))}.", ""]
+    lines += [f"- disqualified: {reason}" for reason in findings.selection.disqualified.get(model, ())]
     lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
     for key in _headline_keys():
         better = "lower" if key == PRIMARY or not MEASURES[key].higher_is_better else "higher"
         lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
     lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]
-    lines.append(headline(leaderboard, selection))
+    lines.append(headline(findings))
     return "\n".join(lines)

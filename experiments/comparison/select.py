@@ -4,24 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
-from experiments.comparison.compare import CompareOptions, announce, default_jobs, report, restricted
-from experiments.comparison.comparison import Comparison, decide
+from datamodules.corpora.corpus import Corpus
+from experiments.comparison.compare import CompareOptions, Entry, restricted, run_comparison
+from experiments.comparison.comparison import Comparison, Outcome
 from experiments.comparison.evidence import (
-    HEADER,
     RECORD,
     Decision,
-    finalist_cells,
-    finalist_table,
+    finalist_scores,
+    finalists_table,
     make_evidence,
     read_record,
     write_record,
 )
-from experiments.data.opening import open_corpus, report_corpus
+from experiments.comparison.publication import Publisher
+from experiments.pages.tables import Table
 from experiments.presets.preset import Preset, champion_name, load_preset
-from experiments.runs import find_runs_folder, sole_use
+from experiments.runs import find_runs_folder
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.publication import publish_study, study_run
 from experiments.sweep.storage import default_storage, without_password
@@ -30,7 +28,7 @@ from experiments.tracking.store import KEY_TAG
 from experiments.tracking.tracker import NoTracker, RegisteredVersion, Tracker
 from experiments.training.requests import TrackingKind
 from overtone.errors import OvertoneError
-from overtone.progress import Board, board, console
+from overtone.progress import Board, console
 
 LEAST_SEEDS = 3
 WIDE = 100  # characters that all columns of the finalists' table take
@@ -53,41 +51,70 @@ class SelectOptions:
     allow_unequal: bool = False
 
 
+@dataclass(frozen=True)
+class FinalistsEntry(Entry):
+    """The architectures with the settings that their studies found best.
+
+    Attributes:
+        declared: the preset before the studies' settings.
+        options: of the command.
+        finalists: who enters.
+        storage: URL of the Optuna storage with the studies.
+    """
+
+    declared: Preset
+    options: SelectOptions
+    finalists: Sequence[Finalist]
+    storage: str
+
+    def is_done(self, comparison: Comparison, tracker: Tracker) -> bool:
+        """Say so, and return True, when the same selection was finished before with the same tracking.
+
+        Raises:
+            OvertoneError: it was not, and the studies had unequal budgets, which is not allowed.
+        """
+        if nothing_new(comparison, tracker, self.options.comparison.tracking, comparison.progress):
+            return True
+        refuse_unequal(self.finalists, self.options.allow_unequal)
+        return False
+
+    def register(
+        self, comparison: Comparison, outcome: Outcome, publisher: Publisher
+    ) -> tuple[RegisteredVersion | None, Table | None]:
+        """Register the champion with the grounds of the decision; return its version and the finalists."""
+        links = study_links(publisher.tracker, self.declared, self.finalists) | publisher.links
+        storage = without_password(self.storage)
+        decision = Decision(self.declared, Path(self.file), self.finalists, storage, comparison, outcome, links)
+        scores = finalist_scores(self.declared, self.finalists, comparison, outcome)
+        place = comparison.winner(outcome)
+        version = publisher.register(place, make_evidence(decision, scores, place)) if place else None
+        write_record(decision, scores, version.version if version else None, self.options.comparison.tracking)
+        return version, finalists_table(scores, intervals=False, own=console.width >= WIDE)
+
+
 def select(preset_name: str, options: SelectOptions) -> None:
     """Train each study's best with several seeds, choose by the declared rule, and register the champion.
 
     What is finished under the same keys is not done again; when all of it is, nothing changes.
 
+    Args:
+        preset_name: name or file of the preset.
+        options: what the command line changes of it.
+
     Raises:
         OvertoneError: a user's mistake, no study, unequal studies, an unusable corpus, a failed training.
     """
-    how = options.comparison
-    preset = with_enough_seeds(load_preset(preset_name), how)
-    runs = find_runs_folder(how.runs)
-    storage = options.storage or default_storage(runs)
-    tracker = open_tracker(how.tracking, runs)
-    console.print(f"Selecting under preset {preset.name}; runs lie in {runs}", soft_wrap=True, highlight=False)
-    with sole_use(runs, "comparison"), board() as progress:
-        corpus = open_corpus(preset, how.data, runs, progress, how.extra)
-        report_corpus(corpus, progress)
+    preset = with_enough_seeds(load_preset(preset_name), options.comparison)
+
+    def enter(corpus: Corpus, runs: Path, progress: Board) -> Entry:
+        storage = options.storage or default_storage(runs)
         finalists = find_finalists(preset, corpus.digest, storage, options.studies)
         path, resolved = resolved_preset(preset, finalists, runs)
-        comparison = Comparison(resolved, corpus, runs, progress)
         _report_finalists(finalists, progress)
-        if nothing_new(comparison, tracker, how.tracking, progress):
-            return
-        refuse_unequal(finalists, options.allow_unequal)
-        comparison.train(how.request(str(path), runs), how.jobs or default_jobs(resolved, how.distribution))
-        outcome = decide(comparison)
-        publisher = report(comparison, outcome, tracker, reproduction(preset_name, options, path, resolved))
-        links = study_links(tracker, preset, finalists) | publisher.links
-        decision = Decision(preset, path, finalists, without_password(storage), comparison, outcome, links)
-        table = finalist_table(preset, finalists, comparison, outcome)
-        place = comparison.winner(outcome)
-        version = publisher.register(place, outcome.test, make_evidence(decision, table, place)) if place else None
-        write_record(decision, table, version.version if version else None, how.tracking)
-    announce(comparison, outcome, version, how.tracking)
-    _print_finalists(finalist_cells(table, intervals=False))
+        commands = reproduction(preset_name, options, path, resolved)
+        return FinalistsEntry(resolved, str(path), commands, preset, options, finalists, storage)
+
+    run_comparison(preset, options.comparison, enter)
 
 
 def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
@@ -99,7 +126,7 @@ def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
     seeds = max(preset.seeds, LEAST_SEEDS) if options.seeds is None else options.seeds
     if seeds < LEAST_SEEDS:
         raise OvertoneError(
-            f"--seeds must be at least {LEAST_SEEDS} here, got {seeds}: with fewer, nobody can tell settings from luck."
+            f"--seeds must be at least {LEAST_SEEDS} here, got {seeds}: with fewer, settings cannot be told from luck."
         )
     return replace(restricted(preset, replace(options, seeds=seeds)), once=[])
 
@@ -113,7 +140,7 @@ def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind
     champion = tracker.champion(name)
     if champion is None and record["version"] is not None:
         return False
-    result = _result_in_words(record["winner"], record["version"], name, champion)
+    result = _result_text(record["winner"], record["version"], name, champion)
     progress.say(
         f"Nothing new since {record['finished']}: the same settings, data and code were selected from then, and "
         f"nothing is trained, scored or registered. {result} See {comparison.folder / RECORD}"
@@ -121,7 +148,7 @@ def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind
     return True
 
 
-def _result_in_words(winner: str | None, version: str | None, name: str, champion: RegisteredVersion | None) -> str:
+def _result_text(winner: str | None, version: str | None, name: str, champion: RegisteredVersion | None) -> str:
     if winner is None:
         return "No architecture passed every guard."
     if version is None or champion is None:
@@ -135,10 +162,14 @@ def _result_in_words(winner: str | None, version: str | None, name: str, champio
 
 
 def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
-    """Refuse studies with unequal budgets unless that is allowed.
+    """Raise unless the studies had equal budgets, or unequal ones are allowed.
+
+    Args:
+        finalists: with their studies.
+        allowed: whether unequal budgets are accepted.
 
     Raises:
-        OvertoneError: they are, and it is not.
+        OvertoneError: the budgets differ.
     """
     unequal = " ".join(inequalities(finalists))
     if unequal and not allowed:
@@ -179,17 +210,6 @@ def _objective(finalist: Finalist) -> str:
         return ""
     default = "" if study.default_value is None else f", {study.default_value:.4f} with the preset's own settings"
     return f" (best of {study.trials} trials: {study.value:.4f}{default})"
-
-
-def _print_finalists(cells: Sequence[Sequence[str]]) -> None:
-    shown = [number for number, name in enumerate(HEADER) if name != "own" or console.width >= WIDE]
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for number in shown:
-        table.add_column(HEADER[number], no_wrap=True)
-    for row in cells:
-        table.add_row(*(row[number] for number in shown))
-    console.print("The finalists, and the change from the preset's own settings where these were compared before:")
-    console.print(table)
 
 
 def roll_back(preset_name: str, runs_folder: Path | None, tracking: TrackingKind) -> None:

@@ -12,8 +12,8 @@ from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import summary
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource
-from experiments.ranking.columns import markdown_table
-from experiments.ranking.primary import average_seeds, with_primary
+from experiments.pages.tables import markdown_table
+from experiments.ranking.primary import average_seeds
 from overtone.files import written_whole
 from overtone.model_package import Model
 from overtone.preservation import complete_hz
@@ -163,7 +163,7 @@ def scores_section(source: ModelSource) -> str:
     """Return the section of scores: the headline measures by condition, and where the model fails."""
     if source.scores is None:
         return "## Scores\n\nNot scored: exported from a file of weights without a score table beside it."
-    scores = average_seeds(with_primary(source.scores))
+    scores = average_seeds(source.scores)
     keys = [key for key in keys_shown(Shown.HEADLINE) if key in scores]
     rows = [
         (row["condition"], row["key"], f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", row["speakers"])

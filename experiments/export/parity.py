@@ -10,7 +10,7 @@ import torch
 
 from datamodules.corpora.corpus import Corpus
 from experiments.export.generated_speech import CLIP_SECONDS, CLIPS, NARROW_RATE, narrowed
-from experiments.ranking.columns import markdown_table
+from experiments.pages.tables import markdown_table
 from experiments.training.trained_system import enhance_waveform
 from models.base import StreamingModule
 from overtone.audio import Waveform, read_audio, resample

@@ -15,7 +15,8 @@ from experiments.listening.statistics import (
     told_apart,
 )
 from experiments.listening.votes import Votes, vote_rows
-from experiments.ranking.columns import markdown_table, probability, rows_of
+from experiments.pages.tables import markdown_table
+from experiments.ranking.columns import probability, rows_of
 
 BS1534_LISTENERS = 20
 SCREENED = (

@@ -1,7 +1,6 @@
 """The leaderboard's columns: their headings, and how a number of each is written."""
 
 import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -43,27 +42,26 @@ def decimals(key: str) -> int:
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
-    """The rows as dictionaries by column."""
+    """Return the rows as dictionaries by column."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def rank_cell(row: Row) -> str:
-    """A candidate's rank; empty for a control."""
-    rank = row["rank"]
-    return "" if pd.isna(rank) else str(rank)
-
-
 def cell(row: Row, key: str) -> str:
-    """What the table shows of a leaderboard's row in a column; ``interval`` is that of the primary score."""
+    """Return the text of a leaderboard's row in a column.
+
+    Args:
+        row: of the leaderboard.
+        key: the column; ``rank`` is empty for a control, ``interval`` is that of the primary score.
+    """
+    if key == "rank":
+        return "" if pd.isna(row["rank"]) else str(row["rank"])
     if key == "interval":
-        low, high = float(row["primary_low"]), float(row["primary_high"])
-        return "–" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
-    failed = key in str(row.get("failed", "")).split(",")
-    return "failed" if failed else number(float(row.get(key, math.nan)), key)
+        return span(float(row["primary_low"]), float(row["primary_high"]))
+    return "failed" if key in row["failed"] else number(float(row.get(key, math.nan)), key)
 
 
 def number(value: float, key: str) -> str:
-    """A value of a column, in its usual number of decimals; a dash for NaN."""
+    """Return a value of a column in its usual number of decimals; a dash for NaN."""
     if math.isnan(value):
         return "–"
     if key in ("macs", "parameters"):
@@ -75,25 +73,23 @@ def number(value: float, key: str) -> str:
     return f"{value:.{decimals(key)}f}"
 
 
-def difference_cell(row: Row, column: str) -> str:
-    """A difference with its interval, of the columns ``column``, ``column_low`` and ``column_high``."""
-    mean, low, high = (float(row[f"{column}{suffix}"]) for suffix in ("", "_low", "_high"))
+def span(low: float, high: float) -> str:
+    """Return an interval of the primary score; a dash for NaN."""
+    return "–" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
+
+
+def difference(mean: float, low: float, high: float) -> str:
+    """Return a difference with its interval; a dash for NaN."""
     if math.isnan(mean):
         return "–"
     return f"{mean:+.3f}" if math.isnan(low) else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def probability(value: float) -> str:
-    """A p value; a dash for NaN."""
+    """Return a p value as text; a dash for NaN."""
     if math.isnan(value):
         return "–"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown; bars in cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(one).replace("|", "\\|") for one in line) + " |" for line in lines)
 
 
 def format_macs(macs: float) -> str:

@@ -1,4 +1,4 @@
-"""Which systems give most for what they cost, in training and at run time: the Pareto front, as points and in words."""
+"""Which systems give most for what they cost, in training and at run time: the Pareto front."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from experiments.ranking.columns import format_macs, number, rows_of
+from experiments.ranking.columns import format_macs, rows_of
 from experiments.ranking.primary import PRIMARY
+from experiments.ranking.selection import Status
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Cost:
 
     Attributes:
         key: the column.
-        name: in words.
+        name: what a plot calls it.
         text: writes a value.
     """
 
@@ -40,18 +41,13 @@ class CostPoint:
         name: of the system.
         cost: positive.
         score: lower is better.
-        kind: ``champion``, ``tied``, ``candidate``, ``disqualified`` or ``control``: how the mark looks.
+        status: what the rule made of it.
     """
 
     name: str
     cost: float
     score: float
-    kind: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is a candidate that passed every guard."""
-        return self.kind not in ("disqualified", "control")
+    status: Status
 
 
 def cost_points(leaderboard: pd.DataFrame, key: str) -> list[CostPoint]:
@@ -64,7 +60,7 @@ def cost_points(leaderboard: pd.DataFrame, key: str) -> list[CostPoint]:
     if key not in leaderboard:
         return []
     return [
-        CostPoint(str(row["system"]), float(row[key]), float(row[PRIMARY]), str(row["status"]).partition(":")[0])
+        CostPoint(str(row["system"]), float(row[key]), float(row[PRIMARY]), row["status"])
         for row in rows_of(leaderboard)
         if math.isfinite(float(row[PRIMARY])) and float(row[key]) > 0.0
     ]
@@ -77,32 +73,3 @@ def pareto_frontier(points: Iterable[CostPoint]) -> list[CostPoint]:
         if not frontier or point.score < frontier[-1].score:
             frontier.append(point)
     return frontier
-
-
-def frontier_sentences(leaderboard: pd.DataFrame) -> list[str]:
-    """Name the Pareto front for each cost that is known, a Markdown sentence or two each."""
-    return [
-        _sentences(cost, points)
-        for cost in COSTS
-        if (points := [point for point in cost_points(leaderboard, cost.key) if point.passed])
-    ]
-
-
-def _sentences(cost: Cost, passed: list[CostPoint]) -> str:
-    frontier = pareto_frontier(passed)
-    named = [f"`{point.name}` ({cost.text(point.cost)}; {number(point.score, PRIMARY)})" for point in frontier]
-    first = f"By {cost.name}: "
-    if len(frontier) == 1:
-        first += f"{named[0]} is the cheapest and the best."
-    else:
-        first += f"{named[0]} is the cheapest; more buys a better score with {', then '.join(named[1:])}."
-    behind = [point for point in passed if point not in frontier]
-    if not behind:
-        return first
-    beaten = [f"`{point.name}` ({_better(point, frontier, cost)})" for point in behind]
-    return f"{first} Not worth it by this cost: {', '.join(beaten)}."
-
-
-def _better(point: CostPoint, frontier: list[CostPoint], cost: Cost) -> str:
-    better = next(one for one in reversed(frontier) if one.cost <= point.cost)
-    return f"{cost.text(point.cost)}; {number(point.score, PRIMARY)}; `{better.name}` costs no more and scores no worse"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from datamodules.degradation.conditions import Condition, ConditionStep
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import applicable, bootstrap_interval
 from experiments.ranking.outranking import outranked_by
-from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
+from experiments.ranking.primary import PRIMARY, average_seeds
 from models.baselines import CONTROLS
 
 CODECS = ("bits", "mp3", "opus", "vorbis", "mulaw", "alaw", "gsm")
@@ -38,7 +39,7 @@ class ConditionFactors:
 
     @property
     def levels(self) -> dict[str, str]:
-        """The factors in words; ``cutoff`` as ``4 kHz``."""
+        """The level of each factor as text; ``cutoff`` as ``4 kHz``."""
         cutoff = NONE if self.cutoff_hz is None else f"{self.cutoff_hz / 1000:.3g} kHz"
         return {"codec": self.codec, "noise": self.noise, "cutoff": cutoff, "other": self.other}
 
@@ -70,10 +71,10 @@ def condition_factors(condition: Condition, sample_rate: int) -> ConditionFactor
 
 
 def _described(steps: Sequence[ConditionStep]) -> str:
-    return " + ".join(_step_in_words(step) for step in steps) or NONE
+    return " + ".join(_step_text(step) for step in steps) or NONE
 
 
-def _step_in_words(step: ConditionStep) -> str:
+def _step_text(step: ConditionStep) -> str:
     """The step with its first parameter, which is its strength."""
     name, value = next(iter(step.values.items()), ("", ""))
     if isinstance(value, str):
@@ -89,26 +90,24 @@ def condition_keys() -> list[str]:
 
 
 def condition_rows(
-    scores: pd.DataFrame, keys: Sequence[str] | None = None, factors: Mapping[str, ConditionFactors] | None = None
+    scores: pd.DataFrame, keys: Sequence[str], factors: Mapping[str, ConditionFactors] | None = None
 ) -> pd.DataFrame:
-    """Every system's scores under every condition, a row per system, condition and measure.
+    """Return every system's scores under every condition, a row per system, condition and measure.
 
     Args:
-        scores: a score table; training seeds are averaged.
-        keys: the measures; those that the table lacks are left out. None for those of `condition_keys`.
-        factors: of each condition, by its name; None where nobody knows the steps.
+        scores: a score table with the column ``primary``; training seeds are averaged.
+        keys: the measures; those that the table lacks are left out.
+        factors: of each condition, by its name; empty or None where the steps are not known.
 
     Returns:
-        Columns ``system, condition, codec, noise, cutoff_hz, other`` (the four only with ``factors``), ``key``, the
-        ``mean`` over speakers with its 95 % interval ``low, high`` and ``half_width``, ``speakers, utterances``, and
-        ``outranked_by``, the controls that are better there, comma-separated. NaN is a measure with a failed score, or,
+        Columns ``system, condition, codec, noise, cutoff_hz, other`` (the last four only with ``factors``), ``key``,
+        the ``mean`` over speakers with its 95 % interval ``low, high`` and ``half_width``, ``speakers, utterances``,
+        and ``outranked_by``, a tuple of the controls that are better there. NaN is a measure with a failed score, or,
         with 0 utterances, one that does not apply.
     """
-    scores = with_primary(scores)
-    keys = condition_keys() if keys is None else keys
-    groups = {name: [name] for name in scores["condition"].drop_duplicates()}
-    rows = _rows(scores, [key for key in keys if key in scores], groups).rename(columns={"group": "condition"})
-    if factors is None:
+    groups = {str(name): [str(name)] for name in scores["condition"].drop_duplicates()}
+    rows = _rows(scores, [key for key in keys if key in scores], groups)
+    if not factors:
         return rows
     known = rows["condition"].map({name: asdict(factors.get(name, ConditionFactors())) for name in groups})
     for place, column in enumerate(("codec", "noise", "cutoff_hz", "other"), start=2):
@@ -116,39 +115,18 @@ def condition_rows(
     return rows
 
 
-def condition_matrix(scores: pd.DataFrame, key: str) -> pd.DataFrame:
-    """One measure's scores, systems by conditions.
+def level_rows(scores: pd.DataFrame, key: str, factors: Mapping[str, ConditionFactors]) -> pd.DataFrame:
+    """Return one measure's scores by levels of codec, noise and cutoff, means over the conditions of each level.
 
     Args:
-        scores: a score table; training seeds are averaged.
-        key: the measure, or ``primary``.
-
-    Returns:
-        A row per system, and columns (statistic, condition) with the statistics of `condition_rows`: ``matrix["mean"]``
-        is the matrix of means, ``matrix["half_width"]`` that of half the widths of their 95 % intervals,
-        ``matrix["outranked_by"]`` names the better controls.
-    """
-    return matrix_of(condition_rows(scores, [key]), key)
-
-
-def matrix_of(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The matrix of one measure, as `condition_matrix` gives it, of `condition_rows` that are there already."""
-    return _matrix(rows[rows["key"] == key], "condition")
-
-
-def factor_matrix(scores: pd.DataFrame, key: str, factors: Mapping[str, ConditionFactors]) -> pd.DataFrame:
-    """One measure's scores, systems by levels of codec, noise and cutoff, means over the conditions of each level.
-
-    Args:
-        scores: a score table; training seeds are averaged.
+        scores: a score table with the column ``primary``; training seeds are averaged.
         key: the measure, or ``primary``.
         factors: of each condition, by its name.
 
     Returns:
-        As `condition_matrix`, with levels as ``codec: mp3 32 kbit/s`` in place of conditions; a factor that is the
-        same under all conditions is left out.
+        As `condition_rows`, with levels as ``codec: mp3 32 kbit/s`` in place of conditions; a factor that is the same
+        under all conditions is left out.
     """
-    scores = with_primary(scores)
     groups: dict[str, list[str]] = {}
     present = [name for name in scores["condition"].drop_duplicates() if name in factors]
     for factor in ConditionFactors().levels:
@@ -156,18 +134,7 @@ def factor_matrix(scores: pd.DataFrame, key: str, factors: Mapping[str, Conditio
         if len(set(levels.values())) > 1:
             for name, level in levels.items():
                 groups.setdefault(f"{factor}: {level}", []).append(name)
-    return _matrix(_rows(scores, [key], groups), "group")
-
-
-def _matrix(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    if rows.empty:
-        return pd.DataFrame(columns=pd.MultiIndex.from_product([["mean", "half_width", "outranked_by"], []]))
-    statistics = ["mean", "low", "high", "half_width", "speakers", "utterances", "outranked_by"]
-    wide = rows.pivot(index="system", columns=column, values=statistics)
-    names = rows[column].drop_duplicates()
-    wide = wide.reindex(index=rows["system"].drop_duplicates(), columns=pd.MultiIndex.from_product([statistics, names]))
-    # Pivoting columns of several types at once makes all of them objects.
-    return wide.astype({(one, name): float for one in statistics[:-1] for name in names})
+    return _rows(scores, [key], groups)
 
 
 def _rows(scores: pd.DataFrame, keys: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -179,12 +146,13 @@ def _rows(scores: pd.DataFrame, keys: Sequence[str], groups: Mapping[str, Sequen
         of_group = {key: found[found["condition"].isin(list(conditions))] for key, found in of_key.items()}
         of_system = {key: dict(list(found.groupby("system"))) for key, found in of_group.items()}
         rows += [
-            {"system": system, "group": group, "key": key, **_cell(of_system[key].get(system, averaged.iloc[:0]), key)}
+            {"system": system, "condition": group, "key": key}
+            | _cell(of_system[key].get(system, averaged.iloc[:0]), key)
             for system in systems
             for key in keys
         ]
-    columns = ["system", "group", "key", "mean", "low", "high", "half_width", "speakers", "utterances"]
-    return _flagged(pd.DataFrame(rows, columns=columns))
+    columns = ["system", "condition", "key", "mean", "low", "high", "half_width", "speakers", "utterances"]
+    return _with_better_controls(pd.DataFrame(rows, columns=columns))
 
 
 def _cell(rows: pd.DataFrame, key: str) -> dict[str, float]:
@@ -197,16 +165,22 @@ def _cell(rows: pd.DataFrame, key: str) -> dict[str, float]:
     return vars(found) | {"half_width": (found.high - found.low) / 2.0}
 
 
-def _flagged(rows: pd.DataFrame) -> pd.DataFrame:
-    rows["outranked_by"] = ""
-    for (_, key), cell in rows.groupby(["group", "key"], sort=False):
+def _with_better_controls(rows: pd.DataFrame) -> pd.DataFrame:
+    better: dict[Any, tuple[str, ...]] = {}
+    for (condition, key), cell in rows.groupby(["condition", "key"], sort=False):
         means = dict(zip(cell["system"], cell["mean"], strict=True))
         higher = key in MEASURES and MEASURES[str(key)].higher_is_better
-        better = outranked_by(means, [name for name in means if name not in CONTROLS], higher_is_better=higher)
-        rows.loc[cell.index, "outranked_by"] = [",".join(better.get(name, [])) for name in cell["system"]]
-    return rows
+        found = outranked_by(means, [name for name in means if name not in CONTROLS], higher_is_better=higher)
+        better |= {(name, condition, key): controls for name, controls in found.items()}
+    places = zip(rows["system"], rows["condition"], rows["key"], strict=True)
+    return rows.assign(outranked_by=pd.Series([better.get(place, ()) for place in places], dtype=object))
 
 
 def is_failed(mean: float, utterances: float) -> bool:
-    """Whether a mean is missing because a score failed, not because the measure does not apply."""
+    """Return whether a mean is missing because a score failed, not because the measure does not apply.
+
+    Args:
+        mean: of the scores; NaN where it is missing.
+        utterances: how many the measure applies to.
+    """
     return math.isnan(mean) and utterances > 0

@@ -1,21 +1,26 @@
-"""The guards of the winner rule: why a candidate is disqualified."""
+"""The guards of the winner rule: one table that the rule, the trials of a sweep, reports and cards iterate over."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import pandas as pd
 
-from evaluation.statistics.intervals import applicable
-from evaluation.statistics.intervals import speaker_mean as mean_over_speakers
+from evaluation.statistics.intervals import applicable, speaker_mean
 from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
 
-ROUNDING = 1e-6  # what float32 spectra of the same band may differ by; no guard may hang on it
+ROUNDING = 1e-6  # float32 spectra of the same band may differ by this much, and no guard may depend on it
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a candidate is out: which guard, and a sentence with both numbers."""
+    """Why a candidate is disqualified.
+
+    Attributes:
+        guard: key of the guard.
+        sentence: says so with both numbers.
+    """
 
     guard: str
     sentence: str
@@ -24,104 +29,167 @@ class Reason:
         return self.sentence
 
 
-def failure_reasons(failed: pd.DataFrame) -> Iterator[Reason]:
-    """Yield the reason that failed scores are, naming the first file; ``failed`` lists those of one system."""
-    if failed.empty:
-        return
-    first = failed.iloc[0]
-    more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
-    yield Reason(
-        "failed scores",
-        f"{first['key']} failed for {first['file']} under {first['condition']} ({first['reason']}){more}",
-    )
+@dataclass(frozen=True)
+class Measured:
+    """Everything that guards look at.
 
-
-def guard_reasons(rows: pd.DataFrame, control: pd.DataFrame, cost: pd.Series, rule: WinnerRule) -> Iterator[Reason]:
-    """Yield the reasons that a candidate's scores and cost give to disqualify it.
-
-    Args:
+    Attributes:
         rows: the candidate's rows of a score table, training seeds averaged.
         control: the rows of the control ``unprocessed``.
         cost: ``latency_ms`` (NaN for a whole-file system) and ``rtf``.
-        rule: the preset's limits.
+        failed: the candidate's failed scores, as `experiments.ranking.primary.failed_scores` lists them.
     """
-    if rule.each_condition:
-        for condition, group in rows.groupby("condition", sort=False):
-            for reason in _score_reasons(group, control[control["condition"] == condition], rule):
-                yield replace(reason, sentence=f"{reason.sentence}, under {condition}")
-    else:
-        yield from _score_reasons(rows, control, rule)
-    yield from _cost_reasons(cost, rule)
+
+    rows: pd.DataFrame
+    control: pd.DataFrame
+    cost: pd.Series
+    failed: pd.DataFrame
+
+    def by_condition(self) -> Iterator[tuple[str, "Measured"]]:
+        """Yield each condition with what was measured under it."""
+        for condition, rows in self.rows.groupby("condition", sort=False):
+            yield str(condition), replace(self, rows=rows, control=self.control[self.control["condition"] == condition])
 
 
-def _score_reasons(rows: pd.DataFrame, control: pd.DataFrame, rule: WinnerRule) -> Iterator[Reason]:
-    yield from _against_unprocessed(rows, control, "content_ber", rule.content_ber_margin)
-    clean = rows["clean"].astype(bool)
-    yield from _against_limit(rows[clean], "lsd_low", rule.lsd_low_clean, " on clean conditions")
-    degraded = control[~control["clean"].astype(bool)]
-    yield from _against_unprocessed(rows[~clean], degraded, "lsd_low", rule.lsd_low_margin, " on degraded conditions")
-    if rule.visqol_above_unprocessed:
-        yield from _visqol(rows, control)
-    yield from _against_limit(rows, "tonality", rule.tonality, " dB of flatness")
-    yield from _against_limit(rows, "excess_above_band", rule.excess_above_band_db, " dB")
+@dataclass(frozen=True)
+class Guard:
+    """One guard. Two guards may share a key: a table then shows one column for both.
+
+    Attributes:
+        key: its name, that of the measure if it limits one.
+        limit: reads the limit of a rule; infinity switches the guard off.
+        check: given what was measured and the limit, returns the sentence that disqualifies, or None.
+        on_scores: whether it limits scores, so that a rule may ask for it under every condition.
+    """
+
+    key: str
+    limit: Callable[[WinnerRule], float]
+    check: Callable[[Measured, float], str | None]
+    on_scores: bool = True
+
+
+def disqualifying(measured: Measured, rule: WinnerRule, guards: Iterable[Guard] | None = None) -> Iterator[Reason]:
+    """Yield the reasons to disqualify a candidate.
+
+    Args:
+        measured: its scores and costs.
+        rule: the preset's limits.
+        guards: those to check, in the order of the table; None for all of them.
+    """
+    for on_scores, group in groupby(GUARDS if guards is None else guards, key=lambda guard: guard.on_scores):
+        listed = list(group)
+        each = on_scores and rule.each_condition
+        for condition, case in measured.by_condition() if each else [("", measured)]:
+            for guard in listed:
+                if sentence := guard.check(case, guard.limit(rule)):
+                    yield Reason(guard.key, f"{sentence}, under {condition}" if condition else sentence)
+
+
+def guard_names(rule: WinnerRule | None = None) -> list[str]:
+    """Return the keys of all guards, or of those that a rule has switched on."""
+    return list(dict.fromkeys(guard.key for guard in GUARDS if rule is None or not math.isinf(guard.limit(rule))))
+
+
+def _no_failed_scores(measured: Measured, _: float) -> str | None:
+    if measured.failed.empty:
+        return None
+    first, others = measured.failed.iloc[0], len(measured.failed) - 1
+    more = f", and {others} more" if others else ""
+    return f"{first['key']} failed for {first['file']} under {first['condition']} ({first['reason']}){more}"
 
 
 def _mean(rows: pd.DataFrame, key: str) -> float | None:
     """Mean over speakers and conditions; None where the measure applies nowhere, NaN where a score failed."""
-    if applicable(rows, key).empty:
-        return None
-    return mean_over_speakers(rows, key)
+    return None if applicable(rows, key).empty else speaker_mean(rows, key)
 
 
-def _against_limit(rows: pd.DataFrame, key: str, limit: float, suffix: str) -> Iterator[Reason]:
-    if math.isinf(limit):
-        return
-    if key not in rows:
-        yield Reason(key, f"{key} was not measured, but the rule limits it to {limit:g}")
-        return
-    value = _mean(rows, key)
-    if value is not None and value > limit + ROUNDING:
-        yield Reason(key, f"{key} is {value:.3f}{suffix}, above the limit of {limit:g}")
+def _clean(rows: pd.DataFrame, wanted: bool | None) -> pd.DataFrame:
+    """The rows of clean conditions, of degraded ones, or, for None, of all."""
+    return rows if wanted is None else rows[rows["clean"].astype(bool) == wanted]
+
+
+def _at_most(key: str, suffix: str, clean: bool | None = None) -> Callable[[Measured, float], str | None]:
+    """A measure's mean may not exceed the limit."""
+
+    def check(measured: Measured, limit: float) -> str | None:
+        if math.isinf(limit):
+            return None
+        if key not in measured.rows:
+            return f"{key} was not measured, but the rule limits it to {limit:g}"
+        value = _mean(_clean(measured.rows, clean), key)
+        if value is None or not value > limit + ROUNDING:
+            return None
+        return f"{key} is {value:.3f}{suffix}, above the limit of {limit:g}"
+
+    return check
+
+
+def _near_unprocessed(key: str, suffix: str = "", clean: bool | None = None) -> Callable[[Measured, float], str | None]:
+    """A measure's mean may exceed that of the unprocessed input by the limit at most."""
+
+    def judge(value: float, reference: float, limit: float) -> str | None:
+        if not value > reference + limit + ROUNDING:
+            return None
+        added = f" + {limit:g}" if limit else ""
+        return f"{key} is {value:.4f}{suffix}, above {reference + limit:.4f} ({UNPROCESSED}{added})"
+
+    return _against_unprocessed(key, suffix, clean, judge)
+
+
+def _above_unprocessed(key: str) -> Callable[[Measured, float], str | None]:
+    """A measure's mean has to exceed that of the unprocessed input."""
+
+    def judge(value: float, reference: float, _: float) -> str | None:
+        return None if not value <= reference else f"{key} is {value:.2f}, not above {reference:.2f} ({UNPROCESSED})"
+
+    return _against_unprocessed(key, "", None, judge)
 
 
 def _against_unprocessed(
-    rows: pd.DataFrame, control: pd.DataFrame, key: str, margin: float, suffix: str = ""
-) -> Iterator[Reason]:
-    if math.isinf(margin):
-        return
-    if key not in rows:
-        yield Reason(key, f"{key} was not measured, but the rule compares it with {UNPROCESSED}")
-        return
-    value, reference = _mean(rows, key), _mean(control, key)
-    if value is None or reference is None:
-        return
-    if math.isnan(reference):
-        yield Reason(key, f"{key} of {UNPROCESSED} failed{suffix}, so there is nothing to compare with")
-    elif value > reference + margin + ROUNDING:
-        added = f" + {margin:g}" if margin else ""
-        yield Reason(key, f"{key} is {value:.4f}{suffix}, above {reference + margin:.4f} ({UNPROCESSED}{added})")
+    key: str, suffix: str, clean: bool | None, judge: Callable[[float, float, float], str | None]
+) -> Callable[[Measured, float], str | None]:
+    def check(measured: Measured, limit: float) -> str | None:
+        if math.isinf(limit):
+            return None
+        if key not in measured.rows:
+            return f"{key} was not measured, but the rule compares it with {UNPROCESSED}"
+        value, reference = (_mean(_clean(rows, clean), key) for rows in (measured.rows, measured.control))
+        if value is None or reference is None:
+            return None
+        if math.isnan(reference):
+            return f"{key} of {UNPROCESSED} failed{suffix}, so there is nothing to compare with"
+        return judge(value, reference, limit)
+
+    return check
 
 
-def _visqol(rows: pd.DataFrame, control: pd.DataFrame) -> Iterator[Reason]:
-    if "visqol" not in rows:
-        yield Reason("visqol", f"visqol was not measured, but the rule compares it with {UNPROCESSED}")
-        return
-    value, reference = _mean(rows, "visqol"), _mean(control, "visqol")
-    if value is None or reference is None:
-        return
-    if math.isnan(reference):
-        yield Reason("visqol", f"visqol of {UNPROCESSED} failed, so there is nothing to compare with")
-    elif value <= reference:
-        yield Reason("visqol", f"visqol is {value:.2f}, not above {reference:.2f} ({UNPROCESSED})")
+def _latency(measured: Measured, limit: float) -> str | None:
+    latency = float(measured.cost["latency_ms"])
+    if math.isnan(latency):  # no champion, even where the latency of others is not limited
+        return f"whole-file, cannot stream: the limit is {limit:g} ms"
+    return f"latency is {latency:.1f} ms, above the limit of {limit:g} ms" if latency > limit + ROUNDING else None
 
 
-def _cost_reasons(cost: pd.Series, rule: WinnerRule) -> Iterator[Reason]:
-    latency, rtf = float(cost["latency_ms"]), float(cost["rtf"])
-    if math.isnan(latency):
-        yield Reason("latency_ms", f"whole-file, cannot stream: the limit is {rule.latency_ms:g} ms")
-    elif latency > rule.latency_ms + ROUNDING:
-        yield Reason("latency_ms", f"latency is {latency:.1f} ms, above the limit of {rule.latency_ms:g} ms")
-    if math.isnan(rtf) and not math.isinf(rule.rtf):
-        yield Reason("rtf", f"the real-time factor was not measured: the limit is {rule.rtf:g}")
-    elif rtf > rule.rtf:
-        yield Reason("rtf", f"the real-time factor is {rtf:.2f}, above the limit of {rule.rtf:g}")
+def _real_time_factor(measured: Measured, limit: float) -> str | None:
+    factor = float(measured.cost["rtf"])
+    if math.isnan(factor) and not math.isinf(limit):
+        return f"the real-time factor was not measured: the limit is {limit:g}"
+    return f"the real-time factor is {factor:.2f}, above the limit of {limit:g}" if factor > limit else None
+
+
+FAILED_SCORES = Guard("failed scores", lambda rule: 0.0, _no_failed_scores, on_scores=False)
+GUARDS: list[Guard] = [
+    FAILED_SCORES,
+    Guard("content_ber", lambda rule: rule.content_ber_margin, _near_unprocessed("content_ber")),
+    Guard("lsd_low", lambda rule: rule.lsd_low_clean, _at_most("lsd_low", " on clean conditions", clean=True)),
+    Guard(
+        "lsd_low",
+        lambda rule: rule.lsd_low_margin,
+        _near_unprocessed("lsd_low", " on degraded conditions", clean=False),
+    ),
+    Guard("visqol", lambda rule: 0.0 if rule.visqol_above_unprocessed else math.inf, _above_unprocessed("visqol")),
+    Guard("tonality", lambda rule: rule.tonality, _at_most("tonality", " dB of flatness")),
+    Guard("excess_above_band", lambda rule: rule.excess_above_band_db, _at_most("excess_above_band", " dB")),
+    Guard("latency_ms", lambda rule: rule.latency_ms, _latency, on_scores=False),
+    Guard("rtf", lambda rule: rule.rtf, _real_time_factor, on_scores=False),
+]

@@ -1,53 +1,55 @@
-"""The leaderboard: one row per system, as a table, as CSV and Markdown files, and on the terminal."""
+"""The leaderboard: one row per system, best primary score first."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
 from evaluation.measures.catalogue import Shown, keys_shown
-from evaluation.statistics.intervals import PairedDifference, paired_difference
-from evaluation.statistics.intervals import speaker_mean as mean_over_speakers
+from evaluation.statistics.intervals import PairedDifference, paired_difference, speaker_mean
 from evaluation.statistics.training_spread import training_spread
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import (
-    COST_COLUMNS,
-    TRAINING_COLUMNS,
-    Row,
-)
+from experiments.ranking.columns import COST_COLUMNS, TRAINING_COLUMNS, Row, rows_of
 from experiments.ranking.outranking import outranked_by
 from experiments.ranking.paired_tests import detectable_differences
-from experiments.ranking.primary import PRIMARY, average_seeds, failed_scores, interval, with_primary
-from experiments.ranking.selection import Selection
+from experiments.ranking.primary import PRIMARY, average_seeds, failed_scores, interval
+from experiments.ranking.selection import Selection, Status
+
+RATING_COLUMNS = ("mushra", "mushra_low", "mushra_high", "listeners")
 
 
 def build_leaderboard(
-    scores: pd.DataFrame, costs: pd.DataFrame, selection: Selection, trainings: pd.DataFrame
+    scores: pd.DataFrame,
+    costs: pd.DataFrame,
+    selection: Selection,
+    trainings: pd.DataFrame,
+    ratings: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Sum up a score table, best primary score first.
 
     Args:
-        scores: score table, on `test` as a rule; rows of candidates have a ``seed``.
+        scores: score table with the column ``primary``, on `test` as a rule; rows of candidates have a ``seed``.
         costs: indexed by system: ``rtf, latency_ms, macs, parameters``; a system without a row has none of them.
         selection: what was decided on `val`.
         trainings: one row per training: ``system, seconds, examples`` and, where known, ``cpu_seconds``, ``peak_mb``
             and ``examples_per_second``; seeds are averaged.
+        ratings: what listeners gave: ``system`` and `RATING_COLUMNS`; None without a listening test.
 
     Returns:
-        Columns: ``rank`` (candidates only), ``system``, ``status``, ``primary`` with ``primary_low`` and
-        ``primary_high`` (95 % interval), from how many ``speakers`` and ``utterances``, the measures (means over
-        conditions of means over speakers), the differences in ``primary`` to unprocessed, ``vs_unprocessed``, and to
-        the runner-up, ``vs_runner_up``, with their intervals (negative is better), the costs, those of
-        one training (``train_cpu_hours`` of all its processes, ``train_seconds``, ``examples_per_second``,
-        ``train_peak_mb``, ``examples``), ``failed``, the measures with a failed score, comma-separated;
-        ``outranked_by``, the controls ahead of a candidate, best first, comma-separated; ``seeds``, how many trainings
+        Columns: ``rank`` (candidates only), ``system``, ``status`` (a `Status`), ``failed_guards`` (a tuple),
+        ``primary`` with ``primary_low`` and ``primary_high`` (95 % interval), from how many ``speakers`` and
+        ``utterances``, the measures (means over conditions of means over speakers), the differences in ``primary`` to
+        unprocessed, ``vs_unprocessed``, and to the runner-up, ``vs_runner_up``, with their intervals (negative is
+        better), the costs, those of one training (``train_cpu_hours`` of all its processes, ``train_seconds``,
+        ``examples_per_second``, ``train_peak_mb``, ``examples``), ``failed``, a tuple of the measures with a failed
+        score; ``outranked_by``, a tuple of the controls ahead of a candidate, best first; ``seeds``, how many trainings
         there are, with ``seed_sd``, the standard deviation of their primary scores, and ``trainings_low,
         trainings_high``, the interval of the primary score that allows for other trainings; ``next``, the system one
         row below, with ``detectable_KEY``, the smallest difference to it that can be detected in each measure
-        (`detectable_differences`). NaN is a measure that failed (then named in ``failed``), that does not apply, or,
-        in the last two groups, that a single training or speaker leaves unknown.
+        (`detectable_differences`); the columns of ``ratings``. NaN is a measure that failed (then in ``failed``), that
+        does not apply, or, in the last groups, that a single training or speaker leaves unknown.
     """
-    scores = with_primary(scores)
-    failed = failed_scores(scores).groupby("system")["key"].agg(lambda keys: ",".join(sorted(set(keys))))
+    failed = {name: tuple(sorted(set(rows["key"]))) for name, rows in failed_scores(scores).groupby("system")}
     rows = [
         _scores_of(str(system), group)
         | _differences(scores, str(system), selection.runner_up)
@@ -57,16 +59,41 @@ def build_leaderboard(
     table = pd.DataFrame(rows)
     table = table.join(costs.reindex(columns=list(COST_COLUMNS)), on="system")
     table = table.join(_training_means(trainings), on="system")
-    table["failed"] = table["system"].map(failed).fillna("")
-    table.insert(1, "status", [_status(system, selection) for system in table["system"]])
+    table["failed"] = _objects(failed.get(system, ()) for system in table["system"])
+    candidates = [selection.candidate(system) for system in table["system"]]
+    table.insert(1, "status", _objects(selection.status(system) for system in table["system"]))
+    table.insert(2, "failed_guards", _objects(one.failed_guards if one else () for one in candidates))
     table = table.sort_values([PRIMARY, "system"], na_position="last", ignore_index=True)
-    ranked = (table["status"] != "control").to_numpy()
+    ranked = (table["status"] != Status.CONTROL).to_numpy()
     table.insert(0, "rank", pd.Series(ranked.cumsum(), dtype="Int64").where(ranked))
     better = outranked_by(dict(zip(table["system"], table[PRIMARY], strict=True)), set(table.loc[ranked, "system"]))
-    table["outranked_by"] = [",".join(better.get(system, [])) for system in table["system"]]
+    table["outranked_by"] = _objects(better.get(system, ()) for system in table["system"])
     seeds = table[["seeds", "seed_sd", "trainings_low", "trainings_high"]]
     detectable = detectable_differences(scores, list(table["system"])).drop(columns="system")
-    return pd.concat([table.drop(columns=seeds.columns), seeds, detectable], axis=1)
+    table = pd.concat([table.drop(columns=seeds.columns), seeds, detectable], axis=1)
+    return table if ratings is None else table.join(ratings.set_index("system")[[*RATING_COLUMNS]], on="system")
+
+
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of `build_leaderboard` or `condition_rows` as files hold it: numbers and texts only."""
+    plain = table.drop(columns="failed_guards", errors="ignore")
+    for column in ("failed", "outranked_by"):
+        if column in plain:
+            plain[column] = plain[column].map(",".join)
+    if "status" in plain:
+        plain["status"] = [status_text(row) for row in rows_of(table)]
+    return plain
+
+
+def status_text(row: Row) -> str:
+    """Return the status in a row of a leaderboard, with the guards that a disqualified candidate failed."""
+    guards = ", ".join(row["failed_guards"])
+    return f"{row['status']}: {guards}" if guards else str(row["status"])
+
+
+def _objects(values: Iterable[object]) -> pd.Series:
+    """A column of enums or tuples, of which pandas would make texts or tables."""
+    return pd.Series(list(values), dtype=object)
 
 
 def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
@@ -74,7 +101,7 @@ def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
     row: Row = {"system": system, PRIMARY: primary.mean}
     row |= {"primary_low": primary.low, "primary_high": primary.high}
     row |= {"speakers": primary.speakers, "utterances": primary.utterances}
-    return row | {key: mean_over_speakers(averaged, key) for key in keys_shown(Shown.LEADERBOARD) if key in averaged}
+    return row | {key: speaker_mean(averaged, key) for key in keys_shown(Shown.LEADERBOARD) if key in averaged}
 
 
 def _differences(scores: pd.DataFrame, system: str, runner_up: str | None) -> dict[str, float]:
@@ -111,13 +138,3 @@ def _training_means(trainings: pd.DataFrame) -> pd.DataFrame:
     if "cpu_seconds" in means:
         means["train_cpu_hours"] = means["cpu_seconds"] / 3600
     return means.reindex(columns=list(TRAINING_COLUMNS))
-
-
-def _status(system: str, selection: Selection) -> str:
-    if system == selection.winner:
-        return "champion"
-    if system in selection.disqualified:
-        return "disqualified: " + ", ".join(dict.fromkeys(r.guard for r in selection.disqualified[system]))
-    if system in selection.tied:
-        return "tied"
-    return "candidate" if any(system == candidate.system for candidate in selection.candidates) else "control"

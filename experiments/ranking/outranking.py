@@ -4,8 +4,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from models.baselines import CONTROLS
 
-FLAG = "⚑"
-
 
 def reads_target(control: str) -> bool:
     """Whether a control is a reference that looks at the target, so that outranking a candidate is no surprise."""
@@ -14,7 +12,7 @@ def reads_target(control: str) -> bool:
 
 def outranked_by(
     means: Mapping[str, float], candidates: Collection[str], *, higher_is_better: bool = False
-) -> dict[str, list[str]]:
+) -> dict[str, tuple[str, ...]]:
     """Say for each candidate which controls are better.
 
     Args:
@@ -23,20 +21,20 @@ def outranked_by(
         higher_is_better: the score's better direction.
 
     Returns:
-        The better controls by candidate, best first; an empty list for one that is ahead of all.
+        The better controls by candidate, best first; none for one that is ahead of all.
     """
     sign = -1.0 if higher_is_better else 1.0
     controls = sorted((name for name in means if name not in candidates), key=lambda name: sign * means[name])
     return {
-        candidate: [name for name in controls if sign * means[name] < sign * means[candidate]]
+        candidate: tuple(name for name in controls if sign * means[name] < sign * means[candidate])
         for candidate in means
         if candidate in candidates
     }
 
 
-def without_target(controls: Iterable[str]) -> list[str]:
-    """Those of the controls that read no target: they alarm, where a reference is expected to be ahead."""
-    return [name for name in controls if not reads_target(name)]
+def without_target(controls: Iterable[str]) -> tuple[str, ...]:
+    """Return the controls that read no target: one that is ahead is an alarm, where a reference is expected to be."""
+    return tuple(name for name in controls if not reads_target(name))
 
 
 def flagged(better: Mapping[str, Collection[str]]) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from evaluation.statistics.hypothesis_tests import (
 )
 from evaluation.statistics.intervals import difference_of, speaker_differences_of, utterance_pairs
 from evaluation.statistics.training_spread import paired_difference_over_trainings
-from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
+from experiments.ranking.primary import PRIMARY, average_seeds
 from experiments.ranking.selection import Selection
 
 FAMILY = "every candidate against every control, and {reference} against every other candidate"
@@ -61,7 +61,7 @@ def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY)
     """Compare the pairs of `family_of` in one measure, with one correction for all of them.
 
     Args:
-        scores: a score table, of `test` as a rule; training seeds are averaged per utterance.
+        scores: a score table with the column ``primary``, of `test` as a rule; training seeds are averaged.
         selection: what was decided on `val`.
         key: the measure.
 
@@ -72,7 +72,6 @@ def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY)
         ``rank_biserial`` (-1 to 1), ``d_z`` (Cohen's), ``detectable`` (smallest difference, 80 % power at 5 %),
         ``speakers`` and ``utterances``. NaN is what cannot be computed: failed scores, or a single speaker.
     """
-    scores = with_primary(scores)
     family = family_of([str(name) for name in scores["system"].unique()], selection)
     columns = ["system", "other", "difference", "low", "high", "trainings_low", "trainings_high", "p_value", "p_holm"]
     columns += ["rank_biserial", "d_z", "detectable", "speakers", "utterances"]
@@ -121,7 +120,7 @@ def detectable_differences(scores: pd.DataFrame, systems: Sequence[str]) -> pd.D
     """The smallest differences between neighbours that the test set can detect, per measure.
 
     Args:
-        scores: a score table.
+        scores: a score table with the column ``primary``.
         systems: in the order of the leaderboard.
 
     Returns:
@@ -129,7 +128,7 @@ def detectable_differences(scores: pd.DataFrame, systems: Sequence[str]) -> pd.D
         ``detectable_KEY`` for each of `detectable_keys` that the table has, in the measure's units: two-sided, paired,
         speakers as clusters, 80 % power at 5 %. NaN where it cannot be computed.
     """
-    averaged = average_seeds(with_primary(scores))
+    averaged = average_seeds(scores)
     keys = [key for key in detectable_keys() if key in averaged]
     of_system = {str(name): rows for name, rows in averaged.groupby("system")}
     rows = []

@@ -1,22 +1,13 @@
 """The primary score of an utterance, and its means over seeds and speakers."""
 
-import math
-
 import pandas as pd
 
 from evaluation.measures.catalogue import MEASURES
-from evaluation.statistics.intervals import (
-    Interval,
-    applicable,
-    bootstrap_interval,
-)
-from evaluation.statistics.intervals import speaker_mean as mean_over_speakers
+from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval, speaker_mean
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.errors import OvertoneError
 
 PRIMARY = "primary"
-
-
 SI_SDR_LIMIT_DB = 20.0
 
 
@@ -57,7 +48,7 @@ def add_primary(scores: pd.DataFrame) -> pd.DataFrame:
 def _ratio_to_unprocessed(rows: pd.DataFrame) -> pd.Series:
     """Half the mean ratio to doing nothing, for rows in which no band is missing."""
     control = rows[rows["system"] == UNPROCESSED]
-    distances = {condition: mean_over_speakers(group, "lsd") for condition, group in control.groupby("condition")}
+    distances = {condition: speaker_mean(group, "lsd") for condition, group in control.groupby("condition")}
     for condition in rows["condition"].unique():
         if condition not in distances or distances[condition] == 0.0:
             raise OvertoneError(
@@ -70,11 +61,6 @@ def _ratio_to_unprocessed(rows: pd.DataFrame) -> pd.Series:
         -SI_SDR_LIMIT_DB, SI_SDR_LIMIT_DB
     )
     return 0.25 * (rows["lsd"] / rows["condition"].map(distances).astype(float) + 10.0 ** (-gain / 20.0))
-
-
-def with_primary(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores with their column ``primary``, added when absent."""
-    return scores if PRIMARY in scores else add_primary(scores)
 
 
 def average_seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -115,18 +101,3 @@ def failed_scores(scores: pd.DataFrame) -> pd.DataFrame:
             for key, reason in reasons.items()
         ]
     return pd.DataFrame(listed, columns=columns)
-
-
-def champion_seed(scores: pd.DataFrame, winner: str) -> int:
-    """The winner's training seed with the best primary score on `val`; the smaller seed of two equals.
-
-    Raises:
-        OvertoneError: no seed of the winner has a score.
-    """
-    rows = with_primary(scores)
-    rows = rows[(rows["system"] == winner) & rows["seed"].notna()]
-    means = {int(seed): mean_over_speakers(rows[rows["seed"] == seed], PRIMARY) for seed in rows["seed"].unique()}
-    finite = {seed: mean for seed, mean in means.items() if not math.isnan(mean)}
-    if not finite:
-        raise OvertoneError(f"{winner}: no training seed has a primary score on val. Score one before choosing.")
-    return min(finite, key=lambda seed: (finite[seed], seed))

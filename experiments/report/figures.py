@@ -1,240 +1,238 @@
-"""The report's figures as inline SVG, coloured by the page's style sheet, so that they follow light and dark."""
+"""The figures of a report as SVG, drawn by matplotlib in colours that follow light and dark."""
 
+from __future__ import annotations
+
+import base64
+import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from html import escape
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-from experiments.ranking.compute import CostPoint, pareto_frontier
-from experiments.report.axes import Axis
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.columns import Row, number, rows_of, span
+from experiments.ranking.compute import Cost, CostPoint, cost_points, pareto_frontier
+from experiments.ranking.findings import Findings
+from experiments.ranking.primary import PRIMARY
+from experiments.ranking.selection import Status
 
-WHISKERS_WIDTH, WHISKERS_HEIGHT = 190, 24
-PLOT_WIDTH, PLOT_HEIGHT = 420, 330
-LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 42
-CURVE_WIDTH, CURVE_HEIGHT = 260, 130
-LETTER = 0.61  # width of an average letter in ems
-LABEL_SIZE, SMALL_SIZE = 12.0, 10.5
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-Box = tuple[float, float, float, float]
+MOST_PRIMARY = 1.0  # everything beyond it is bad, and would squeeze what matters
+INK, SOFT, LINE, PAPER, ACCENT = "#1d1f24", "#5a616d", "#dadde3", "#ffffff", "#a82c6e"
+DARK = {INK: "#e9eaee", SOFT: "#a8afbb", LINE: "#383b44", PAPER: "#17181c", ACCENT: "#f471aa"}
+COLOURS = {Status.CHAMPION: ACCENT, Status.CONTROL: SOFT}
+LABEL_GAP = 0.055  # of the height of a plot: a line of text
+CURVES_A_ROW = 3
 
-
-def whiskers_svg(mean: float, low: float, high: float, axis: Axis, reference: float, kind: str) -> str:
-    """A dot with its interval, and a line where doing nothing lies; an arrow for a value beyond the axis.
-
-    Args:
-        mean: the dot; NaN draws none.
-        low: the interval's start; NaN draws no interval.
-        high: the interval's end.
-        axis: the same for all rows.
-        reference: the line; NaN draws none.
-        kind: as that of `CostPoint`.
-    """
-    middle = WHISKERS_HEIGHT / 2
-    parts = [f'<line class="rule" x1="0" x2="{WHISKERS_WIDTH}" y1="{middle}" y2="{middle}"/>']
-    if math.isfinite(reference):
-        x = _whiskers_x(axis, reference)
-        parts.append(f'<line class="reference" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{WHISKERS_HEIGHT}"/>')
-    if math.isfinite(low):
-        start, end = _whiskers_x(axis, low), _whiskers_x(axis, high)
-        parts.append(
-            f'<path class="whisker" d="M{start:.1f} {middle}H{end:.1f}M{start:.1f} {middle - 4}v8M{end:.1f} '
-            f'{middle - 4}v8"/>'
-        )
-    if math.isfinite(mean):
-        x = _whiskers_x(axis, mean)
-        parts.append(
-            f'<path class="dot" d="M{x - 5:.1f} {middle - 5}l8 5l-8 5z"/>'
-            if mean > axis.high
-            else f'<circle class="dot" cx="{x:.1f}" cy="{middle}" r="4.5"/>'
-        )
-    return _svg("".join(parts), WHISKERS_WIDTH, WHISKERS_HEIGHT, f"whiskers {kind}")
+Points = Sequence[tuple[float, float]]
 
 
-def whiskers_axis_svg(axis: Axis) -> str:
-    """The numbers above a column of `whiskers_svg`."""
-    parts = []
-    for tick in axis.ticks:
-        x = _whiskers_x(axis, tick)
-        anchor = "start" if tick == axis.ticks[0] else "end" if tick == axis.ticks[-1] else "middle"
-        shift = {"start": -6, "end": 6, "middle": 0}[anchor]
-        parts.append(_text(x + shift, 11, f"{tick:g}", SMALL_SIZE, anchor))
-        parts.append(f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="15" y2="20"/>')
-    return _svg("".join(parts), WHISKERS_WIDTH, 20, "whiskers")
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page.
 
-
-def _whiskers_x(axis: Axis, value: float) -> float:
-    return 7 + axis.fraction(value) * (WHISKERS_WIDTH - 14)
-
-
-def pareto_svg(
-    points: Sequence[CostPoint],
-    lines: Mapping[str, float],
-    costs: Axis,
-    scores: Axis,
-    *,
-    cost_name: str,
-    score_name: str,
-    cost_text: Callable[[float], str],
-) -> str:
-    """Quality against compute: candidates as marks, the frontier of those that passed, controls as lines.
-
-    Args:
-        points: systems whose cost is known.
-        lines: score by name of the controls, whose cost nobody measured.
-        costs: from left to right.
-        scores: from bottom to top.
-        cost_name: below the plot.
-        score_name: above the plot.
-        cost_text: writes a tick.
+    Attributes:
+        draw: makes the figure, when a page shows it.
+        words: what it shows, with its numbers, for readers who cannot see it.
     """
 
-    def x(cost: float) -> float:
-        return LEFT + costs.fraction(cost) * (PLOT_WIDTH - LEFT - RIGHT)
+    draw: Callable[[], Figure]
+    words: str
 
-    def y(score: float) -> float:
-        return PLOT_HEIGHT - BOTTOM - scores.fraction(score) * (PLOT_HEIGHT - TOP - BOTTOM)
+    def svg(self) -> str:
+        """Draw it; its colours follow the reader's light or dark."""
+        return _with_themes(_svg(self.draw()))
 
-    taken = [(x(point.cost) - 7, y(point.score) - 7, x(point.cost) + 7, y(point.score) + 7) for point in points]
-    parts = [_grid(costs, scores, x, y, cost_text), _axis_names(cost_name, score_name)]
-    frontier = pareto_frontier(point for point in points if point.passed)
-    if frontier:
-        steps = "".join(f"H{x(point.cost):.1f}V{y(point.score):.1f}" for point in frontier[1:])
-        start = f"M{x(frontier[0].cost):.1f} {y(frontier[0].score):.1f}"
-        parts.append(f'<path class="frontier" d="{start}{steps}"/>')
-        for one, other in pairwise(frontier):
-            taken.append((x(one.cost), y(one.score) - 1, x(other.cost), y(one.score) + 1))
-    labels = []
-    for point in sorted(points, key=lambda point: (point.kind != "champion", point.cost)):
-        parts.append(_mark(point, x(point.cost), y(point.score)))
-        name = point.name if point.score <= scores.high else f"{point.name} ({point.score:.2f})"
-        choices = _beside(x(point.cost), y(point.score), name, LABEL_SIZE)
-        labels.append(_label(name, choices, taken, LABEL_SIZE, f"label {point.kind}"))
-    for name, score in lines.items():
-        parts.insert(1, f'<path class="control-line" d="M{LEFT} {y(score):.1f}H{PLOT_WIDTH - RIGHT}"/>')
-        labels.append(_label(name, _along(y(score), name, SMALL_SIZE), taken, SMALL_SIZE, "label control"))
-    words = ", ".join(f"{point.name}: {cost_text(point.cost)}, {point.score:.3f}" for point in points)
-    return _svg("".join(parts + labels), PLOT_WIDTH, PLOT_HEIGHT, "plot", f"{score_name} by {cost_name}. {words}")
+    def uri(self) -> str:
+        """Draw it as a data URI."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg().encode()).decode()}"
 
 
-def _grid(
-    costs: Axis,
-    scores: Axis,
-    x: Callable[[float], float],
-    y: Callable[[float], float],
-    cost_text: Callable[[float], str],
-) -> str:
-    parts = []
-    for tick in scores.ticks:
-        parts.append(f'<path class="rule" d="M{LEFT} {y(tick):.1f}H{PLOT_WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y(tick) + 4, f"{tick:g}", SMALL_SIZE, "end"))
-    for tick in costs.ticks:
-        bottom = PLOT_HEIGHT - BOTTOM
-        parts.append(f'<line class="rule" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(_text(x(tick), bottom + 16, cost_text(tick), SMALL_SIZE, "middle"))
-    return f'<g class="grid">{"".join(parts)}</g>'
-
-
-def _axis_names(cost_name: str, score_name: str) -> str:
-    across = _text((LEFT + PLOT_WIDTH - RIGHT) / 2, PLOT_HEIGHT - 6, cost_name, LABEL_SIZE, "middle")
-    up = _text(-(TOP + PLOT_HEIGHT - BOTTOM) / 2, 11, score_name, LABEL_SIZE, "middle")
-    return f'<g class="names">{across}<g transform="rotate(-90)">{up}</g></g>'
-
-
-def _mark(point: CostPoint, x: float, y: float) -> str:
-    shape = (
-        f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>'
-        if point.kind == "control"
-        else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{7 if point.kind == "champion" else 5.5}"/>'
+def interval_picture(findings: Findings) -> Picture:
+    """Return every system's primary score with its interval, and a line at doing nothing."""
+    rows = [row for row in rows_of(findings.leaderboard) if math.isfinite(row[PRIMARY])]
+    numbers = (
+        f"{row['system']}: {number(row[PRIMARY], PRIMARY)} ({span(row['primary_low'], row['primary_high'])})"
+        for row in rows
     )
-    words = f"{point.name} ({point.kind}), {point.score:.3f}"
-    return f'<g class="mark {escape(point.kind)}"><title>{escape(words)}</title>{shape}</g>'
+    return Picture(partial(_draw_intervals, rows), f"Primary scores. {', '.join(numbers)}")
 
 
-def _beside(x: float, y: float, name: str, size: float) -> Iterator[Box]:
-    """Places for a label round a mark, the best first."""
-    width, height = LETTER * size * len(name), size
-    for away in (0.0, 10.0, 22.0, 34.0):
-        for left, top in (
-            (x + 10, y - height / 2 - away),
-            (x + 10, y - height / 2 + away),
-            (x - 10 - width, y - height / 2 - away),
-            (x - 10 - width, y - height / 2 + away),
-            (x - width / 2, y - 10 - height - away),
-            (x - width / 2, y + 10 + away),
-        ):
-            yield left, top, left + width, top + height
+def _draw_intervals(rows: Sequence[Row]) -> Figure:
+    figure = _new_figure(7.5, 0.8 + 0.28 * len(rows))
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        colour = COLOURS.get(row["status"], INK)
+        filled = PAPER if row["status"] is Status.DISQUALIFIED else colour
+        mean, low, high = (min(row[key], MOST_PRIMARY) for key in (PRIMARY, "primary_low", "primary_high"))
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.5, solid_capstyle="butt")
+        beyond = row[PRIMARY] > MOST_PRIMARY
+        axes.plot([mean], [place], ">" if beyond else "o", color=colour, markerfacecolor=filled, clip_on=False)
+        if row["system"] == UNPROCESSED:
+            axes.axvline(mean, color=SOFT, linestyle=(0, (2, 2)), linewidth=1, zorder=0)
+    axes.set_yticks(range(len(rows)), [str(row["system"]) for row in rows])
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(COLOURS.get(row["status"], INK))
+    axes.invert_yaxis()
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("primary score ↓, with its 95 % interval")
+    axes.spines["left"].set_visible(False)
+    return figure
 
 
-def _along(y: float, name: str, size: float) -> Iterator[Box]:
-    """Places for a label on a line across the plot, the best first."""
-    width = LETTER * size * len(name)
-    right = PLOT_WIDTH - RIGHT - 2 - width
-    for share in (1.0, 0.0, 0.5, 0.75, 0.25):
-        left = LEFT + 4 + share * (right - LEFT - 4)
-        for top in (y - size - 1, y + 2):
-            yield left, top, left + width, top + size
-
-
-def _label(name: str, choices: Iterable[Box], taken: list[Box], size: float, style: str) -> str:
-    """Write a name at the first place that is free and inside the plot, else at the least crowded, and take it."""
-    inside: Box = (LEFT, 0.0, PLOT_WIDTH, PLOT_HEIGHT - BOTTOM + 2)
-
-    def crowding(box: Box) -> float:
-        area = (box[2] - box[0]) * (box[3] - box[1])
-        return sum(_overlap(box, other) for other in taken) + 2.0 * (area - _overlap(box, inside))
-
-    places = list(choices)
-    best = next((box for box in places if crowding(box) <= 0.01), None) or min(places, key=crowding)
-    taken.append(best)
-    return _text(best[0], best[3] - 0.2 * size, name, size, "start", style)
-
-
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0.0) * max(height, 0.0)
-
-
-def curve_svg(lines: Sequence[Sequence[tuple[float, float]]], across: Axis, up: Axis, words: str) -> str:
-    """A small plot of curves on axes that it shares with others.
+def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
+    """Return quality against a cost: candidates as marks, the frontier of those that passed, controls as lines.
 
     Args:
-        lines: the points of each curve; those with a value that is not finite are left out.
-        across: the axis from left to right.
-        up: the axis from bottom to top.
-        words: what it shows, for those who cannot see it.
+        findings: of the comparison.
+        cost: the axis from left to right.
+
+    Returns:
+        None where no system's cost is known.
     """
-    left, bottom, right, top = 44, CURVE_HEIGHT - 20, CURVE_WIDTH - 10, 6
-
-    def x(value: float) -> float:
-        return left + across.fraction(value) * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - up.fraction(value) * (bottom - top)
-
-    parts = []
-    for tick in up.ticks:
-        parts.append(f'<line class="rule" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(_text(left - 5, y(tick) + 4, f"{tick:g}", SMALL_SIZE, "end"))
-    for tick in (across.ticks[0], across.ticks[-1]):
-        parts.append(_text(x(tick), bottom + 14, f"{tick:g}", SMALL_SIZE, "middle" if tick < across.high else "end"))
-    for line in lines:
-        finite = [(x(at), y(value)) for at, value in line if math.isfinite(at) and math.isfinite(value)]
-        if finite:
-            path = "L".join(f"{one:.1f} {other:.1f}" for one, other in finite)
-            parts.append(f'<path class="curve" d="M{path}"/>')
-            parts.append(f'<circle class="curve-end" cx="{finite[-1][0]:.1f}" cy="{finite[-1][1]:.1f}" r="2.5"/>')
-    return _svg("".join(parts), CURVE_WIDTH, CURVE_HEIGHT, "curves", words)
+    points = cost_points(findings.leaderboard, cost.key)
+    if not points:
+        return None
+    shown = {point.name for point in points}
+    controls = {
+        str(row["system"]): float(row[PRIMARY])
+        for row in rows_of(findings.leaderboard)
+        if row["status"] is Status.CONTROL and row["system"] not in shown and math.isfinite(row[PRIMARY])
+    }
+    numbers = (f"{point.name}: {cost.text(point.cost)}, {number(point.score, PRIMARY)}" for point in points)
+    words = f"primary score ↓ by {cost.name}. {', '.join(numbers)}"
+    return Picture(partial(_draw_costs, cost, points, controls), words)
 
 
-def _text(x: float, y: float, words: str, size: float, anchor: str, style: str = "tick") -> str:
-    return (
-        f'<text class="{escape(style)}" x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" text-anchor="{anchor}">'
-        f"{escape(words)}</text>"
+def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, float]) -> Figure:
+    figure = _new_figure(6.4, 4.4)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_ylim(0.0, 1.05 * min(max(*(point.score for point in points), *controls.values(), 0.1), MOST_PRIMARY))
+    for score in controls.values():
+        axes.axhline(score, color=SOFT, linestyle=(0, (4, 4)), linewidth=0.8, zorder=0)
+    frontier = pareto_frontier(point for point in points if point.status.passed)
+    axes.step(
+        [point.cost for point in frontier], [point.score for point in frontier], where="post", color=ACCENT, zorder=1
     )
+    for point in points:
+        colour = COLOURS.get(point.status, INK)
+        filled = PAPER if point.status is Status.DISQUALIFIED else colour
+        height = min(point.score, MOST_PRIMARY)
+        axes.plot([point.cost], [height], "o", color=colour, markerfacecolor=filled, clip_on=False)
+    labels = {point.name: (point.cost, point.score, COLOURS.get(point.status, INK)) for point in points}
+    labels |= {name: (math.inf, score, SOFT) for name, score in controls.items()}
+    _label_beside(axes, labels)
+    axes.xaxis.set_major_formatter(lambda value, _: cost.text(value))
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel(cost.name)
+    axes.set_ylabel("primary score ↓")
+    return figure
 
 
-def _svg(content: str, width: float, height: float, style: str, words: str = "") -> str:
-    """A figure; without words it is decoration, whose numbers stand beside it."""
-    role = f'role="img" aria-label="{escape(words)}"' if words else 'aria-hidden="true"'
-    return f'<svg class="{escape(style)}" viewBox="0 0 {width} {height}" {role}>{content}</svg>'
+def _label_beside(axes: Axes, labels: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write names in a column to the right of a plot, each joined to its mark, so that no two collide.
+
+    Args:
+        axes: the plot.
+        labels: by name the mark's position and the colour; a position at infinity is the right end of a line.
+    """
+    low, high = axes.get_ylim()
+    ordered = sorted(labels.items(), key=lambda item: item[1][1])
+    heights: list[float] = []
+    for _, (_, score, _) in ordered:
+        wanted = (min(score, MOST_PRIMARY) - low) / (high - low)
+        heights.append(max(wanted, heights[-1] + LABEL_GAP) if heights else wanted)
+    limit = max(1.0, LABEL_GAP * (len(heights) - 1))
+    for place in reversed(range(len(heights))):
+        heights[place] = min(heights[place], limit)
+        limit = heights[place] - LABEL_GAP
+    for (name, (at, score, colour)), height in zip(ordered, heights, strict=True):
+        text = name if score <= MOST_PRIMARY else f"{name} ({score:.2f})"
+        end = (1.0, (min(score, MOST_PRIMARY) - low) / (high - low))
+        axes.annotate(
+            text,
+            xy=end if math.isinf(at) else (at, min(score, MOST_PRIMARY)),
+            xycoords="axes fraction" if math.isinf(at) else "data",
+            xytext=(1.04, height),
+            textcoords="axes fraction",
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkB": 4, "relpos": (0.0, 0.5)},
+        )
+
+
+def curves_picture(findings: Findings) -> Picture | None:
+    """Return the loss on `val` by training examples: a panel per system, a line per seed, the same axes for all."""
+    curves: dict[str, list[Points]] = {}
+    for curve in findings.curves:
+        if curve.points:
+            curves.setdefault(curve.system, []).append(curve.points)
+    if not curves:
+        return None
+    words = "; ".join(_last_losses(system, lines) for system, lines in curves.items())
+    return Picture(partial(_draw_curves, curves), f"Loss on val by training examples; at the end {words}")
+
+
+def _last_losses(system: str, lines: Sequence[Points]) -> str:
+    return f"{system}: {', '.join(f'{points[-1][1]:.3f}' for points in lines)}"
+
+
+def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
+    height = math.ceil(len(curves) / CURVES_A_ROW)
+    figure = _new_figure(9.0, 0.6 + 1.8 * height)
+    panels = figure.subplots(height, CURVES_A_ROW, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel in panels[len(curves) :]:
+        panel.set_axis_off()
+    for panel, (system, lines) in zip(panels, curves.items(), strict=False):
+        panel.set_title(_last_losses(system, lines), fontsize=9, color=INK)
+        panel.set_xlim(left=0.0)
+        for points in lines:
+            panel.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.5)
+    figure.supxlabel("training examples", fontsize=9, color=INK)
+    figure.supylabel("loss on val ↓", fontsize=9, color=INK)
+    return figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar sign in a name is no formula
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+        axes.tick_params(color=LINE, labelsize=9, which="both")
+        axes.spines[:].set_color(LINE)
+        axes.spines[["top", "right"]].set_visible(False)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=INK, fontsize=9)
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "overtone", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _with_themes(svg: str) -> str:
+    """Replace the colours by variables that follow the reader's light or dark."""
+    start = svg.index("<svg")
+    names = {colour: f"--c{place}" for place, colour in enumerate(DARK)}
+    light = "".join(f"{name}:{colour};" for colour, name in names.items())
+    dark = "".join(f"{name}:{DARK[colour]};" for colour, name in names.items())
+    body = svg[start:]
+    for colour, name in names.items():
+        body = body.replace(colour, f"var({name})")
+    style = f"<style>svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}</style>"
+    head, end, rest = body.partition(">")
+    return f"{head}{end}{style}{rest}"

@@ -3,17 +3,21 @@
 import base64
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
 from experiments.pages.embedding import asset, markdown_html
+from experiments.pages.samples import Sample, sample_html
+from experiments.pages.tables import Table, table_html
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import heading, number, rows_of
+from experiments.ranking.columns import heading, number
+from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
-from experiments.report.contents import ReportContents
-from experiments.report.leaderboard_markdown import headline
-from experiments.report.sections import sections
+from experiments.report.figures import Picture
+from experiments.report.sections import Folded, Part, sections
+from experiments.report.words import headline
 from overtone.files import written_whole
 
 DIGEST_SHOWN = 12  # characters; the whole one stands under "How to reproduce"
@@ -25,27 +29,57 @@ TILES = {
 }
 
 
-def page(contents: ReportContents) -> str:
-    """The whole page.
+def write_report(
+    findings: Findings, path: Path, samples: Sequence[Sample] = (), links: Mapping[str, str] | None = None
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        findings: of the comparison.
+        path: the HTML file.
+        samples: utterances to hear and see, as `experiments.report.utterances.report_samples` gives them.
+        links: addresses of pages beside this one by what they are called.
 
     Raises:
         OvertoneError: a sample has no clips, or a clip has no samples.
     """
-    bodies = dict(sections(contents))
-    identifiers = {title: title.lower().replace(" ", "-") for title in bodies}
+    made = sections(findings, samples)
+    identifiers = {section.title: section.title.lower().replace(" ", "-") for section in made}
     script = asset("samples.js")
-    return Template(asset("report.html", "report")).substitute(
-        title=escape(f"Comparison {contents.preset}"),
+    page = Template(asset("report.html", "report")).substitute(
+        title=escape(f"Comparison {findings.preset}"),
         policy=_policy(script),
         style=asset("page.css") + asset("samples.css") + asset("report.css", "report"),
         script=script,
-        summary=_summary(contents),
-        contents="".join(f'<li><a href="#{identifiers[title]}">{title}</a></li>' for title in bodies),
+        summary=_summary(findings, links or {}),
+        contents="".join(
+            f'<li><a href="#{escape(one)}">{escape(title)}</a></li>' for title, one in identifiers.items()
+        ),
         sections="\n".join(
-            f'<section id="{identifiers[title]}" class="part"><h2>{title}</h2>{body}</section>'
-            for title, body in bodies.items()
+            f'<section id="{escape(identifiers[section.title])}" class="part"><h2>{escape(section.title)}</h2>'
+            f"{''.join(map(_html, section.parts))}</section>"
+            for section in made
         ),
     )
+    with written_whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _html(part: Part) -> str:
+    if isinstance(part, str):
+        return markdown_html(part)
+    if isinstance(part, Table):
+        return table_html(part)
+    if isinstance(part, Picture):
+        return f'<img class="plot" alt="{escape(part.words)}" src="{part.uri()}">'
+    if isinstance(part, Sample):
+        return sample_html(part, heading="h3")
+    return _folded(part)
+
+
+def _folded(part: Folded) -> str:
+    inside = "".join(map(_html, part.parts))
+    return f"<details{' open' * part.opened}><summary>{escape(part.title)}</summary>{inside}</details>"
 
 
 def _policy(script: str) -> str:
@@ -57,49 +91,31 @@ def _policy(script: str) -> str:
     )
 
 
-def _summary(contents: ReportContents) -> str:
+def _summary(findings: Findings, links: Mapping[str, str]) -> str:
+    source = findings.provenance
     facts = [
-        f"preset {contents.preset}",
-        *([f"{contents.created:%Y-%m-%d %H:%M}"] if contents.created else []),
-        f"commit {contents.commit}",
-        f"data {contents.data_digest[:DIGEST_SHOWN]}",
+        f"preset {findings.preset}",
+        *([f"{source.created:%Y-%m-%d %H:%M}"] if source.created else []),
+        f"commit {source.commit}",
+        f"data {source.data_digest[:DIGEST_SHOWN]}",
     ]
-    links = "".join(
-        f'<a class="link" href="{escape(address)}">{escape(label)}</a>' for label, address in contents.links.items()
-    )
-    words = markdown_html(headline(contents.leaderboard, contents.selection, contents.split))
+    anchors = (f'<a class="link" href="{escape(to)}">{escape(label)}</a>' for label, to in links.items())
     return (
-        f'<p class="facts">{" · ".join(map(escape, facts))}</p><div class="headline">{words}</div>'
-        f"{_tiles(contents)}{links}"
+        f'<p class="facts">{" · ".join(map(escape, facts))}</p><div class="headline">'
+        f"{markdown_html(headline(findings))}</div>{_tiles(findings)}{''.join(anchors)}"
     )
 
 
-def _tiles(contents: ReportContents) -> str:
+def _tiles(findings: Findings) -> str:
     """The champion's numbers beside those of doing nothing."""
-    rows = {row["system"]: row for row in rows_of(contents.leaderboard)}
-    champion, nothing = rows.get(contents.selection.winner), rows.get(UNPROCESSED, {})
-    if champion is None:
+    if findings.selection.winner not in findings.systems:
         return ""
+    champion = findings.row(str(findings.selection.winner))
+    nothing = findings.row(UNPROCESSED) if UNPROCESSED in findings.systems else {}
     tiles = []
     for key, name in TILES.items():
         value, other = (float(row.get(key, math.nan)) for row in (champion, nothing))
-        if math.isnan(value):
-            continue
-        beside = "" if math.isnan(other) else f"<dd>doing nothing: {number(other, key)}</dd>"
-        tiles.append(f'<div><dt>{name}</dt><dd class="value">{number(value, key)}</dd>{beside}</div>')
+        if not math.isnan(value):
+            beside = "" if math.isnan(other) else f"<dd>doing nothing: {number(other, key)}</dd>"
+            tiles.append(f'<div><dt>{escape(name)}</dt><dd class="value">{number(value, key)}</dd>{beside}</div>')
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
-
-
-def write_report(path: Path, contents: ReportContents) -> None:
-    """Write the page, whole or not at all.
-
-    Args:
-        path: the HTML file.
-        contents: what it tells.
-
-    Raises:
-        OvertoneError: a sample has no clips, or a clip has no samples.
-    """
-    text = page(contents)
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

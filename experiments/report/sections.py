@@ -1,40 +1,35 @@
-"""The sections of the report as HTML, in the order in which people ask."""
+"""The sections of a report, in the order in which readers ask; Markdown and HTML write the same ones."""
 
-import math
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import pandas as pd
-
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
-from experiments.pages.embedding import breakable, markdown_html
-from experiments.pages.samples import Sample, sample_html
-from experiments.ranking.columns import difference_cell, heading, markdown_table, rows_of
-from experiments.ranking.compute import COSTS, Cost, cost_points, frontier_sentences
-from experiments.ranking.conditions import ConditionFactors, condition_keys, condition_rows
-from experiments.ranking.outranking import FLAG
-from experiments.ranking.paired_tests import paired_tests
-from experiments.ranking.primary import PRIMARY, failed_scores, with_primary
-from experiments.report.axes import linear_axis, logarithmic_axis
-from experiments.report.contents import ReportContents
-from experiments.report.figures import curve_svg, pareto_svg
-from experiments.report.leaderboard_markdown import notes
-from experiments.report.markdown_sections import significance_section
+from experiments.pages.samples import Sample
+from experiments.pages.tables import FLAG, Table
+from experiments.ranking.columns import heading
+from experiments.ranking.compute import COSTS
+from experiments.ranking.conditions import condition_keys
+from experiments.ranking.findings import Findings
+from experiments.ranking.primary import PRIMARY
+from experiments.report.figures import Picture, cost_picture, curves_picture, interval_picture
 from experiments.report.tables import (
+    MOST_FAILURES,
+    champion_tests_table,
     condition_table,
+    control_tests_table,
+    detectable_table,
+    differences_table,
+    factors_table,
     failures_table,
     guards_table,
     leaderboard_table,
-    primary_axis,
+    measured_columns,
+    measures_table,
+    seeds_table,
     trainings_table,
 )
 from experiments.report.utterances import shortened_to_fit
+from experiments.report.words import explanation, frontier_sentences, listed, notes, tests_words
 
-PRIMARY_WORDS = (
-    "the declared score: `extended_ber` where a band is missing, elsewhere half the mean of two ratios to doing "
-    "nothing (log-spectral distance and distortion amplitude); 0 is perfect, 0.5 is doing nothing"
-)
-PRIMARY_WEAKNESS = "whatever fools the measures behind it, which is why there are guards, controls and players"
 COST_WORDS = {
     "rtf": "RTF: seconds of one core per second of audio; fooled by a machine that does something else meanwhile",
     "latency_ms": "latency: how late a stream's output is, in ms; – cannot stream. The sound card's own is not in it",
@@ -44,181 +39,188 @@ COST_WORDS = {
 }
 
 
-def sections(contents: ReportContents) -> Iterator[tuple[str, str]]:
-    """Yield title and HTML of every section that has something to say."""
-    scores = with_primary(contents.scores)
-    made = (
-        ("Leaderboard", _leaderboard_section(contents, scores)),
-        ("Listen", _listen_section(contents.samples)),
-        ("Guards", _guards_section(contents)),
-        ("Quality for compute", _compute_section(contents.leaderboard)),
-        ("Conditions", _condition_section(contents, scores)),
-        ("Differences", _difference_section(contents, scores)),
-        ("Training", _training_section(contents)),
-        ("Failures", _failure_section(contents, scores)),
-        ("How to reproduce", _reproduce_section(contents)),
-        ("How to read this page", _reading_section(contents.leaderboard)),
-    )
-    yield from ((title, body) for title, body in made if body)
+@dataclass(frozen=True)
+class Folded:
+    """Parts that a page shows when their title is pressed.
+
+    Attributes:
+        title: in Markdown a heading.
+        parts: Markdown, tables and pictures.
+        opened: whether a page shows them from the start.
+    """
+
+    title: str
+    parts: Sequence["str | Table | Picture"]
+    opened: bool = False
 
 
-def _leaderboard_section(contents: ReportContents, scores: pd.DataFrame) -> str:
-    speakers, utterances = scores["speaker"].nunique(), scores["file"].nunique()
+Part = str | Table | Picture | Sample | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a report.
+
+    Attributes:
+        title: its heading.
+        parts: Markdown, tables, pictures and sounds; Markdown files leave out the last two.
+    """
+
+    title: str
+    parts: Sequence[Part]
+
+
+def sections(findings: Findings, samples: Sequence[Sample] = ()) -> list[Section]:
+    """Return every section that has something to say.
+
+    Args:
+        findings: of the comparison.
+        samples: utterances to hear and see.
+    """
+    made = [
+        _leaderboard(findings),
+        _listen(samples),
+        _guards(findings),
+        _compute(findings),
+        _conditions(findings),
+        _differences(findings),
+        _training(findings),
+        _detectable(findings),
+        _failures(findings),
+        *(Section(title, [text]) for title, text in findings.remarks.items()),
+        _reproduce(findings),
+        _reading(findings),
+    ]
+    return [section for section in made if section.parts]
+
+
+def _leaderboard(findings: Findings) -> Section:
+    speakers, utterances = findings.scores["speaker"].nunique(), findings.scores["file"].nunique()
     words = (
-        f"Scores on `{contents.split}`: {utterances} utterances of {speakers} speakers; means over speakers, then over "
-        "conditions. Dots are means, whiskers 95 % intervals, the dashed line is doing nothing. Arrows show the better "
-        f"direction; – does not apply; dimmed rows are controls; {FLAG} is a control that reads no target and is ahead "
-        "of a candidate."
+        f"Scores on `{findings.split}`: {utterances} utterances of {speakers} speakers; means over speakers, then over "
+        "conditions. The primary score is 0 at best and 0.5 for doing nothing. Arrows show the better direction; – is "
+        f"a measure that does not apply; {FLAG} is a control that reads no target and is ahead of a candidate."
     )
-    said = notes(contents.leaderboard, split=contents.split, test_uses=contents.test_uses)
-    listed = "\n".join(f"- {note}" for note in said)
-    return f"{markdown_html(words)}{leaderboard_table(contents.leaderboard)}{markdown_html(listed)}"
+    table = leaderboard_table(findings, measured_columns(findings))
+    return Section("Leaderboard", [words, interval_picture(findings), table, listed(notes(findings))])
 
 
-def _listen_section(samples: Sequence[Sample]) -> str:
-    if not samples:
-        return ""
-    return (
-        '<p class="hint">Best, median and worst utterance by what is gained in the primary score over doing nothing; '
-        "the champion decides, or the best candidate where there is none. Numbers beside names are primary scores of "
-        "the whole utterance, lower is better. Press a name to hear it; press another while it plays to switch at the "
-        "same position. Press a spectrogram to jump.</p>"
-        "<noscript><p>Without JavaScript the players work one by one; switching at the same position does not.</p>"
-        f"</noscript>{''.join(sample_html(sample, 'h3') for sample in shortened_to_fit(samples))}"
+def _listen(samples: Sequence[Sample]) -> Section:
+    words = (
+        "Best, median and worst utterance by what is gained in the primary score over doing nothing; the champion "
+        "decides, or the best candidate where there is none. Numbers beside names are primary scores of the whole "
+        "utterance, lower is better. Press a name to hear it; press another while it plays to switch at the same "
+        "position. Press a spectrogram to jump. Without JavaScript the players work one by one."
     )
+    return Section("Listen", [words, *shortened_to_fit(samples)] if samples else [])
 
 
-def _guards_section(contents: ReportContents) -> str:
-    if not contents.selection.candidates:
-        return markdown_html(contents.selection.explanation)
-    return (
-        "<p>Decided on <code>val</code>, by limits declared before the training; ✗ marks what ruled a candidate "
-        f"out.</p>{guards_table(contents.selection)}{markdown_html(contents.selection.explanation)}"
+def _guards(findings: Findings) -> Section:
+    words = "Decided on `val`, by limits declared before the training; ✗ marks a guard that disqualified a candidate."
+    return Section(
+        "How the winner was chosen",
+        [words, *([guards_table(findings)] if findings.selection.candidates else []), explanation(findings.selection)],
     )
 
 
-def _compute_section(leaderboard: pd.DataFrame) -> str:
-    plots = [_cost_plot(leaderboard, cost) for cost in COSTS]
-    if not any(plots):
-        return "<p>No system’s cost was measured.</p>"
-    front = "\n".join(f"- {sentence}" for sentence in frontier_sentences(leaderboard))
-    return (
-        "<p>Lower left is better. The line joins the candidates that passed every guard and that none of these beats "
-        "in both; hollow marks were ruled out. Dashed lines are controls, whose cost is not measured. In words, with "
-        f'cost and primary score in brackets:</p>{markdown_html(front)}<div class="plots">{"".join(plots)}</div>'
+def _compute(findings: Findings) -> Section:
+    pictures = [picture for cost in COSTS if (picture := cost_picture(findings, cost))]
+    words = (
+        "Lower left is better. The line joins the candidates that passed every guard and that none of these beats in "
+        "both; hollow marks were disqualified. Dashed lines are controls, whose cost is not measured. Among the "
+        "candidates that passed, with cost and primary score in brackets:"
     )
+    said = frontier_sentences(findings)
+    return Section("Quality for compute", [words, listed(said), *pictures] if said else pictures)
 
 
-def _cost_plot(leaderboard: pd.DataFrame, cost: Cost) -> str:
-    points = cost_points(leaderboard, cost.key)
-    if not points:
-        return ""
-    shown = {point.name for point in points}
-    controls = [row for row in rows_of(leaderboard) if row["status"] == "control" and row["system"] not in shown]
-    return pareto_svg(
-        points,
-        {str(row["system"]): float(row[PRIMARY]) for row in controls if math.isfinite(float(row[PRIMARY]))},
-        logarithmic_axis(point.cost for point in points),
-        primary_axis(leaderboard),
-        cost_name=cost.name,
-        score_name="primary score ↓",
-        cost_text=cost.text,
-    )
-
-
-def _condition_section(contents: ReportContents, scores: pd.DataFrame) -> str:
-    rows = condition_rows(scores) if contents.conditions is None else contents.conditions
-    parts = [
-        "<p>Means over speakers ± half the 95 % interval. Blue is better than doing nothing under the same condition, "
-        f"orange is worse; {FLAG} is a candidate behind a control that reads no target.</p>"
+def _conditions(findings: Findings) -> Section:
+    parts: list[Part] = [
+        "Means over speakers ± half the width of the 95 % interval; in colour how much better or worse than doing "
+        f"nothing. {FLAG} marks a candidate's score that a control which reads no target beats there."
     ]
-    if contents.factors:
-        names = [name for name in scores["condition"].drop_duplicates() if name in contents.factors]
-        levels = ([name, *contents.factors[name].levels.values()] for name in names)
-        parts.append(markdown_html(markdown_table(["condition", *ConditionFactors().levels], levels)))
-    for key in (key for key in condition_keys() if key in set(rows["key"])):
-        opened = " open" if key == PRIMARY else ""
-        table = condition_table(rows, contents.leaderboard, key)
-        parts.append(f"<details{opened}><summary>{escape(heading(key))}</summary>{table}</details>")
-    return "".join(parts)
+    if findings.factors:
+        parts.append(factors_table(findings))
+    for key in (key for key in condition_keys() if key in set(findings.conditions["key"])):
+        table = condition_table(findings, findings.conditions, key)
+        parts.append(Folded(heading(key), [table], opened=key == PRIMARY))
+    if not findings.levels.empty:
+        table = condition_table(findings, findings.levels, PRIMARY)
+        words = "Means over the conditions of each level."
+        parts.append(Folded(f"{heading(PRIMARY)} by codec, noise and cutoff", [words, table]))
+    return Section("By condition", parts)
 
 
-def _difference_section(contents: ReportContents, scores: pd.DataFrame) -> str:
-    lines = [
-        [row["system"], difference_cell(row, "vs_unprocessed"), difference_cell(row, "vs_runner_up")]
-        for row in rows_of(contents.leaderboard)
-    ]
-    introduction = "In the primary score, paired by utterance, with 95 % intervals; negative is better."
-    tests = paired_tests(scores, contents.selection) if contents.tests is None else contents.tests
-    parts = significance_section(tests, contents.leaderboard, contents.selection)
-    table = markdown_table(["system", "to unprocessed", "to the runner-up"], lines)
-    details = ""
-    if parts:
-        title, *rest = parts
-        words = markdown_html("\n\n".join(rest))
-        details = f"<details><summary>{escape(title.lstrip('# '))}</summary>{words}</details>"
-    return f"<p>{introduction}</p>{markdown_html(table)}{details}"
+def _differences(findings: Findings) -> Section:
+    words = "In the primary score, paired by utterance, with 95 % intervals; negative is better."
+    parts: list[Part] = [words, differences_table(findings)]
+    if not findings.tests.empty:
+        tables = [table for table in (control_tests_table(findings), champion_tests_table(findings)) if table.rows]
+        parts.append(Folded("Tests of the primary score", [tests_words(findings), *tables]))
+    return Section("Differences", parts)
 
 
-def _training_section(contents: ReportContents) -> str:
-    table = "" if contents.trainings.empty else trainings_table(contents.trainings)
-    return table + _curves(contents)
+def _training(findings: Findings) -> Section:
+    parts: list[Part] = []
+    if not findings.trainings.empty:
+        parts.append(trainings_table(findings))
+    most = findings.leaderboard["seeds"].max()
+    if most == 1:
+        parts.append("Every model was trained once: nothing here says what another seed would give (`--seeds N` does).")
+    if most > 1:
+        parts += [
+            seeds_table(findings),
+            "Seeds are averaged per utterance. The first interval says what other speakers would change, for these "
+            "trainings; the second, which draws trainings as well as speakers, what training again would change too. "
+            "With two or three seeds it is rough.",
+        ]
+    if picture := curves_picture(findings):
+        words = "Loss on `val` by training examples seen, a line per seed, the last value above; the same axes for all."
+        parts += [words, picture]
+    return Section("Training", parts)
 
 
-def _curves(contents: ReportContents) -> str:
-    """One small plot per system, a line per seed, all on the same axes."""
-    points = [point for curve in contents.curves for point in curve.points]
-    if not points:
-        return ""
-    across = linear_axis((at for at, _ in points), start=0.0, ticks=3)
-    up = linear_axis((value for _, value in points), ticks=4)
-    figures = []
-    for system in dict.fromkeys(curve.system for curve in contents.curves):
-        lines = [curve.points for curve in contents.curves if curve.system == system]
-        last = ", ".join(f"{line[-1][1]:.3f}" for line in lines if line)
-        svg = curve_svg(lines, across, up, f"Loss of {system} on val by training examples; at the end {last}")
-        figures.append(f"<figure><figcaption>{breakable(system)} <small>{last}</small></figcaption>{svg}</figure>")
-    return (
-        "<h3>Curves</h3><p>Loss on <code>val</code> by training examples seen, a line per seed; the same axes for "
-        f'all.</p><div class="curve-grid">{"".join(figures)}</div>'
+def _detectable(findings: Findings) -> Section:
+    words = (
+        "The true difference between two neighbours that would be found with 80 % probability by a two-sided test at "
+        "5 % on speaker means, from the spread of their paired differences. A smaller observed difference is no "
+        "evidence of equality."
     )
+    table = detectable_table(findings)
+    return Section("What this test set can detect", [table, words] if table.rows else [])
 
 
-def _failure_section(contents: ReportContents, scores: pd.DataFrame) -> str:
-    failed = failed_scores(scores)
-    listed = "".join(f"<li>{escape(line)}</li>" for line in contents.failures)
-    parts = [f"<ul>{listed}</ul>"] if listed else []
+def _failures(findings: Findings) -> Section:
+    failed = findings.failed
     if failed.empty:
-        parts.append("<p>No score failed.</p>")
-    else:
-        files = len(failed[["file", "condition"]].drop_duplicates())
-        parts.append(f"<p>Failed scores: {len(failed)}, of {files} utterances.</p>{failures_table(failed)}")
-    return "".join(parts)
+        return Section("Failed scores", ["No score failed."])
+    files, more = len(failed[["file", "condition"]].drop_duplicates()), len(failed) - MOST_FAILURES
+    parts: list[Part] = [f"{len(failed)} scores failed, of {files} utterances.", failures_table(findings)]
+    if more > 0:
+        parts.append(f"And {more} more: see the column `failures` of the score table.")
+    return Section("Failed scores", parts)
 
 
-def _reproduce_section(contents: ReportContents) -> str:
-    commands = "\n".join(contents.reproduce)
-    facts = {
-        "preset": contents.preset,
-        "commit": contents.commit,
-        "data digest": contents.data_digest,
-        **({"ended": f"{contents.created:%Y-%m-%d %H:%M %Z}".strip()} if contents.created else {}),
-        **contents.facts,
-        **contents.versions,
-    }
-    listed = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    return f'<pre class="scroll" tabindex="0">{escape(commands)}</pre><dl class="versions">{listed}</dl>'
+def _reproduce(findings: Findings) -> Section:
+    source = findings.provenance
+    facts = {"preset": findings.preset, "commit": source.commit, "data digest": source.data_digest}
+    if source.created:
+        facts["ended"] = f"{source.created:%Y-%m-%d %H:%M %Z}".strip()
+    commands = "\n".join(source.commands)
+    return Section(
+        "How to reproduce",
+        [
+            f"```\n{commands}\n```",
+            listed(f"{name}: {value}" for name, value in (facts | dict(source.versions)).items()),
+        ],
+    )
 
 
-def _reading_section(leaderboard: pd.DataFrame) -> str:
-    keys = [key for key in keys_shown(Shown.LEADERBOARD) if key in leaderboard]
-    rows = [[heading(PRIMARY), PRIMARY_WORDS, PRIMARY_WEAKNESS]]
-    rows += [[heading(key), MEASURES[key].description, MEASURES[key].weakness] for key in keys]
-    costs = "\n".join(f"- {words}." for key, words in COST_WORDS.items() if key in leaderboard)
+def _reading(findings: Findings) -> Section:
+    costs = listed(f"{words}." for key, words in COST_WORDS.items() if key in findings.leaderboard)
     controls = (
         "Controls are no candidates: they show what a measure makes of doing nothing, of noise, of a copy of the low "
         "band, and of the target itself. A candidate behind a control that reads no target has learnt nothing that "
         "the measure can hear, or the measure is fooled: listen."
     )
-    table = markdown_html(markdown_table(["measure", "what it tells", "what fools it"], rows))
-    return f'<div class="reading">{table}</div>{markdown_html(costs)}<p>{controls}</p>'
+    return Section("How to read this page", [measures_table(findings), costs, controls])

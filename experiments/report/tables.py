@@ -1,222 +1,271 @@
-"""The report's tables as HTML: leaderboard, guards, conditions, trainings, failures."""
+"""The tables of a report, each made once for Markdown, HTML and the terminal."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
-from experiments.pages.embedding import breakable
+from experiments.pages.tables import FAILED, FLAG, Cell, Column, Row, Table
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
     COST_COLUMNS,
     TRAINING_COLUMNS,
-    Row,
     cell,
+    difference,
     heading,
     number,
-    plain_heading,
-    rank_cell,
+    probability,
     rows_of,
+    span,
 )
-from experiments.ranking.conditions import is_failed, matrix_of
-from experiments.ranking.outranking import FLAG, reads_target, without_target
+from experiments.ranking.columns import Row as Values
+from experiments.ranking.conditions import ConditionFactors, is_failed
+from experiments.ranking.findings import Findings
+from experiments.ranking.guards import guard_names
+from experiments.ranking.leaderboard import RATING_COLUMNS
+from experiments.ranking.outranking import reads_target, without_target
+from experiments.ranking.paired_tests import detectable_keys, family_of
 from experiments.ranking.primary import PRIMARY
-from experiments.ranking.selection import Selection
-from experiments.report.axes import Axis, linear_axis
-from experiments.report.figures import whiskers_axis_svg, whiskers_svg
-from experiments.report.leaderboard_markdown import flagged_systems
+from experiments.ranking.selection import Status
+from experiments.report.words import flagged_systems
 
-MOST_PRIMARY = 1.0  # beyond it everything is bad, and a worse value would squeeze what matters
-MOST_FAILURES = 200
-COST_HEADINGS = {"latency_ms": "latency, ms", "parameters": "parameters", "examples": "examples"}
-GUARDS = ("content_ber", "lsd_low", "visqol", "tonality", "excess_above_band", "latency_ms", "rtf", "failed scores")
+MOST_FAILURES = 50
+PRIMARY_DESCRIPTION = (
+    "the declared score: `extended_ber` where a band is missing, elsewhere half the mean of two ratios to doing "
+    "nothing (log-spectral distance and distortion amplitude); 0 is perfect, 0.5 is doing nothing"
+)
+PRIMARY_WEAKNESS = "whatever fools the measures behind it, which is why there are guards, controls and players"
+TRAINING_HEADINGS = {
+    "seed": "seed",
+    "processes": "processes",
+    "examples": "examples",
+    "seconds": "seconds",
+    "cpu_seconds": "CPU seconds",
+    "examples_per_second": "examples a second",
+    "peak_mb": "peak MiB",
+    "gpu_peak_mb": "peak MiB, GPU",
+    "val_loss": "loss on val ↓",
+}
 
 
-def table_html(header: Sequence[str], rows: Iterable[str], label: str, style: str = "") -> str:
-    """A table that scrolls inside its own box and can be scrolled by keyboard.
+def measured_columns(findings: Findings) -> list[str]:
+    """Return the leaderboard's columns of numbers that hold anything, costs that nothing has left out."""
+    board = findings.leaderboard
+    costs = [key for key in (*COST_COLUMNS, *TRAINING_COLUMNS) if key in board and board[key].notna().any()]
+    ratings = [key for key in RATING_COLUMNS if key in board]
+    return [PRIMARY, "interval", *(key for key in keys_shown(Shown.LEADERBOARD) if key in board), *ratings, *costs]
+
+
+def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool = True) -> Table:
+    """Return the leaderboard; a control that is ahead of candidates without reading the target is flagged.
 
     Args:
-        header: cells as HTML.
-        rows: whole rows as HTML.
-        label: what the box is called.
-        style: the table's class.
+        findings: of the comparison.
+        keys: the columns of numbers, ``interval`` for that of the primary score.
+        behind: whether a last column names the controls that are ahead of a candidate.
     """
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table class="{escape(style)}">'
-        f"<thead><tr>{''.join(header)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _heading(words: str, explanation: str = "", style: str = "") -> str:
-    title = f' title="{escape(explanation)}"' if explanation else ""
-    return f'<th scope="col" class="{style}"{title}>{words}</th>'
-
-
-def kind_of(status: str) -> str:
-    """The status without its reasons: ``champion``, ``tied``, ``candidate``, ``disqualified`` or ``control``."""
-    return status.partition(":")[0]
-
-
-def primary_axis(leaderboard: pd.DataFrame) -> Axis:
-    """The axis of the primary score that whiskers and plot share."""
-    values = [*leaderboard[PRIMARY], *leaderboard["primary_high"]]
-    return linear_axis(values, start=0.0, most=MOST_PRIMARY)
-
-
-def leaderboard_table(leaderboard: pd.DataFrame) -> str:
-    """The leaderboard, the primary score drawn beside its number, controls dimmed, and flagged where they outrank."""
-    measures = [key for key in keys_shown(Shown.LEADERBOARD) if key in leaderboard]
-    costs = [key for key in (*COST_COLUMNS, *TRAINING_COLUMNS) if key in leaderboard and leaderboard[key].notna().any()]
-    rows = rows_of(leaderboard)
-    axis = primary_axis(leaderboard)
-    reference = next((float(row[PRIMARY]) for row in rows if row["system"] == UNPROCESSED), math.nan)
-    flags = flagged_systems(leaderboard)
-    header = [
-        _heading("system", style="name"),
-        _heading(heading(PRIMARY), "0 is best, 0.5 is what doing nothing scores", "number"),
-        _heading(whiskers_axis_svg(axis), "dot: mean, whiskers: 95 % interval, line: unprocessed"),
-        _heading(heading("interval"), style="number"),
-        *(_heading(heading(key), MEASURES[key].description, "number") for key in measures),
-        *(_heading(COST_HEADINGS.get(key, heading(key)), style="number") for key in costs),
+    flags = flagged_systems(findings)
+    columns = [
+        Column("#", numeric=True),
+        Column("system"),
+        Column("status"),
+        *(Column(heading(key), numeric=True, explanation=_explanation(key)) for key in keys),
+        *([Column(f"{FLAG} outranked by")] if behind else []),
     ]
-    lines = []
-    for row in rows:
-        kind = kind_of(str(row["status"]))
-        mean, low, high = (float(row[key]) for key in (PRIMARY, "primary_low", "primary_high"))
-        cells = [
-            f'<th scope="row" class="name">{_system_cell(row, flags)}</th>',
-            _number_cell(cell(row, PRIMARY)),
-            f"<td>{whiskers_svg(mean, low, high, axis, reference, kind)}</td>",
-            *(_number_cell(cell(row, key)) for key in ("interval", *measures, *costs)),
+    rows = []
+    for row in rows_of(findings.leaderboard):
+        system, status = str(row["system"]), row["status"]
+        ahead = f"ahead of {', '.join(flags[system])}" if system in flags else ""
+        note = "reads the target" if reads_target(system) else ", ".join(row["failed_guards"])
+        cells: list[Cell | str] = [
+            cell(row, "rank"),
+            Cell(system, flag=ahead),
+            Cell(str(status), explanation=note),
+            *(cell(row, key) for key in keys),
+            *([", ".join(without_target(row["outranked_by"]))] if behind else []),
         ]
-        lines.append(f'<tr class="{escape(kind)}">{"".join(cells)}</tr>')
-    return table_html(header, lines, "Leaderboard", "leaderboard")
+        rows.append(Row(cells, str(status)))
+    return Table("Leaderboard", columns, rows)
 
 
-def _number_cell(text: str) -> str:
-    style = "number failed" if text == "failed" else "number"
-    return f'<td class="{style}">{escape(text)}</td>'
+def _explanation(key: str) -> str:
+    if key == PRIMARY:
+        return "0 is best, 0.5 is what doing nothing scores"
+    return MEASURES[key].description if key in MEASURES else ""
 
 
-def _system_cell(row: Row, flags: Mapping[str, Sequence[str]]) -> str:
-    name, status = str(row["system"]), str(row["status"])
-    rank = rank_cell(row)
-    parts = [f'<span class="rank">{escape(rank)}</span> ' if rank else "", breakable(name)]
-    if name in flags:
-        parts.append(f' <span class="flag" title="ahead of {escape(", ".join(flags[name]))}">{FLAG}</span>')
-    note = "control, reads the target" if status == "control" and reads_target(name) else status
-    parts.append(f'<small class="status">{breakable(note)}</small>')
-    better = without_target(filter(None, str(row.get("outranked_by") or "").split(",")))
-    if better:
-        words = f"{FLAG} behind {better[0] if len(better) == 1 else f'{len(better)} controls'}"
-        parts.append(f'<small class="status flag" title="{escape(", ".join(better))}">{breakable(words)}</small>')
-    return "".join(parts)
-
-
-def guards_table(selection: Selection) -> str:
-    """Which guard ruled out which candidate, best primary score on `val` first."""
-    ruled = {one.system: {reason.guard: str(reason) for reason in one.reasons} for one in selection.candidates}
-    guards = [*GUARDS, *sorted({guard for reasons in ruled.values() for guard in reasons} - set(GUARDS))]
-    header = [
-        _heading("candidate", style="name"),
-        _heading("primary on val ↓", style="number"),
-        _heading("95\u00a0% interval", style="number"),
-        _heading("verdict"),
-        *(_heading(escape(guard), style="mark") for guard in guards),
+def guards_table(findings: Findings) -> Table:
+    """Return which guard disqualified which candidate, best primary score on `val` first."""
+    guards = guard_names()
+    columns = [
+        Column("candidate"),
+        Column("verdict"),
+        Column("primary on val ↓", numeric=True),
+        Column("95\u00a0% interval", numeric=True),
+        *(Column(guard, numeric=True) for guard in guards),
     ]
-    lines = []
-    for candidate in selection.candidates:
-        score, reasons = candidate.primary, ruled[candidate.system]
-        verdict = "champion" if candidate.system == selection.winner else "disqualified" if reasons else "passed"
-        span = "–" if math.isnan(score.low) else f"{score.low:.3f}–{score.high:.3f}"
-        marks = [
-            f'<td class="mark failed" title="{escape(reasons[guard])}">✗<span class="unseen"> failed</span></td>'
-            if guard in reasons
-            else '<td class="mark"></td>'
-            for guard in guards
-        ]
-        lines.append(
-            f'<tr class="{verdict}"><th scope="row" class="name">{breakable(candidate.system)}</th>'
-            f"{_number_cell(number(score.mean, PRIMARY))}{_number_cell(span)}<td>{verdict}</td>{''.join(marks)}</tr>"
-        )
-    return table_html(header, lines, "Guards")
+    rows = []
+    for one in findings.selection.candidates:
+        reasons = {reason.guard: str(reason) for reason in one.reasons}
+        status = findings.selection.status(one.system)
+        verdict = status if status in (Status.CHAMPION, Status.DISQUALIFIED) else "passed"
+        numbers = [number(one.primary.mean, PRIMARY), span(one.primary.low, one.primary.high)]
+        marks = [Cell("✗", explanation=reasons[guard]) if guard in reasons else "" for guard in guards]
+        rows.append(Row([one.system, str(verdict), *numbers, *marks], str(status)))
+    return Table("Guards", columns, rows)
 
 
-def condition_table(rows: pd.DataFrame, leaderboard: pd.DataFrame, key: str) -> str:
-    """Systems by conditions in one measure: blue is better than doing nothing under the condition, orange worse.
+def factors_table(findings: Findings) -> Table:
+    """Return codec, noise and cutoff of each condition."""
+    names = [name for name in findings.scores["condition"].drop_duplicates() if name in findings.factors]
+    rows = ([name, *findings.factors[name].levels.values()] for name in names)
+    return Table.of("Conditions", ["condition", *ConditionFactors().levels], rows)
+
+
+def condition_table(findings: Findings, rows: pd.DataFrame, key: str) -> Table:
+    """Return systems by conditions in one measure, shaded by how much better than doing nothing they are.
 
     Args:
-        rows: as `experiments.ranking.conditions.condition_rows` gives them.
-        leaderboard: the order of the systems.
+        findings: of the comparison.
+        rows: its ``conditions`` or ``levels``.
         key: the measure.
     """
-    matrix = matrix_of(rows, key)
+    rows = rows[rows["key"] == key]
     conditions = [str(name) for name in rows["condition"].drop_duplicates()]
-    shades = _shades(pd.DataFrame({name: matrix["mean", name].astype(float) for name in conditions}), key)
-    status = dict(zip(leaderboard["system"], leaderboard["status"], strict=True))
-    lines = []
-    for system in (str(name) for name in leaderboard["system"] if name in matrix.index):
-        values: dict[Any, Any] = dict(matrix.loc[[system]].iloc[0].items())
-        cells = [_condition_cell(values, name, key, float(shades[name].loc[system])) for name in conditions]
-        head = f'<th scope="row" class="name">{breakable(system)}</th>'
-        lines.append(f'<tr class="{escape(kind_of(str(status[system])))}">{head}{"".join(cells)}</tr>')
-    header = [_heading("system", style="name"), *(_heading(breakable(name), style="number") for name in conditions)]
-    return table_html(header, lines, f"{plain_heading(key)} by condition", "matrix")
+    found = {(str(row["system"]), str(row["condition"])): row for row in rows_of(rows)}
+    shade = _shading(rows, key)
+    lines = [
+        Row(
+            [system, *(_condition_cell(found[system, name], key, shade) for name in conditions)],
+            str(findings.selection.status(system)),
+        )
+        for system in findings.systems
+        if (system, conditions[0]) in found
+    ]
+    columns = [Column("system"), *(Column(name, numeric=True) for name in conditions)]
+    return Table(f"{heading(key).rstrip(' ↓↑')} by condition", columns, lines)
 
 
-def _shades(means: pd.DataFrame, key: str) -> pd.DataFrame:
-    """How much better than doing nothing each mean is, from -1 to 1; NaN where there is nothing to compare with.
+def _condition_cell(row: Values, key: str, shade: Callable[[Values], float]) -> Cell:
+    if is_failed(row["mean"], row["utterances"]):
+        return Cell(FAILED)
+    spread = "" if math.isnan(row["half_width"]) else f" ± {number(row['half_width'], key)}"
+    alarming = without_target(row["outranked_by"])
+    flag = f"behind {', '.join(alarming)}" if alarming else ""
+    return Cell(number(row["mean"], key) + spread, flag=flag, shade=shade(row))
+
+
+def _shading(rows: pd.DataFrame, key: str) -> Callable[[Values], float]:
+    """Return how much better than doing nothing under the same condition a row is, from -1 to 1, else NaN.
 
     The scale ends at the largest gain of a system that does not read the target: a few very bad systems then saturate
     in place of hiding all differences among the good ones.
     """
-    if UNPROCESSED not in means.index:
-        return means * math.nan
+    nothing = rows[rows["system"] == UNPROCESSED].set_index("condition")["mean"]
     sign = 1.0 if key in MEASURES and MEASURES[key].higher_is_better else -1.0
-    gains = sign * (means - means.loc[UNPROCESSED])
-    honest = gains.loc[without_target(gains.index)].to_numpy()
-    most = float(pd.Series(honest.ravel()).max())
-    return (gains / (most if most > 0.0 else 1.0)).clip(-1.0, 1.0)
+    gains = sign * (rows["mean"] - rows["condition"].map(nothing))
+    most = gains[[not reads_target(str(name)) for name in rows["system"]]].max()
+    scale = most if most > 0.0 else 1.0
+    of_place = dict(zip(zip(rows["system"], rows["condition"], strict=True), gains / scale, strict=True))
+    return lambda row: float(min(max(of_place[row["system"], row["condition"]], -1.0), 1.0))
 
 
-def _condition_cell(row: Mapping[tuple[str, str], Any], condition: str, key: str, shade: float) -> str:
-    mean, half_width = float(row["mean", condition]), float(row["half_width", condition])
-    if is_failed(mean, float(row["utterances", condition])):
-        return _number_cell("failed")
-    spread = "" if math.isnan(half_width) else f" <small>± {number(half_width, key)}</small>"
-    alarming = without_target(filter(None, str(row["outranked_by", condition]).split(",")))
-    flag = f' <span class="flag" title="behind {escape(", ".join(alarming))}">{FLAG}</span>' if alarming else ""
-    colour = ""
-    if not math.isnan(shade):
-        colour = f' style="--side:var(--{"better" if shade >= 0 else "worse"});--share:{100 * abs(shade):.0f}%"'
-    return f'<td class="number shade"{colour}>{number(mean, key)}{spread}{flag}</td>'
+def differences_table(findings: Findings) -> Table:
+    """Return each system's differences in the primary score to doing nothing and to the runner-up."""
+    others = ("vs_unprocessed", "vs_runner_up")
+    rows = (
+        [row["system"], *(difference(row[key], row[f"{key}_low"], row[f"{key}_high"]) for key in others)]
+        for row in rows_of(findings.leaderboard)
+    )
+    return Table.of("Differences", ["system", "to unprocessed", "to the runner-up"], rows)
 
 
-def trainings_table(trainings: pd.DataFrame) -> str:
-    """What every training cost."""
-    words = {
-        "seed": "seed",
-        "processes": "processes",
-        "examples": "examples",
-        "seconds": "seconds",
-        "cpu_seconds": "CPU seconds",
-        "examples_per_second": "examples a second",
-        "peak_mb": "peak MiB",
-        "gpu_peak_mb": "peak MiB, GPU",
-        "val_loss": "loss on val ↓",
-    }
-    columns = [key for key in words if key in trainings and not (key == "gpu_peak_mb" and not trainings[key].any())]
-    lines = []
-    for row in rows_of(trainings):
-        numbers = "".join(_number_cell(_training_number(float(row[key]), key)) for key in columns)
-        late = "stopped by the safety limit" if row.get("over_budget") else ""
-        head = f'<th scope="row" class="name">{breakable(str(row["system"]))}</th>'
-        lines.append(f'<tr>{head}{numbers}<td class="failed">{late}</td></tr>')
-    header = [_heading("system", style="name"), *(_heading(words[key], style="number") for key in columns)]
-    return table_html([*header, _heading("")], lines, "Trainings")
+def control_tests_table(findings: Findings) -> Table:
+    """Return the tests of every candidate against every control."""
+    rows = {(str(row["system"]), str(row["other"])): row for row in rows_of(findings.tests)}
+    candidates = [name for name in findings.systems if findings.selection.candidate(name)]
+    controls = [name for name in findings.systems if name not in candidates]
+    lines = ([name, *(_test_text(rows[name, control]) for control in controls)] for name in candidates)
+    return Table.of("Tests against controls", ["candidate minus control", *controls], lines)
+
+
+def _test_text(row: Values) -> str:
+    if math.isnan(row["difference"]):
+        return FAILED
+    return f"{row['difference']:+.3f} (p {probability(row['p_holm'])}, r {_signed(row['rank_biserial'], 2)})"
+
+
+def champion_tests_table(findings: Findings) -> Table:
+    """Return the tests of the champion, or of the best candidate on `val`, against every other candidate."""
+    reference = family_of(findings.systems, findings.selection).reference
+    headings = [f"{reference} minus", "difference", "over trainings too", "p", "p (Holm)", "r", "d_z", "detectable"]
+    rows = (
+        [
+            row["other"],
+            difference(row["difference"], row["low"], row["high"]) if not math.isnan(row["low"]) else "–",
+            difference(row["difference"], row["trainings_low"], row["trainings_high"])
+            if not math.isnan(row["trainings_low"])
+            else "–",
+            probability(row["p_value"]),
+            probability(row["p_holm"]),
+            _signed(row["rank_biserial"], 2),
+            _signed(row["d_z"], 1),
+            number(row["detectable"], PRIMARY),
+        ]
+        for row in rows_of(findings.tests)
+        if row["system"] == reference and findings.selection.candidate(row["other"])
+    )
+    return Table.of("Tests against candidates", headings, rows)
+
+
+def _signed(value: float, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{decimals}f}"
+
+
+def seeds_table(findings: Findings) -> Table:
+    """Return how much each system's trainings differ."""
+    headings = ["system", "seeds", heading(PRIMARY), "standard deviation over seeds", "95\u00a0% interval"]
+    rows = (
+        [
+            row["system"],
+            row["seeds"],
+            number(row[PRIMARY], PRIMARY),
+            number(row["seed_sd"], PRIMARY),
+            cell(row, "interval"),
+            span(row["trainings_low"], row["trainings_high"]),
+        ]
+        for row in rows_of(findings.leaderboard)
+        if row["seeds"] > 0
+    )
+    return Table.of("Training seeds", [*headings, "over trainings too"], rows)
+
+
+def detectable_table(findings: Findings) -> Table:
+    """Return the smallest difference between neighbours in the leaderboard that can be detected, by measure."""
+    keys = [key for key in detectable_keys() if f"detectable_{key}" in findings.leaderboard]
+    rows = (
+        [row["system"], row["next"], *(number(float(row[f"detectable_{key}"]), key) for key in keys)]
+        for row in rows_of(findings.leaderboard)
+        if row["next"]
+    )
+    return Table.of("Detectable differences", ["system", "next", *(heading(key).rstrip("↓↑ ") for key in keys)], rows)
+
+
+def trainings_table(findings: Findings) -> Table:
+    """Return what every training cost."""
+    trainings = findings.trainings
+    keys = [key for key in TRAINING_HEADINGS if key in trainings]
+    keys = [key for key in keys if key != "gpu_peak_mb" or trainings[key].any()]
+    rows = (
+        [
+            row["system"],
+            *(_training_number(float(row[key]), key) for key in keys),
+            "stopped by the safety limit" if row.get("over_budget") else "",
+        ]
+        for row in rows_of(trainings)
+    )
+    return Table.of("Trainings", ["system", *(TRAINING_HEADINGS[key] for key in keys), ""], rows)
 
 
 def _training_number(value: float, key: str) -> str:
@@ -227,17 +276,18 @@ def _training_number(value: float, key: str) -> str:
     return f"{value:.3g}" if key == "examples_per_second" else f"{value:.0f}"
 
 
-def failures_table(failed: pd.DataFrame) -> str:
-    """The failed scores, as `experiments.ranking.selection.failed_scores` lists them; the first of many."""
-    header = [_heading(words, style="name" * (words == "system")) for words in failed.columns]
-    lines = [
-        f'<tr><th scope="row" class="name">{breakable(row["system"])}</th>'
-        + "".join(f"<td>{escape(str(row[key]))}</td>" for key in failed.columns[1:])
-        + "</tr>"
-        for row in rows_of(failed.head(MOST_FAILURES))
-    ]
-    table = table_html(header, lines, "Failed scores", "failures")
-    more = len(failed) - MOST_FAILURES
-    if more <= 0:
-        return table
-    return f"{table}<p>And {more} more: see the column <code>failures</code> of the score table.</p>"
+def failures_table(findings: Findings) -> Table:
+    """Return the first of the failed scores."""
+    columns = [Column(str(name)) for name in findings.failed.columns]
+    rows = rows_of(findings.failed.head(MOST_FAILURES))
+    return Table("Failed scores", columns, [Row([str(value) for value in row.values()]) for row in rows])
+
+
+def measures_table(findings: Findings) -> Table:
+    """Return what each measure of the leaderboard tells, and what fools it."""
+    rows = [[heading(PRIMARY), PRIMARY_DESCRIPTION, PRIMARY_WEAKNESS]]
+    for key in keys_shown(Shown.LEADERBOARD):
+        if key in findings.leaderboard:
+            rows.append([heading(key), MEASURES[key].description, MEASURES[key].weakness])
+    columns = [Column("measure"), Column("what it tells"), Column("what fools it")]
+    return Table("Reading", columns, [Row(row) for row in rows])

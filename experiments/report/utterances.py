@@ -13,9 +13,10 @@ from experiments.pages.embedding import audio_uri
 from experiments.pages.samples import Sample
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import number
+from experiments.ranking.findings import Findings
 from experiments.ranking.outranking import without_target
-from experiments.ranking.primary import PRIMARY, average_seeds, with_primary
-from experiments.ranking.selection import Selection
+from experiments.ranking.primary import PRIMARY, average_seeds
+from experiments.ranking.selection import Status
 from overtone.audio import Waveform
 
 SECONDS = 6.0
@@ -49,17 +50,14 @@ class ChosenUtterance:
         return self.file, self.condition
 
 
-def choose_utterances(scores: pd.DataFrame, selection: Selection) -> list[ChosenUtterance]:
+def choose_utterances(findings: Findings) -> list[ChosenUtterance]:
     """Choose the best, the median and the worst utterance by the champion's gain over the unprocessed input.
 
     Without a champion the candidate that is best on `val` decides. Seeds are averaged. Pairs of file and condition in
-    which a score failed or does not apply are passed over; fewer than three pairs give as many utterances.
-
-    Args:
-        scores: a score table; the names of file and condition settle ties.
-        selection: what was decided on `val`.
+    which a score failed or does not apply are passed over; fewer than three pairs give as many utterances. The names of
+    file and condition settle ties.
     """
-    scores = with_primary(scores)
+    scores, selection = findings.scores, findings.selection
     system = selection.winner or next((one.system for one in selection.candidates), None)
     if system is None or not {system, UNPROCESSED} <= set(scores["system"]):
         return []
@@ -75,17 +73,18 @@ def choose_utterances(scores: pd.DataFrame, selection: Selection) -> list[Chosen
     return list(chosen.values())
 
 
-def heard_systems(leaderboard: pd.DataFrame, most: int = MOST_SYSTEMS) -> list[str]:
-    """The systems worth hearing: the candidates, best first, and the best control that reads no target.
+def heard_systems(findings: Findings, most: int = MOST_SYSTEMS) -> list[str]:
+    """Return the systems worth hearing: the candidates, best first, and the best control that reads no target.
 
     Args:
-        leaderboard: as `experiments.ranking.leaderboard.build_leaderboard` gives it.
+        findings: of the comparison.
         most: how many at most, since each adds to the page's size.
     """
-    candidates = leaderboard.loc[leaderboard["status"] != "control", "system"].tolist()
-    controls = without_target(leaderboard.loc[leaderboard["status"] == "control", "system"])
-    bar = [name for name in controls if name != UNPROCESSED][:1]
-    return [*candidates[: most - len(bar)], *bar]
+    board = findings.leaderboard
+    is_control = board["status"] == Status.CONTROL
+    controls = without_target(board.loc[is_control, "system"])
+    best = [name for name in controls if name != UNPROCESSED][:1]
+    return [*board.loc[~is_control, "system"].tolist()[: most - len(best)], *best]
 
 
 def report_samples(
@@ -106,9 +105,9 @@ def report_samples(
     Args:
         chosen: as `choose_utterances` gives them.
         utterances: the utterances by file and condition; those that are missing are passed over.
-        systems: whom to hear, in this order.
+        systems: their names, in this order.
         enhance: given a system's name and an utterance, returns its output ``(samples,)``.
-        scores: a score table, for the primary score beside each name.
+        scores: a score table with the column ``primary``, which stands beside each name.
         seconds: the longest excerpt: the part of the target with the most energy.
         progress: called with the systems done, how many there are, and the next one's name.
     """
@@ -124,7 +123,7 @@ def report_samples(
                 outputs[name][system] = estimate[window].copy()
             else:
                 silent[name].append(system)
-    averaged = average_seeds(with_primary(scores))
+    averaged = average_seeds(scores)
     return [_sample(one, utterances[one.name], windows[one.name], outputs, silent, averaged) for one in heard]
 
 
@@ -146,7 +145,7 @@ def _shortened(sample: Sample, share: float) -> Sample:
 
 
 def _window(utterance: Utterance, seconds: float) -> slice:
-    """Where the excerpt with the most energy in the target lies."""
+    """Return the excerpt with the most energy in the target."""
     samples, wanted = len(utterance.wideband), round(seconds * utterance.sample_rate)
     if samples <= wanted:
         return slice(0, samples)

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval
+from experiments.pages.tables import FLAG
 from experiments.ranking.columns import decimals, heading
-from experiments.ranking.outranking import FLAG, flagged, outranked_by
+from experiments.ranking.outranking import flagged, outranked_by
 from experiments.scoring.folder_table import ScoreTable
 from overtone.progress import console
 

@@ -13,8 +13,8 @@ from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import Preset
-from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.guards import Reason, failure_reasons, guard_reasons
+from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
+from experiments.ranking.guards import FAILED_SCORES, GUARDS, Measured, Reason, disqualifying, guard_names
 from experiments.ranking.primary import PRIMARY, add_primary, failed_scores
 from experiments.scoring.rows import score_pairs
 from experiments.scoring.splits import read_scores, write_scores
@@ -26,7 +26,6 @@ from models.baselines import Unprocessed
 
 KEPT_BYTES = 512 * 2**20
 PRIMARY_MEASURES = {"extended_ber", "lsd", "si_sdr"}
-GUARD_MEASURES = {"content_ber", "lsd_low", "tonality", "excess_above_band"}
 
 
 @dataclass(frozen=True)
@@ -73,24 +72,24 @@ class TrialScoring:
             table = add_primary(pd.concat([rows, self._unprocessed], ignore_index=True))
             trained, control = table[table["seed"].notna()], table[table["seed"].isna()]
             scores |= {key: speaker_mean(trained, key) for key in (PRIMARY, *self._measures)}
-            reasons = [*failure_reasons(failed_scores(trained))]
-            if sweep.guards:
-                reasons += self._guard_reasons(trained, control, pd.Series(asdict(cost)))
+            measured = Measured(trained, control, pd.Series(asdict(cost)), failed_scores(trained))
+            guards = GUARDS if sweep.guards else [FAILED_SCORES]
+            if math.isnan(cost.latency_ms):  # no setting would change that, and every trial would fail
+                guards = [guard for guard in guards if guard.key != "latency_ms"]
+            reasons = list(disqualifying(measured, self._rule, guards))
         finite = {key: float(value) for key, value in scores.items() if math.isfinite(value)}
         return TrialScores(scores[sweep.objective], finite, reasons)
 
-    def _guard_reasons(self, trained: pd.DataFrame, control: pd.DataFrame, cost: pd.Series) -> list[Reason]:
+    @property
+    def _rule(self) -> WinnerRule:
         rule = self._preset.winner
-        rule = replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and self._preset.sweep.visqol)
-        reasons = guard_reasons(trained, control, cost, rule)
-        whole_file = math.isnan(cost["latency_ms"])  # no setting would change that, and every trial would fail
-        return [reason for reason in reasons if not (whole_file and reason.guard == "latency_ms")]
+        return replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and self._preset.sweep.visqol)
 
     @property
     def _measures(self) -> list[str]:
         sweep = self._preset.sweep
-        wanted = PRIMARY_MEASURES | {sweep.objective} | (GUARD_MEASURES if sweep.guards else set())
-        return [key for key in MEASURES if key in wanted or (key == "visqol" and sweep.visqol)]
+        wanted = PRIMARY_MEASURES | {sweep.objective} | (set(guard_names(self._rule)) if sweep.guards else set())
+        return [key for key in MEASURES if key in wanted]
 
     @cached_property
     def _unprocessed(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import DOING_NOTHING, GOOD, cost_table, score_table
+from score_tables import DOING_NOTHING, GOOD, chosen, cost_table, score_table
 from utterances import utterance
 
 from benchmarks.pages.cheats import BETTER_AND_BETTER, GROUPS, NOTHING_GAINED, TARGET_CHANGED, build_trials
@@ -13,8 +13,6 @@ from benchmarks.pages.cheats_page import findings, long_table, main, markdown_ta
 from benchmarks.pages.cheats_table import TASKS, Verdict, judge
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.fingerprints import extended_bit_error_rate
-from experiments.presets.winner_rule import WinnerRule
-from experiments.ranking.choice import choose
 from models.baselines import CONTROLS
 
 
@@ -265,7 +263,7 @@ def test_no_control_becomes_champion(reason):
         "absent": {},
     }[reason]
     controls = dict.fromkeys((*CONTROLS[1:], "silence", "target_inverted"), PERFECT)
-    selection = choose(score_table(candidates, controls=controls), cost_table(model=1e6), WinnerRule())
+    selection = chosen(score_table(candidates, controls=controls), cost_table(model=1e6))
     assert selection.winner == ("model" if reason == "worse in everything" else None)
     assert not {candidate.system for candidate in selection.candidates} - {"model"}
     if candidates:
@@ -275,5 +273,5 @@ def test_no_control_becomes_champion(reason):
 def test_a_control_called_like_a_candidate_is_still_none():
     """What makes a candidate is a training seed, not a name or a cost."""
     table = score_table({"model": GOOD}, controls={"ridge_envelope": PERFECT})
-    selection = choose(table, cost_table(model=1e6, ridge_envelope=1.0), WinnerRule())
+    selection = chosen(table, cost_table(model=1e6, ridge_envelope=1.0))
     assert selection.winner == "model"

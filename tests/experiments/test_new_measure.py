@@ -3,20 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import GOOD, cost_table, score_table
+from score_tables import GOOD, cost_table, findings_of, score_table
 from utterances import utterance
 
 from evaluation.measures.catalogue import MEASURES, Measure, Shown
 from experiments.comparison.publication import score_metrics
 from experiments.export.card import scores_section
 from experiments.export.source import ModelSource
-from experiments.presets.winner_rule import WinnerRule
-from experiments.ranking.choice import choose
-from experiments.ranking.leaderboard import build_leaderboard
 from experiments.ranking.primary import add_primary
-from experiments.report.contents import ReportContents
-from experiments.report.leaderboard_markdown import leaderboard_markdown
-from experiments.report.page import page
+from experiments.report.markdown import leaderboard_markdown
+from experiments.report.page import write_report
 from experiments.scoring.rows import score_pairs
 
 TRAININGS = pd.DataFrame({"system": ["model"], "seconds": [60.0], "examples": [20_000]})
@@ -53,13 +49,13 @@ def test_it_is_a_column_of_every_score_table():
     assert table["clicks"].tolist() == [7.25] and table["failures"].tolist() == [""]
 
 
-def test_it_stands_in_the_leaderboard_and_the_report(scores):
-    selection = choose(scores, cost_table(model=1e6), WinnerRule())
-    board = build_leaderboard(scores, cost_table(model=1e6), selection, TRAININGS)
-    text = leaderboard_markdown(board, scores, selection, preset="tiny", reproduce=["overtone compare tiny"])
+def test_it_stands_in_the_leaderboard_and_the_report(scores, tmp_path):
+    findings = findings_of(scores, cost_table(model=1e6), trainings=TRAININGS)
+    text = leaderboard_markdown(findings)
     assert "| Clicks ↑ |" in text and "| 7.2 |" in text
     assert "### Clicks ↑" in text
-    html = page(ReportContents("tiny", board, scores, selection, ["overtone compare tiny"]))
+    write_report(findings, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
     assert all(words in html for words in ("Clicks ↑", "clicks that remain, per second", "deaf to hum"))
 
 

@@ -3,6 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from experiments.presets.winner_rule import WinnerRule
+from experiments.ranking.findings import Findings
+from experiments.ranking.primary import add_primary
+from experiments.ranking.selection import choose
+
 SPEAKERS = ("anna", "ben", "carla", "david")
 FILES_PER_SPEAKER = 3
 CONDITIONS = (("telephone", 4000.0, True), ("telephone_noise", 4000.0, False), ("mp3_32k", np.nan, False))
@@ -67,3 +72,17 @@ def score_table(candidates, controls=None, **options):
 def cost_table(**macs):
     """Costs that pass every guard, with the given multiply-accumulates by system."""
     return pd.DataFrame({"latency_ms": 24.0, "rtf": 0.1, "macs": pd.Series(macs, dtype=float), "parameters": 10_000.0})
+
+
+def chosen(scores, costs, rule=None):
+    """The selection of a table without primary scores."""
+    return choose(add_primary(scores), costs, rule or WinnerRule())
+
+
+def findings_of(scores, costs=None, *, rule=None, selection=None, **values):
+    """What a comparison with these scores found; by default they are those of `val` too."""
+    if costs is None:
+        names = sorted(scores.loc[scores["seed"].notna(), "system"].unique())
+        costs = cost_table(**{name: (place + 1) * 1e7 for place, name in enumerate(names)})
+    selection = selection or chosen(scores, costs, rule)
+    return Findings("demo", add_primary(scores), selection, costs, **values)

@@ -1,22 +1,20 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from score_tables import DOING_NOTHING, GOOD, cost_table, score_table
+from score_tables import DOING_NOTHING, GOOD, chosen, cost_table, findings_of, score_table
 
 from experiments.presets.winner_rule import WinnerRule
-from experiments.ranking.choice import choose
-from experiments.ranking.compute import frontier_sentences
 from experiments.ranking.conditions import ConditionFactors
-from experiments.ranking.leaderboard import build_leaderboard
+from experiments.ranking.findings import Provenance
+from experiments.ranking.leaderboard import plain_table
 from experiments.ranking.primary import add_primary
-from experiments.report.contents import ReportContents
-from experiments.report.leaderboard_files import leaderboard_details, write_leaderboard
-from experiments.report.leaderboard_markdown import headline, leaderboard_markdown, notes
-from experiments.report.leaderboard_terminal import print_leaderboard
-from experiments.report.page import write_report
+from experiments.report.markdown import leaderboard_markdown, write_leaderboard
+from experiments.report.terminal import print_leaderboard
+from experiments.report.words import frontier_sentences, headline, notes
 
 CANDIDATES = {
     "spectrogram_autoencoder": GOOD | {"extended_ber": 0.25},
@@ -43,7 +41,6 @@ TRAININGS = pd.DataFrame(
         for seed in (0, 1)
     ]
 )
-REPRODUCE = ("make demo",)
 
 
 @pytest.fixture(scope="module")
@@ -60,35 +57,34 @@ def costs():
 
 @pytest.fixture(scope="module")
 def selection(scores, costs):
-    return choose(scores, costs, WinnerRule())
+    return chosen(scores, costs)
 
 
 @pytest.fixture(scope="module")
-def leaderboard(scores, costs, selection):
-    return build_leaderboard(scores, costs, selection, TRAININGS)
+def findings(scores, costs):
+    return findings_of(scores, costs, trainings=TRAININGS, provenance=Provenance(("make demo", "overtone ui")))
 
 
 @pytest.fixture(scope="module")
-def details(scores, selection):
-    return leaderboard_details(scores, selection)
+def leaderboard(findings):
+    return findings.leaderboard
 
 
 @pytest.fixture(scope="module")
-def text(leaderboard, scores, selection):
-    return leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+def text(findings):
+    return leaderboard_markdown(findings)
 
 
 @pytest.fixture(scope="module")
-def nobody(scores, costs):
-    """A selection in which no candidate passes, and its leaderboard."""
-    selection = choose(scores, costs, WinnerRule(rtf=0.01))
-    return selection, build_leaderboard(scores, costs, selection, TRAININGS)
+def without_winner(scores, costs):
+    """Findings in which no candidate passes."""
+    return findings_of(scores, costs, rule=WinnerRule(rtf=0.01), trainings=TRAININGS)
 
 
-def printed(leaderboard, selection, width, terminal=False):
+def printed(findings, width, terminal=False):
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=terminal, color_system="standard" if terminal else None)
-    print_leaderboard(console, leaderboard, selection)
+    print_leaderboard(console, findings)
     return stream.getvalue()
 
 
@@ -115,7 +111,7 @@ def test_candidates_are_ranked_and_controls_are_not(leaderboard):
 
 
 def test_the_status_says_what_the_rule_decided(leaderboard):
-    status = leaderboard.set_index("system")["status"]
+    status = plain_table(leaderboard).set_index("system")["status"]
     assert status["spectrogram_autoencoder"] == "champion"
     assert status["wavegan"] == "candidate"
     assert status["spectrogram_autoencoder_seed"] == "disqualified: lsd_low, latency_ms"
@@ -140,19 +136,17 @@ def test_costs_and_trainings_are_joined_by_system(leaderboard):
     assert rows.loc["ridge_envelope", ["macs", "train_seconds"]].isna().all()
 
 
-def test_trainings_of_before_have_no_processor_time(scores, costs, selection):
-    old = TRAININGS[["system", "seconds", "examples"]]
-    board = build_leaderboard(scores, costs, selection, old)
-    assert board["train_cpu_hours"].isna().all() and board["train_seconds"].notna().any()
-    assert not any("CPU-hours" in sentence for sentence in frontier_sentences(board))
+def test_trainings_of_before_have_no_processor_time(scores, costs):
+    old = findings_of(scores, costs, trainings=TRAININGS[["system", "seconds", "examples"]])
+    assert old.leaderboard["train_cpu_hours"].isna().all() and old.leaderboard["train_seconds"].notna().any()
+    assert not any("CPU-hours" in sentence for sentence in frontier_sentences(old))
 
 
-def test_the_pareto_front_is_named_for_each_cost(leaderboard, text):
+def test_the_pareto_front_is_named_for_each_cost(findings, text):
     """The first has the best score and is the cheapest; its processor time is made the largest here."""
-    dearer = leaderboard.copy()
     hours = {"spectrogram_autoencoder": 8.0, "dnn_fft": 2.5, "wavegan": 3.5, "spectrogram_autoencoder_seed": 1.0}
-    dearer["train_cpu_hours"] = dearer["system"].map(hours)
-    by_hours, by_macs, _ = frontier_sentences(dearer)
+    dearer = TRAININGS.assign(cpu_seconds=3600.0 * TRAININGS["system"].map(hours))
+    by_hours, by_macs, _ = frontier_sentences(replace(findings, trainings=dearer))
     assert by_hours == (
         "By CPU-hours of one training: `dnn_fft` (2.5 h; 0.281) is the cheapest; more buys a better score with "
         "`spectrogram_autoencoder` (8 h; 0.276). Not worth it by this cost: `wavegan` (3.5 h; 0.309; `dnn_fft` costs "
@@ -164,32 +158,12 @@ def test_the_pareto_front_is_named_for_each_cost(leaderboard, text):
     assert not any("spectrogram_autoencoder_seed" in sentence for sentence in (by_hours, by_macs))  # ruled out
 
 
-def test_without_a_candidate_that_passed_there_is_no_front(scores, nobody):
-    selection, board = nobody
-    assert frontier_sentences(board) == []
-    text = leaderboard_markdown(board, scores, selection, preset="demo", reproduce=REPRODUCE)
-    assert "## Quality for compute" not in text
-
-
-def test_details_are_computed_once_for_all_outputs(tmp_path, leaderboard, scores, selection, details, monkeypatch):
-    csv, markdown = write_leaderboard(tmp_path / "one", leaderboard, scores, selection, preset="p", reproduce=REPRODUCE)
-
-    def again(*_):
-        raise AssertionError("computed again")
-
-    for module in ("leaderboard_files", "leaderboard_markdown", "sections"):
-        monkeypatch.setattr(f"experiments.report.{module}.paired_tests", again)
-        monkeypatch.setattr(f"experiments.report.{module}.condition_rows", again)
-    other = {"preset": "p", "reproduce": REPRODUCE, "details": details}
-    given = write_leaderboard(tmp_path / "other", leaderboard, scores, selection, **other)
-    assert [path.read_bytes() for path in given] == [csv.read_bytes(), markdown.read_bytes()]
-    tables = {"conditions": details.conditions, "tests": details.tests}
-    contents = ReportContents("p", leaderboard, scores, selection, REPRODUCE, **tables)
-    write_report(tmp_path / "report.html", contents)
+def test_without_a_candidate_that_passed_there_is_no_front(without_winner):
+    assert frontier_sentences(without_winner) == []
 
 
 def test_without_trainings_or_costs_the_columns_are_empty(scores, selection):
-    board = build_leaderboard(scores, pd.DataFrame(), selection, pd.DataFrame())
+    board = findings_of(scores, pd.DataFrame(), selection=selection).leaderboard
     assert board[["macs", "train_seconds"]].isna().all(axis=None)
 
 
@@ -198,21 +172,20 @@ def test_a_failed_score_is_told_apart_from_one_that_does_not_apply(scores, costs
     row = broken.index[broken["system"] == "wavegan"][0]
     broken.loc[row, "visqol"] = np.nan
     broken.loc[row, "failures"] = "visqol: ValueError: too short | by far"
-    selection = choose(broken, costs, WinnerRule())
-    board = build_leaderboard(broken, costs, selection, TRAININGS)
-    wavegan = board.set_index("system").loc["wavegan"]
-    assert np.isnan(wavegan["visqol"]) and wavegan["failed"] == "visqol"
-    text = leaderboard_markdown(board, broken, selection, preset="demo", reproduce=REPRODUCE)
+    found = findings_of(broken, costs, trainings=TRAININGS)
+    wavegan = found.row("wavegan")
+    assert np.isnan(wavegan["visqol"]) and wavegan["failed"] == ("visqol",)
+    text = leaderboard_markdown(found)
     line = next(line for line in text.splitlines() if line.startswith("|") and "wavegan |" in line)
     assert "failed" in line and "–" in line
     assert "## Failed scores" in text and "anna/0.wav" in text
 
 
-def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selection, details):
-    other = {"preset": "demo", "reproduce": ("make demo", "overtone ui"), "details": details}
-    csv, markdown = write_leaderboard(tmp_path / "new", leaderboard, scores, selection, **other)
+def test_files_hold_the_table_and_the_story(tmp_path, findings):
+    leaderboard = findings.leaderboard
+    csv, markdown = write_leaderboard(findings, tmp_path / "new")
     read = pd.read_csv(csv)
-    assert read.columns.tolist() == leaderboard.columns.tolist()
+    assert read.columns.tolist() == plain_table(leaderboard).columns.tolist()
     assert read["system"].tolist() == leaderboard["system"].tolist()
     assert read["primary"].to_numpy() == pytest.approx(leaderboard["primary"].to_numpy(), rel=1e-5)
     text = markdown.read_text(encoding="utf-8")
@@ -225,7 +198,7 @@ def test_files_hold_the_table_and_the_story(tmp_path, leaderboard, scores, selec
         "make demo\novertone ui",
     ):
         assert expected in text
-    names = ["conditions.csv", "differences.csv", "leaderboard.csv", "leaderboard.md"]
+    names = ["conditions.csv", "differences.csv", "findings.json", "leaderboard.csv", "leaderboard.md"]
     assert sorted(path.name for path in csv.parent.iterdir()) == names
 
 
@@ -235,14 +208,10 @@ def test_markdown_tables_have_as_many_cells_as_headings(text):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_writing_again_replaces(tmp_path, costs):
-    scores = score_table({"wavegan": GOOD})
-    selection = choose(scores, costs, WinnerRule())
-    leaderboard = build_leaderboard(scores, costs, selection, TRAININGS)
-    first = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
+def test_writing_again_replaces(tmp_path, findings):
+    first = write_leaderboard(findings, tmp_path)
     before = [path.read_bytes() for path in first]
-    second = write_leaderboard(tmp_path, leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE)
-    assert [path.read_bytes() for path in second] == before
+    assert [path.read_bytes() for path in write_leaderboard(findings, tmp_path)] == before
 
 
 def test_headline_says_when_the_test_disagrees_with_val(scores, costs, selection):
@@ -250,44 +219,40 @@ def test_headline_says_when_the_test_disagrees_with_val(scores, costs, selection
     swapped["system"] = swapped["system"].replace(
         {"spectrogram_autoencoder": "wavegan", "wavegan": "spectrogram_autoencoder"}
     )
-    board = build_leaderboard(swapped, costs, selection, TRAININGS)
-    assert "worse than the runner-up `dnn_fft`" in headline(board, selection)
+    found = findings_of(swapped, costs, selection=selection, trainings=TRAININGS)
+    assert "worse than the runner-up `dnn_fft`" in headline(found)
 
 
-def test_headline_without_a_champion(nobody):
-    selection, board = nobody
-    assert "No champion" in headline(board, selection)
-    assert board["vs_runner_up"].isna().all()
-    assert "No champion" in printed(board, selection, 120)
+def test_headline_without_a_champion(without_winner):
+    assert "No champion" in headline(without_winner)
+    assert without_winner.leaderboard["vs_runner_up"].isna().all()
+    assert "No champion" in printed(without_winner, 120)
 
 
 @pytest.mark.parametrize("width", [120, 80])
-def test_the_terminal_table_fits_and_keeps_names_whole(width, leaderboard, selection):
-    text = printed(leaderboard, selection, width)
+def test_the_terminal_table_fits_and_keeps_names_whole(width, findings):
+    text = printed(findings, width)
     assert max(map(len, text.splitlines())) <= width
     table = [line.split() for line in text.splitlines()]
-    for system in leaderboard["system"]:
+    for system in findings.systems:
         assert any(system in words for words in table), system
     assert ("MAC/s" in text) == (width == 120)
 
 
-def test_a_very_narrow_terminal_still_gets_everything(leaderboard, selection):
-    text = printed(leaderboard, selection, 50)
+def test_a_very_narrow_terminal_still_gets_everything(findings):
+    text = printed(findings, 50)
     assert max(map(len, text.splitlines())) <= 50
 
 
-def test_no_escape_codes_outside_a_terminal(leaderboard, selection):
-    assert "\x1b" not in printed(leaderboard, selection, 120)
-    assert "\x1b" in printed(leaderboard, selection, 120, terminal=True)
+def test_no_escape_codes_outside_a_terminal(findings):
+    assert "\x1b" not in printed(findings, 120)
+    assert "\x1b" in printed(findings, 120, terminal=True)
 
 
-def test_markup_in_a_name_is_printed_as_it_is(costs):
+def test_markup_in_a_name_is_printed_as_it_is():
     strange = {"[red]model": GOOD, "other": DOING_NOTHING}
     table = score_table(strange)
-    costs = cost_table(**{name: 1e6 for name in strange})
-    selection = choose(table, costs, WinnerRule())
-    board = build_leaderboard(table, costs, selection, pd.DataFrame())
-    assert "[red]model" in printed(board, selection, 120)
+    assert "[red]model" in printed(findings_of(table, cost_table(**{name: 1e6 for name in strange})), 120)
 
 
 # Flags and notes
@@ -295,11 +260,11 @@ def test_markup_in_a_name_is_printed_as_it_is(costs):
 
 def test_a_control_that_outranks_a_candidate_is_flagged_in_every_output(tmp_path, leaderboard, scores, selection):
     rows = leaderboard.set_index("system")["outranked_by"]
-    assert rows["spectrogram_autoencoder"] == rows["wavegan"] == "oracle_envelope_noise"
+    assert rows["spectrogram_autoencoder"] == rows["wavegan"] == ("oracle_envelope_noise",)
     behind = scores.copy()
     behind.loc[(behind["system"] == "ridge_envelope") & behind["cutoff_hz"].notna(), "extended_ber"] = 0.28
-    board = build_leaderboard(behind, pd.DataFrame(), selection, TRAININGS)
-    csv, markdown = write_leaderboard(tmp_path, board, behind, selection, preset="demo", reproduce=REPRODUCE)
+    found = findings_of(behind, pd.DataFrame(), selection=selection, trainings=TRAININGS)
+    csv, markdown = write_leaderboard(found, tmp_path)
     assert "ridge_envelope" in pd.read_csv(csv).set_index("system")["outranked_by"]["wavegan"].split(",")
     text = markdown.read_text(encoding="utf-8")
     assert "| ridge_envelope ⚑ |" in text and "Ahead of `wavegan`" in text
@@ -307,37 +272,36 @@ def test_a_control_that_outranks_a_candidate_is_flagged_in_every_output(tmp_path
     assert cells.count("⚑") == 2  # both conditions in which a band is missing
     conditions = pd.read_csv(tmp_path / "conditions.csv").set_index(["system", "condition", "key"])["outranked_by"]
     assert "ridge_envelope" in conditions["wavegan", "telephone", "extended_ber"]
-    shown = printed(board, selection, 120)
+    shown = printed(found, 120)
     assert "ridge_envelope ⚑" in shown and "though without reading the target" in shown
 
 
 def test_the_headline_alarms_when_a_control_beats_the_champion(scores, selection):
     beaten = scores.copy()
     beaten.loc[(beaten["system"] == "ridge_envelope") & beaten["cutoff_hz"].notna(), "extended_ber"] = 0.1
-    board = build_leaderboard(beaten, pd.DataFrame(), selection, TRAININGS)
-    assert "`ridge_envelope`, a control, scores better" in headline(board, selection)
-    assert "scores better" not in headline(build_leaderboard(scores, pd.DataFrame(), selection, TRAININGS), selection)
+    found = findings_of(beaten, pd.DataFrame(), selection=selection, trainings=TRAININGS)
+    assert "`ridge_envelope`, a control, scores better" in headline(found)
+    assert "scores better" not in headline(findings_of(scores, pd.DataFrame(), selection=selection))
 
 
-def test_a_missing_control_is_said(leaderboard, scores, selection):
-    missing = next(note for note in notes(leaderboard) if "Missing controls" in note)
+def test_a_missing_control_is_said(findings, scores, selection):
+    missing = next(note for note in notes(findings) if "Missing controls" in note)
     assert "`cubic_spline`" in missing and "`ridge_envelope`" not in missing
     without = scores[~scores["system"].isin(["ridge_envelope", "oracle_envelope_noise"])]
-    board = build_leaderboard(without, pd.DataFrame(), selection, TRAININGS)
-    shown = printed(board, selection, 120)
+    shown = printed(findings_of(without, pd.DataFrame(), selection=selection), 120)
     assert "Missing controls" in shown and "ridge_envelope" in shown and "oracle_envelope_noise" in shown
 
 
-@pytest.mark.parametrize(("uses", "words"), [(None, ""), (1, "has been used once"), (3, "14 % probability")])
-def test_uses_of_the_test_split_are_said(leaderboard, uses, words):
-    shown = " ".join(notes(leaderboard, test_uses=uses))
+@pytest.mark.parametrize(("uses", "words"), [(None, ""), (1, "has been used once"), (3, "probability of 14 %")])
+def test_uses_of_the_test_split_are_said(findings, uses, words):
+    shown = " ".join(notes(replace(findings, test_uses=uses)))
     assert words in shown
     assert ("has been used" in shown) == (uses is not None)
 
 
-def test_what_can_be_detected_is_said(leaderboard, selection, text):
+def test_what_can_be_detected_is_said(findings, leaderboard, text):
     assert leaderboard["next"].tolist() == [*leaderboard["system"].iloc[1:], ""]
-    shown = printed(leaderboard, selection, 120)
+    shown = printed(findings, 120)
     assert "Smallest difference between neighbours" in shown and "80 % power" in shown
     assert "## What this test set can detect" in text and "family of 15" in text
     assert "4 speakers cannot give a p value under 0.12" in text
@@ -349,28 +313,24 @@ def test_seeds_are_spread_out(leaderboard, scores, costs, text):
     assert (rows.loc[list(CANDIDATES), "seed_sd"] > 0.0).all()
     assert "standard deviation over seeds" in text
     once = scores[scores["system"].isin(["wavegan", "unprocessed"]) & ~(scores["seed"] == 1)]
-    selection = choose(once, costs, WinnerRule())
-    board = build_leaderboard(once, costs, selection, TRAININGS)
-    once_text = leaderboard_markdown(board, once, selection, preset="demo", reproduce=REPRODUCE)
-    assert "Every model was trained once" in once_text
+    assert "Every model was trained once" in leaderboard_markdown(findings_of(once, costs))
 
 
 def test_one_speaker_is_enough_to_be_told_what_is_missing(scores, costs):
     alone = scores[scores["speaker"] == "anna"]
-    selection = choose(alone, costs, WinnerRule())
-    board = build_leaderboard(alone, costs, selection, TRAININGS)
-    text = leaderboard_markdown(board, alone, selection, preset="demo", reproduce=REPRODUCE)
+    found = findings_of(alone, costs, trainings=TRAININGS)
+    text = leaderboard_markdown(found)
     assert "There is one speaker" in text and "With one speaker there is no test" in text
     assert "nan" not in text
-    assert "There is one speaker" in printed(board, selection, 120)
+    assert "There is one speaker" in printed(found, 120)
 
 
-def test_factors_are_tables_of_their_own(leaderboard, scores, selection):
+def test_factors_are_tables_of_their_own(findings):
     factors = {
         "telephone": ConditionFactors(cutoff_hz=4000.0),
         "telephone_noise": ConditionFactors(noise="noise 20 dB", cutoff_hz=4000.0),
         "mp3_32k": ConditionFactors(codec="mp3 32 kbit/s"),
     }
-    text = leaderboard_markdown(leaderboard, scores, selection, preset="demo", reproduce=REPRODUCE, factors=factors)
+    text = leaderboard_markdown(replace(findings, factors=factors))
     assert "| telephone_noise | none | noise 20 dB | 4 kHz | none |" in text
     assert "by codec, noise and cutoff" in text

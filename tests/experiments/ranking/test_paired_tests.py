@@ -8,9 +8,9 @@ from score_tables import GOOD, cost_table, score_table
 from evaluation.statistics.hypothesis_tests import holm
 from evaluation.statistics.intervals import paired_difference, speaker_differences
 from experiments.presets.winner_rule import WinnerRule
-from experiments.ranking.choice import choose
 from experiments.ranking.paired_tests import detectable_differences, family_of, paired_tests, smallest_p_value
 from experiments.ranking.primary import add_primary
+from experiments.ranking.selection import choose
 
 CANDIDATES = {"best": GOOD, "second": GOOD | {"extended_ber": 0.35}, "third": GOOD | {"extended_ber": 0.4}}
 CONTROLS = {"ridge_envelope": GOOD | {"extended_ber": 0.45}}

@@ -10,14 +10,13 @@ import pytest
 import yaml
 from enhance_cases import speech
 from project import PROJECT
-from score_tables import GOOD, score_table
+from score_tables import GOOD, findings_of, score_table
 from web_server import package
 
 from datamodules.corpora.corpus import load_corpus
 from experiments.comparison.publication import Publisher
 from experiments.export import parity as export_parity
 from experiments.presets.preset import load_preset
-from experiments.ranking.primary import with_primary
 from experiments.registry import build_model
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.pyfunc import PACKAGE_FOLDER, REQUIREMENTS, pyfunc_folder
@@ -127,7 +126,7 @@ def test_a_folder_without_a_package_is_left_as_it_is(tmp_path):
 
 @pytest.fixture
 def winner(tiny_preset, tiny_corpus, tmp_path):
-    """A publisher, the place of an untrained winner and its scores."""
+    """A publisher, and the place of an untrained winner."""
     preset = load_preset(str(tiny_preset))
     place = TrainingPlace("dnn_fft", 0, "key", tmp_path / "trainings" / "dnn_fft-seed0-key")
     place.folder.mkdir(parents=True)
@@ -137,13 +136,13 @@ def winner(tiny_preset, tiny_corpus, tmp_path):
     comparison.mkdir()
     (comparison / "leaderboard.md").write_text("# Leaderboard")
     tracker = open_tracker("mlflow", tmp_path / "runs")
-    scores = with_primary(score_table({"dnn_fft": GOOD}))
-    return Publisher(tracker, preset, load_corpus(tiny_corpus), comparison, 1), place, scores
+    findings = findings_of(score_table({"dnn_fft": GOOD}), test_uses=1)
+    return Publisher(tracker, preset, load_corpus(tiny_corpus), comparison, findings), place
 
 
 def test_the_winner_of_a_comparison_is_registered_with_its_export(winner):
-    publisher, place, scores = winner
-    version = publisher.register(place, scores)
+    publisher, place = winner
+    version = publisher.register(place)
     names = {path.name for path in version.folder.iterdir()}
     assert {"MLmodel", "model.pt", "config.yaml", "scores-test.csv", "leaderboard.md"} <= names
     exported = version.folder / "artifacts" / PACKAGE_FOLDER
@@ -152,8 +151,8 @@ def test_the_winner_of_a_comparison_is_registered_with_its_export(winner):
 
 
 def test_an_export_that_differs_from_the_model_is_not_registered(winner, monkeypatch):
-    publisher, place, scores = winner
+    publisher, place = winner
     monkeypatch.setattr(export_parity, "TOLERANCE", -1.0)
     with pytest.raises(OvertoneError, match="differs from the model"):
-        publisher.register(place, scores)
+        publisher.register(place)
     assert publisher.tracker.champion("overtone-tiny") is None

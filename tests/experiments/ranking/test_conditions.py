@@ -10,9 +10,9 @@ from experiments.presets.preset import PRESETS, load_preset
 from experiments.ranking.conditions import (
     ConditionFactors,
     condition_factors,
-    condition_matrix,
     condition_rows,
-    factor_matrix,
+    is_failed,
+    level_rows,
 )
 from experiments.ranking.primary import add_primary, interval
 
@@ -30,43 +30,44 @@ def scores():
     return add_primary(score_table(candidates, controls, spread=0.02))
 
 
+def cells(rows):
+    return rows.set_index(["system", "condition"])
+
+
 def test_every_cell_is_the_mean_over_speakers_under_one_condition(scores):
-    matrix = condition_matrix(scores, "lsd")
-    assert list(matrix["mean"].columns) == ["telephone", "telephone_noise", "mp3_32k"]
-    assert sorted(matrix.index) == sorted(scores["system"].unique())
+    found = condition_rows(scores, ["extended_ber"])
+    assert found["condition"].drop_duplicates().tolist() == ["telephone", "telephone_noise", "mp3_32k"]
+    assert set(found["system"]) == set(scores["system"])
     rows = scores[(scores["system"] == "model") & (scores["condition"] == "telephone")]
-    matrix = condition_matrix(scores, "extended_ber")
-    assert matrix.loc["model", ("mean", "telephone")] == pytest.approx(
+    assert cells(found).loc[("model", "telephone"), "mean"] == pytest.approx(
         rows.groupby("speaker")["extended_ber"].mean().mean()
     )
 
 
 def test_the_half_width_is_that_of_the_interval(scores):
-    matrix = condition_matrix(scores, "extended_ber")
+    found = cells(condition_rows(scores, ["extended_ber"])).loc[("ridge_envelope", "telephone")]
     rows = scores[(scores["system"] == "ridge_envelope") & (scores["condition"] == "telephone")]
     expected = interval(rows, "extended_ber")
-    assert matrix.loc["ridge_envelope", ("half_width", "telephone")] == pytest.approx(
-        (expected.high - expected.low) / 2
-    )
+    assert found["half_width"] == pytest.approx((expected.high - expected.low) / 2)
 
 
 def test_what_does_not_apply_is_told_apart_from_what_failed(scores):
     broken = scores.copy()
     first = broken.index[(broken["system"] == "model") & (broken["condition"] == "telephone")][0]
     broken.loc[first, "visqol"] = np.nan
-    matrix = condition_matrix(broken, "visqol")
-    assert np.isnan(matrix.loc["model", ("mean", "telephone")]) and matrix.loc["model", ("utterances", "telephone")] > 0
-    inapplicable = condition_matrix(scores, "extended_ber").loc["model"]
-    assert np.isnan(inapplicable["mean", "mp3_32k"]) and inapplicable["utterances", "mp3_32k"] == 0
+    failed = cells(condition_rows(broken, ["visqol"])).loc[("model", "telephone")]
+    assert is_failed(failed["mean"], failed["utterances"])
+    inapplicable = cells(condition_rows(scores, ["extended_ber"])).loc[("model", "mp3_32k")]
+    assert np.isnan(inapplicable["mean"]) and not is_failed(inapplicable["mean"], inapplicable["utterances"])
 
 
 def test_a_cell_names_the_controls_that_are_better_there(scores):
-    better = condition_matrix(scores, "primary")["outranked_by"]
-    assert better.loc["other", "telephone"] == "oracle_envelope_noise,ridge_envelope"
-    assert better.loc["ridge_envelope", "telephone"] == ""
-    assert "ridge_envelope" not in better.loc["model", "telephone"]
-    higher_is_better = condition_matrix(scores, "visqol")["outranked_by"]
-    assert higher_is_better.loc["model", "mp3_32k"] == "oracle_envelope_noise,ridge_envelope,unprocessed"
+    better = cells(condition_rows(scores, ["primary"]))["outranked_by"]
+    assert better["other", "telephone"] == ("oracle_envelope_noise", "ridge_envelope")
+    assert better["ridge_envelope", "telephone"] == ()
+    assert "ridge_envelope" not in better["model", "telephone"]
+    higher_is_better = cells(condition_rows(scores, ["visqol"]))["outranked_by"]
+    assert higher_is_better["model", "mp3_32k"] == ("oracle_envelope_noise", "ridge_envelope", "unprocessed")
 
 
 def test_rows_carry_the_factors(scores):
@@ -78,8 +79,8 @@ def test_rows_carry_the_factors(scores):
 
 
 def test_a_factors_level_is_the_mean_over_its_conditions(scores):
-    matrix = factor_matrix(scores, "primary", FACTORS)
-    assert list(matrix["mean"].columns) == [
+    found = level_rows(scores, "primary", FACTORS)
+    assert found["condition"].drop_duplicates().tolist() == [
         "codec: none",
         "codec: mp3 32 kbit/s",
         "noise: none",
@@ -87,13 +88,16 @@ def test_a_factors_level_is_the_mean_over_its_conditions(scores):
         "cutoff: 4 kHz",
         "cutoff: none",
     ]
-    by_condition = condition_matrix(scores, "primary")["mean"].loc["model"]
-    assert matrix["mean"].loc["model", "cutoff: 4 kHz"] == pytest.approx(by_condition.iloc[:2].mean())
-    assert matrix["mean"].loc["model", "noise: none"] == pytest.approx(by_condition.iloc[[0, 2]].mean())
+    levels, conditions = (
+        cells(found)["mean"].loc["model"],
+        cells(condition_rows(scores, ["primary"]))["mean"].loc["model"],
+    )
+    assert levels["cutoff: 4 kHz"] == pytest.approx(conditions[["telephone", "telephone_noise"]].mean())
+    assert levels["noise: none"] == pytest.approx(conditions[["telephone", "mp3_32k"]].mean())
 
 
 def test_factors_that_are_the_same_everywhere_are_left_out(scores):
-    assert factor_matrix(scores, "primary", dict.fromkeys(FACTORS, ConditionFactors())).empty
+    assert level_rows(scores, "primary", dict.fromkeys(FACTORS, ConditionFactors())).empty
 
 
 def test_factors_are_read_off_the_steps():

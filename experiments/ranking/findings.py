@@ -1,0 +1,219 @@
+"""What a comparison found: one value, complete when it is made, from which every table and page is written."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.measures.catalogue import Shown, keys_shown
+from experiments.ranking.columns import Row, rows_of
+from experiments.ranking.conditions import ConditionFactors, condition_rows, level_rows
+from experiments.ranking.leaderboard import build_leaderboard
+from experiments.ranking.paired_tests import paired_tests
+from experiments.ranking.primary import PRIMARY, failed_scores
+from experiments.ranking.selection import Selection
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
+
+FILE = "findings.json"
+LIBRARIES = ("overtone", "torch", "pytorch-lightning", "numpy", "scipy", "soxr", "visqol-python", "pesq", "pystoi")
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """How a training went.
+
+    Attributes:
+        system: what was trained.
+        seed: of its weights and its order of examples.
+        points: (training examples seen, loss on `val`), in order.
+    """
+
+    system: str
+    seed: int
+    points: tuple[tuple[float, float], ...]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide what a comparison finds."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a comparison's numbers come from.
+
+    Attributes:
+        commands: the command lines that give this result.
+        commit: of the sources.
+        data_digest: of the corpus.
+        created: when the comparison ended; None where that is not known.
+        versions: of the libraries.
+    """
+
+    commands: tuple[str, ...] = ()
+    commit: str = "unknown"
+    data_digest: str = "unknown"
+    created: datetime | None = None
+    versions: Mapping[str, str] = field(default_factory=library_versions)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a comparison found. The second group of attributes is computed from the first when the value is made.
+
+    Attributes:
+        preset: the preset's name.
+        scores: the score table with the column ``primary``: a row per system, file, condition and training seed.
+        selection: what was decided on `val`.
+        costs: indexed by system: ``rtf, latency_ms, macs, parameters``.
+        trainings: one row per training: ``system, seed, examples, seconds``, and what else a training record has.
+        curves: of the trainings.
+        factors: codec, noise and cutoff of each condition, by its name; empty where the steps are not known.
+        provenance: where the numbers come from.
+        test_uses: how many different comparisons have scored this split; None where that is not counted.
+        split: what the scores are of.
+        ratings: what listeners gave, as `build_leaderboard` takes it; None without a listening test.
+        remarks: further sections of the reports: Markdown by title.
+
+        leaderboard: as `build_leaderboard` gives it.
+        conditions: scores by condition, as `condition_rows` gives them.
+        levels: primary scores by level of each factor, as `level_rows` gives them.
+        tests: of the differences in the primary score, as `paired_tests` gives them.
+        failed: the failed scores, as `failed_scores` lists them.
+    """
+
+    preset: str
+    scores: pd.DataFrame
+    selection: Selection
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    trainings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: tuple[TrainingCurve, ...] = ()
+    factors: Mapping[str, ConditionFactors] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+    test_uses: int | None = None
+    split: str = "test"
+    ratings: pd.DataFrame | None = None
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+    leaderboard: pd.DataFrame = field(init=False)
+    conditions: pd.DataFrame = field(init=False)
+    levels: pd.DataFrame = field(init=False)
+    tests: pd.DataFrame = field(init=False)
+    failed: pd.DataFrame = field(init=False)
+
+    def __post_init__(self) -> None:
+        computed = {
+            "leaderboard": build_leaderboard(self.scores, self.costs, self.selection, self.trainings, self.ratings),
+            "conditions": condition_rows(self.scores, [PRIMARY, *keys_shown(Shown.LEADERBOARD)], self.factors),
+            "levels": level_rows(self.scores, PRIMARY, self.factors),
+            "tests": paired_tests(self.scores, self.selection),
+            "failed": failed_scores(self.scores),
+        }
+        for name, table in computed.items():
+            object.__setattr__(self, name, table)
+
+    @property
+    def systems(self) -> list[str]:
+        """The names of all systems, in the order of the leaderboard."""
+        return [str(name) for name in self.leaderboard["system"]]
+
+    def row(self, system: str) -> Row:
+        """Return a system's row of the leaderboard.
+
+        Raises:
+            KeyError: it has none.
+        """
+        rows = self.leaderboard[self.leaderboard["system"] == system]
+        if rows.empty:
+            raise KeyError(system)
+        return rows_of(rows)[0]
+
+
+def save_findings(findings: Findings, folder: Path) -> Path:
+    """Write ``findings.json``: all of it but the scores, which lie in a table of their own, and what follows from both.
+
+    Not-a-numbers are written as ``NaN``, as Python's `json` does.
+
+    Args:
+        findings: what a comparison found.
+        folder: where to; made when absent.
+    """
+    provenance = asdict(findings.provenance)
+    provenance["created"] = findings.provenance.created and findings.provenance.created.isoformat()
+    plain = {
+        "preset": findings.preset,
+        "selection": asdict(findings.selection),
+        "costs": findings.costs.to_dict("index"),
+        "trainings": rows_of(findings.trainings),
+        "curves": [asdict(curve) for curve in findings.curves],
+        "factors": {name: asdict(one) for name, one in findings.factors.items()},
+        "provenance": provenance,
+        "test_uses": findings.test_uses,
+        "split": findings.split,
+    }
+    with written_whole(folder / FILE) as temporary:
+        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+    return folder / FILE
+
+
+def load_findings(
+    folder: Path,
+    scores: pd.DataFrame,
+    ratings: pd.DataFrame | None = None,
+    remarks: Mapping[str, str] | None = None,
+) -> Findings:
+    """Read what `save_findings` wrote.
+
+    Args:
+        folder: of the comparison.
+        scores: its score table, read from beside it.
+        ratings: what listeners gave since, as `build_leaderboard` takes it.
+        remarks: further sections of the reports: Markdown by title.
+
+    Raises:
+        OvertoneError: the file is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        provenance, created = plain["provenance"], plain["provenance"]["created"]
+        return Findings(
+            preset=plain["preset"],
+            scores=scores,
+            selection=Selection.from_json(plain["selection"]),
+            costs=pd.DataFrame.from_dict(plain["costs"], orient="index"),
+            trainings=pd.DataFrame(plain["trainings"]),
+            curves=tuple(
+                TrainingCurve(one["system"], one["seed"], tuple((at, loss) for at, loss in one["points"]))
+                for one in plain["curves"]
+            ),
+            factors={name: ConditionFactors(**one) for name, one in plain["factors"].items()},
+            provenance=Provenance(
+                **{
+                    **provenance,
+                    "commands": tuple(provenance["commands"]),
+                    "created": datetime.fromisoformat(created) if created else None,
+                }
+            ),
+            test_uses=plain["test_uses"],
+            split=plain["split"],
+            ratings=ratings,
+            remarks=remarks or {},
+        )
+    except FileNotFoundError:
+        raise OvertoneError(f"{path}: no such file. Start the comparison again, which writes it.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise OvertoneError(f"{path}: damaged ({error}). Start the comparison again, which writes it.") from None
