@@ -11,7 +11,7 @@ from experiments.comparison.comparison import Comparison, Outcome, decide
 from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
-from experiments.listening.listen import record_heard_runs, refresh_listening
+from experiments.listening.listen import record_heard_runs
 from experiments.pages.tables import Table, terminal_table
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
@@ -180,7 +180,6 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publis
     publisher.publish(comparison.places, utterances, comparison.progress)
     places = {name: comparison.best_place(outcome.val, name) for name in {UNPROCESSED, *heard.systems}}
     record_heard_runs(folder, publisher.runs_of(places))
-    refresh_listening(folder)
     publisher.publish_comparison([*pages, *tables, folder / "scores-test.csv"])
     return publisher
 

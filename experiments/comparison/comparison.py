@@ -13,6 +13,7 @@ from datamodules.corpora.corpus import Corpus
 from datamodules.degradation.conditions import parse_conditions
 from evaluation.contracts import System, Utterance
 from experiments.keys import commit, digest
+from experiments.listening.results import Results, stored_votes
 from experiments.presets.preset import Preset
 from experiments.ranking.conditions import condition_factors
 from experiments.ranking.findings import Findings, Provenance, TrainingCurve
@@ -166,6 +167,8 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
         uses = count_test_use(comparison.runs, corpus.digest, comparison.key)
         test = comparison.scores(pool, test_split)
     conditions = parse_conditions(preset.data.test_conditions, fixed=True)
+    votes = stored_votes(comparison.folder)
+    heard = Results.of(votes) if votes else None
     findings = Findings(
         preset=preset.name,
         scores=test,
@@ -176,5 +179,7 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
         factors={one.name: condition_factors(one, preset.sample_rate) for one in conditions},
         provenance=Provenance(tuple(commands), commit(), corpus.digest, datetime.now()),
         test_uses=uses,
+        ratings=heard.ratings if heard else None,
+        remarks=heard.remarks if heard else {},
     )
     return Outcome(val, test_split, findings)

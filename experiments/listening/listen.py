@@ -1,7 +1,6 @@
-"""Votes of a listening test come into their comparison: tables beside its leaderboard, columns in it, and MLflow."""
+"""`overtone listen`: votes of a listening test come into their comparison's leaderboard, into tables, and to MLflow."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,20 +10,21 @@ import pandas as pd
 from rich.markdown import Markdown
 
 from experiments.keys import digest
-from experiments.listening.results import SCREENED, Results
+from experiments.listening.results import SCREENED, Results, stored_votes
 from experiments.listening.votes import Votes, check_votes, read_votes
 from experiments.ranking.columns import rows_of
+from experiments.ranking.findings import load_findings
+from experiments.ranking.leaderboard import RATING_COLUMNS
+from experiments.report.markdown import LEADERBOARD, write_leaderboard
 from experiments.runs import sole_use
+from experiments.scoring.splits import read_scores
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import Tracker
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import board, console
 
-LEADERBOARD, SCORES = "leaderboard.csv", "scores-test.csv"
-Tracking = str  # mlflow, none, or the address of an MLflow server
-COLUMNS = ("mushra", "mushra_low", "mushra_high", "listeners")
-HEADING = "## Listening test"
+SCORES = "scores-test.csv"
 HEARD_RUNS = "listening-runs.json"
 LOGGED = "listening-logged.json"
 
@@ -45,12 +45,17 @@ class HeardRun:
 
 
 def record_heard_runs(folder: Path, heard: Mapping[str, HeardRun]) -> None:
-    """Note in a comparison's folder which run each system of its listening test came from, for the import to find."""
+    """Note which run each system of a listening test came from, for the import to find.
+
+    Args:
+        folder: of the comparison.
+        heard: the run of each system.
+    """
     text = json.dumps({system: asdict(run) for system, run in sorted(heard.items())}, indent=1)
     _write(folder / HEARD_RUNS, text + "\n")
 
 
-def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, tracking: Tracking) -> None:
+def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, tracking: str) -> None:
     """Take votes into the comparisons that they name; either all files are good, or nothing is changed.
 
     A session that is imported again replaces itself, and of several sessions of one listener by one method the last
@@ -60,42 +65,28 @@ def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, t
         files: as the page saved them.
         runs: the folder for runs.
         comparison: the comparison's folder; None for the one under ``runs`` that the votes name.
-        tracking: where the runs of the systems are tracked.
+        tracking: where the runs of the systems are tracked: mlflow, none, or the address of an MLflow server.
 
     Raises:
-        OvertoneError: a file that is no votes, or votes on something else.
+        OvertoneError: a file that is no votes, votes on something else, or a comparison that is running.
     """
-    by_folder: dict[Path, dict[str, Votes]] = {}
+    by_folder: dict[Path, list[Votes]] = {}
     for path in files:
         votes = read_votes(path)
         folder = _comparison_folder(votes, path, runs, comparison)
-        check_votes(votes, path, *_known(folder))
-        sessions = by_folder.setdefault(folder, {})
-        earlier = sessions.get(votes.session)
-        sessions[votes.session] = max(earlier or votes, votes, key=lambda one: one.finished)
+        scores = read_scores(folder / SCORES)
+        check_votes(votes, path, set(scores["system"]), set(zip(scores["file"], scores["condition"], strict=True)))
+        by_folder.setdefault(folder, []).append(votes)
     with ExitStack() as locks:
         for used in sorted({runs.resolve(), *map(_runs_of, by_folder)}):  # a comparison writes the same files
             locks.enter_context(sole_use(used, "comparison or import"))
         for folder, sessions in by_folder.items():
-            _import_into(folder, list(sessions.values()), runs, tracking)
+            _import_into(folder, sessions, runs, tracking)
 
 
 def _runs_of(comparison: Path) -> Path:
     """The folder for runs that a comparison belongs to; itself where it was copied elsewhere."""
     return comparison.parent.parent if comparison.parent.name == "comparisons" else comparison
-
-
-def refresh_listening(folder: Path) -> bool:
-    """Write what a comparison's stored votes say once more, into a leaderboard that was written anew, for example.
-
-    Returns:
-        Whether anything was changed; without votes, nothing is.
-
-    Raises:
-        OvertoneError: a stored file of votes is damaged.
-    """
-    stored = [read_votes(path) for path in sorted((folder / "votes").glob("*.json"))]
-    return bool(stored) and _write_results(folder, Results.of(stored))
 
 
 def _comparison_folder(votes: Votes, path: Path, runs: Path, named: Path | None) -> Path:
@@ -115,67 +106,29 @@ def _comparison_folder(votes: Votes, path: Path, runs: Path, named: Path | None)
     return folder
 
 
-def _known(folder: Path) -> tuple[set[str], set[tuple[str, str]]]:
-    systems = _text_table(folder / LEADERBOARD, ["system"])["system"]
-    scored = _text_table(folder / SCORES, ["file", "condition"])
-    return set(systems), set(zip(scored["file"], scored["condition"], strict=True))
-
-
-def _text_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """A CSV file with every cell as it is written."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise OvertoneError(f"{path}: not readable as CSV ({str(error).splitlines()[0]}). Compare again.") from None
-    if missing := [name for name in needed if name not in table]:
-        raise OvertoneError(f"{path}: has no column {missing[0]}. Compare again.")
-    return table
-
-
-def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: Tracking) -> None:
-    for votes in sessions:
-        _write(folder / "votes" / f"{votes.session}.json", votes.text)
-    results = Results.of([read_votes(path) for path in sorted((folder / "votes").glob("*.json"))])
-    changed = _write_results(folder, results)
+def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: str) -> None:
+    by_session = {one.session: one for one in sorted([*stored_votes(folder), *sessions], key=lambda one: one.finished)}
+    results = Results.of(list(by_session.values()))
+    findings = load_findings(folder, read_scores(folder / SCORES), results.ratings, results.remarks)
+    tables = {
+        "listening.csv": results.votes,
+        "listening-summary.csv": results.systems,
+        "listening-differences.csv": results.pairs,
+        "listening-abx.csv": results.abx,
+    }
+    files = {folder / "votes" / f"{name}.json": votes.text for name, votes in by_session.items()}
+    files |= {folder / name: _csv(table) for name, table in tables.items()}
+    changed = not all(map(_holds, files, files.values()))
+    if changed:
+        write_leaderboard(findings, folder)  # first: an import that was interrupted is repeated as a whole
+        for path, text in files.items():
+            _write(path, text)
     if tracking != "none":
         changed |= _log(folder, results, runs, tracking)
     _report(folder, results, changed)
 
 
-def _write_results(folder: Path, results: Results) -> bool:
-    body = results.markdown()
-    written = [
-        _write(folder / "listening.csv", _csv(results.votes)),
-        _write(folder / "listening-summary.csv", _csv(results.systems)),
-        _write(folder / "listening-differences.csv", _csv(results.pairs)),
-        _write(folder / "listening-abx.csv", _csv(results.abx)),
-        _write(folder / "listening-summary.md", f"# Listening test of `{folder.name}`\n\n{body}"),
-        _write(folder / LEADERBOARD, _with_columns(folder / LEADERBOARD, results.systems)),
-    ]
-    markdown = folder / "leaderboard.md"
-    if markdown.is_file():
-        written.append(_write(markdown, _with_section(markdown.read_text(encoding="utf-8"), body)))
-    return any(written)
-
-
-def _with_columns(path: Path, systems: pd.DataFrame) -> str:
-    table = _text_table(path, ["system"]).drop(columns=list(COLUMNS), errors="ignore")
-    rows = {str(row["system"]): row for row in rows_of(systems)}
-    for column in COLUMNS:
-        values = [rows.get(system, {}).get(column) for system in table["system"]]
-        table[column] = ["" if pd.isna(value) else f"{value:.6g}" for value in values]
-    return _csv(table)
-
-
-def _with_section(text: str, body: str) -> str:
-    """Put the section where it was, else before how to reproduce, else at the end."""
-    section = f"{HEADING}\n\n{body.rstrip()}\n\n"
-    text = re.sub(rf"^{HEADING}\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    before, found, after = text.partition("## How to reproduce")
-    return f"{before.rstrip()}\n\n{section}{found}{after}".rstrip() + "\n"
-
-
-def _log(folder: Path, results: Results, runs: Path, tracking: Tracking) -> bool:
+def _log(folder: Path, results: Results, runs: Path, tracking: str) -> bool:
     """Bring what was heard to the runs it came from, unless they have it; return whether anything was logged."""
     record = folder / HEARD_RUNS
     if not record.is_file():
@@ -186,9 +139,9 @@ def _log(folder: Path, results: Results, runs: Path, tracking: Tracking) -> bool
         )
         return False
     heard = _heard_runs(record)
-    state = {str(runs.resolve()): digest(_csv(results.votes), record.read_text(encoding="utf-8"))}
+    state = json.dumps({str(runs.resolve()): digest(_csv(results.votes), record.read_text(encoding="utf-8"))})
     marker = folder / LOGGED
-    if marker.is_file() and marker.read_text(encoding="utf-8") == json.dumps(state):
+    if _holds(marker, state):
         return False
     tracker = open_tracker(tracking, runs)
     with board() as progress:
@@ -196,7 +149,8 @@ def _log(folder: Path, results: Results, runs: Path, tracking: Tracking) -> bool
             progress.update("log votes", number, len(heard), run.name)
             _log_system(system, run, results, tracker)
         progress.update("log votes", len(heard), len(heard))
-    return _write(marker, json.dumps(state))
+    _write(marker, state)
+    return True
 
 
 def _heard_runs(record: Path) -> dict[str, HeardRun]:
@@ -213,7 +167,7 @@ def _log_system(system: str, heard: HeardRun, results: Results, tracker: Tracker
         return
     metrics = {}
     for row in rows_of(results.systems[results.systems["system"] == system]):
-        metrics = {f"listening/{key}": float(row[key]) for key in COLUMNS}
+        metrics = {f"listening/{key}": float(row[key]) for key in RATING_COLUMNS}
     for row in rows_of(results.abx):
         if system in (row["system"], row["other"]):
             share = float(row["preference"])
@@ -237,10 +191,11 @@ def _csv(table: pd.DataFrame) -> str:
     return str(table.to_csv(index=False, float_format="%.6g"))
 
 
-def _write(path: Path, text: str) -> bool:
-    """Write a file unless it is there with the same text; return whether it was written."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return True
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _write(path: Path, text: str) -> None:
+    if not _holds(path, text):
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,10 @@ from experiments.listening.statistics import (
     rated_systems,
     told_apart,
 )
-from experiments.listening.votes import Votes, vote_rows
+from experiments.listening.votes import Votes, read_votes, vote_rows
 from experiments.pages.tables import markdown_table
 from experiments.ranking.columns import probability, rows_of
+from experiments.ranking.leaderboard import RATING_COLUMNS
 
 BS1534_LISTENERS = 20
 SCREENED = (
@@ -26,6 +28,15 @@ COLUMNS = [
     *("session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"),
     *("rating", "other", "x", "answer", "preference", "seconds"),
 ]
+
+
+def stored_votes(folder: Path) -> list[Votes]:
+    """Read all votes that were imported into a comparison's folder.
+
+    Raises:
+        OvertoneError: a stored file is damaged.
+    """
+    return [read_votes(path) for path in sorted((folder / "votes").glob("*.json"))]
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,16 @@ class Results:
             replaced=sorted({one.session for one in stored} - {one.session for one in counted}),
             raters=table.loc[rated, "listener"].nunique(),
         )
+
+    @property
+    def ratings(self) -> pd.DataFrame:
+        """The columns of a leaderboard that say what listeners heard, by ``system``."""
+        return self.systems[["system", *RATING_COLUMNS]]
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """The section of a report that says what listeners heard: Markdown by title."""
+        return {"Listening test": self.markdown()}
 
     def markdown(self) -> str:
         """The results in sentences and tables, without a heading."""

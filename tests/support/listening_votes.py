@@ -2,24 +2,30 @@
 
 import json
 
-import pandas as pd
+from score_tables import GOOD, findings_of, score_table
+
+from experiments.report.markdown import write_leaderboard
+from experiments.scoring.splits import write_scores
 
 SYSTEMS = ("wavegan", "dnn_fft", "unprocessed")
-FILES = ("eve/1.wav", "finn/1.wav", "eve/2.wav", "finn/2.wav")
+FILES = ("anna/1.wav", "ben/1.wav", "anna/2.wav", "ben/2.wav")
 CONDITION = "telephone"
+
+
+def comparison_findings(**listening):
+    """What a comparison of `SYSTEMS` on `FILES` found."""
+    scores = score_table({"wavegan": GOOD, "dnn_fft": GOOD | {"extended_ber": 0.35}})
+    scores = scores[(scores["condition"] == CONDITION) & scores["file"].isin(FILES)]
+    return findings_of(scores, **listening)
 
 
 def comparison_folder(runs, key="abc123"):
     """A comparison with a leaderboard and the scores of `FILES`, as `compare` leaves it."""
-    folder = runs / "comparisons" / f"tiny-{key}"
+    folder = runs / "comparisons" / f"demo-{key}"
     folder.mkdir(parents=True)
-    board = pd.DataFrame({"rank": [1, 2, None], "system": SYSTEMS, "primary": [0.3, 0.35, 0.5]})
-    board.astype({"rank": "Int64"}).to_csv(folder / "leaderboard.csv", index=False)
-    scores = pd.DataFrame({"file": FILES, "condition": CONDITION})
-    scores.to_csv(folder / "scores-test.csv", index=False)
-    (folder / "leaderboard.md").write_text(
-        "# Leaderboard of `tiny`\n\nWords.\n\n## How to reproduce\n\n```\nrun\n```\n"
-    )
+    findings = comparison_findings()
+    write_scores(findings.scores, folder / "scores-test.csv")
+    write_leaderboard(findings, folder)
     return folder
 
 
@@ -27,7 +33,7 @@ def header(number, method):
     return {
         "format": "overtone-listening-votes",
         "version": 1,
-        "preset": "tiny",
+        "preset": "demo",
         "comparison": "abc123",
         "session": f"{number:016x}",
         "listener": f"{number + 1000:016x}",

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from listening_votes import FILES, abx, comparison_folder, mushra, written
+from listening_votes import FILES, abx, comparison_findings, comparison_folder, mushra, written
 from scipy.stats import binom, norm, t
 
-from experiments.listening.listen import HeardRun, import_command, record_heard_runs, refresh_listening
+from experiments.listening.listen import HeardRun, import_command, record_heard_runs
+from experiments.listening.results import Results, stored_votes
 from experiments.listening.statistics import (
     excluded_listeners,
     rated_pairs,
@@ -18,6 +19,7 @@ from experiments.listening.statistics import (
     two_way_interval,
 )
 from experiments.listening.votes import read_votes
+from experiments.report.markdown import write_leaderboard
 from experiments.runs import sole_use
 from experiments.tracking.mlflow_tracker import open_tracker
 from overtone.errors import OvertoneError
@@ -167,17 +169,16 @@ def test_votes_add_up_in_whatever_order_they_come(tmp_path):
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_a_leaderboard_written_anew_gets_its_votes_back(tmp_path):
+def test_a_comparison_started_again_writes_the_leaderboard_that_the_import_wrote(tmp_path):
     folder = comparison_folder(tmp_path)
     fresh = {path: path.read_text() for path in (folder / "leaderboard.csv", folder / "leaderboard.md")}
-    assert not refresh_listening(folder)
+    assert stored_votes(folder) == []
     import_command([written(tmp_path, mushra(1, GOOD))], tmp_path, None, "none")
     voted = {path: path.read_text() for path in fresh}
-    assert voted != fresh
-    for path, text in fresh.items():
-        path.write_text(text)
-    assert refresh_listening(folder) and {path: path.read_text() for path in fresh} == voted
-    assert not refresh_listening(folder)
+    assert all(voted[path] != fresh[path] for path in fresh)
+    heard = Results.of(stored_votes(folder))
+    write_leaderboard(comparison_findings(ratings=heard.ratings, remarks=heard.remarks), folder)
+    assert {path: path.read_text() for path in fresh} == voted
 
 
 def test_of_two_sessions_of_a_listener_the_later_counts(tmp_path, capsys):
@@ -205,25 +206,25 @@ def test_everybody_left_out_leaves_no_means(tmp_path):
     folder = comparison_folder(tmp_path)
     import_command([written(tmp_path, mushra(1, GOOD, reference=10))], tmp_path, None, "none")
     assert pd.read_csv(folder / "leaderboard.csv")["mushra"].isna().all()
-    assert "0 of 1 listener count" in (folder / "listening-summary.md").read_text()
+    assert "0 of 1 listener count" in (folder / "leaderboard.md").read_text()
 
 
 def test_a_named_comparison_folder_may_lie_elsewhere(tmp_path):
     folder = comparison_folder(tmp_path / "elsewhere")
     import_command([written(tmp_path, mushra(1, GOOD))], tmp_path, folder, "none")
     assert (folder / "listening.csv").is_file()
-    with pytest.raises(OvertoneError, match="votes on comparison tiny-other, expected tiny-abc123"):
+    with pytest.raises(OvertoneError, match="votes on comparison demo-other, expected demo-abc123"):
         import_command([written(tmp_path, mushra(2, GOOD, comparison="other"))], tmp_path, folder, "none")
 
 
 def test_the_runs_that_were_heard_get_the_votes_once(tmp_path):
     folder = comparison_folder(tmp_path)
-    record_heard_runs(folder, {"wavegan": HeardRun("compare-tiny", "wavegan-seed1", "key-1")})
+    record_heard_runs(folder, {"wavegan": HeardRun("compare-demo", "wavegan-seed1", "key-1")})
     files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, abx(2, 8, 10))]
     for _ in range(2):
         import_command(files, tmp_path, None, "mlflow")
     tracker = open_tracker("mlflow", tmp_path)
-    run = tracker.run("compare-tiny", "wavegan-seed1", {}, "key-1")
+    run = tracker.run("compare-demo", "wavegan-seed1", {}, "key-1")
     metrics = tracker._client.get_run(run.id).data.metrics
     assert metrics["listening/mushra"] == 80 and metrics["listening/preference"] == 1
     assert len(tracker._client.get_metric_history(run.id, "listening/mushra")) == 1
