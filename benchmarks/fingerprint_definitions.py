@@ -24,7 +24,8 @@ from benchmarks.pages.cheats_table import tasks_for, utterances_of
 from datamodules.corpora.corpus import load_corpus
 from evaluation.measures.bandwidth import effective_band_hz
 from evaluation.measures.fingerprints import extended_bit_error_rate
-from evaluation.measures.spectral import TINY, MissingBand, log_spectral_distance_missing_band
+from evaluation.measures.missing_band import TINY, MissingBand
+from evaluation.measures.spectral import log_spectral_distance_missing_band
 from evaluation.measures.stft import NotApplicable
 from overtone.audio import read_audio
 

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from evaluation.measures.bandwidth import effective_band_hz
 from evaluation.measures.fingerprints import content_bit_error_rate
-from evaluation.measures.spectral import decibel, log_spectral_distance_retained_band
+from evaluation.measures.missing_band import decibel
+from evaluation.measures.spectral import log_spectral_distance_retained_band
 from evaluation.measures.stft import NotApplicable
 from overtone.audio import Waveform, read_audio, resample
 from overtone.enhancer import Enhancer

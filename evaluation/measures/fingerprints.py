@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.measures.spectral import MINIMUM_FRAMES, TINY, MissingBand
+from evaluation.measures.missing_band import MINIMUM_FRAMES, TINY, MissingBand
 from evaluation.measures.stft import NotApplicable, check_pair, periodic_hann
 from overtone.audio import resample
 

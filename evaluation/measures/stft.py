@@ -138,3 +138,14 @@ def bin_frequencies(n_fft: int, sample_rate: int) -> NDArray[np.float64]:
         sample_rate: in Hz.
     """
     return np.arange(n_fft // 2 + 1, dtype=np.float64) * (sample_rate / n_fft)
+
+
+def required_cutoff(cutoff_hz: float | None) -> float:
+    """Return the cutoff in Hz.
+
+    Raises:
+        NotApplicable: there is none, so that no band is missing.
+    """
+    if cutoff_hz is None:
+        raise NotApplicable("no band is missing")
+    return cutoff_hz
