@@ -33,7 +33,7 @@ from overtone.audio import Waveform
 from overtone.enhancer import Enhancer
 from overtone.model_package import load_model
 from overtone.packed_models import default_model
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 SHOWN = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
@@ -238,7 +238,7 @@ def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
     every = list(clips.utterances("test"))
     clean = [one for one in every if one.condition in profile.conditions]
     common, own = [], []
-    with ScoringPool(workers) as pool:
+    with WorkerPool(workers) as pool:
         for system in systems:
             print(f"{name}: {system.name}", flush=True)
             ruled = system.name in (PACKED, UNPROCESSED)

@@ -37,7 +37,7 @@ from evaluation.harness import check_measures
 from experiments.scoring.rows import score_pairs
 from models.reconstruction.methods import reconstruct
 from overtone.audio import Waveform, read_audio, write_audio
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 SAMPLE_RATE, NARROW_RATE = 48_000, 16_000
 HOUR = 3600.0
@@ -125,7 +125,7 @@ def ours(pairs: list[Pair], measures: list[str], workers: int) -> Cost:
         measures: keys.
         workers: processes.
     """
-    with ScoringPool(workers) as pool:
+    with WorkerPool(workers) as pool:
         score_pairs(read_pairs(pairs[: 4 * workers]), "warm", measures, pool=pool)
         return timed(lambda: score_pairs(read_pairs(pairs), "any", measures, pool=pool), pairs)
 
@@ -221,7 +221,7 @@ def report_peaks(pairs: list[Pair], workers: int, answer: "multiprocessing.Queue
         workers: processes.
         answer: where the peaks go, in MB.
     """
-    with ScoringPool(workers) as pool:
+    with WorkerPool(workers) as pool:
         score_pairs(read_pairs(pairs), "any", ALL_BUT_VISQOL, pool=pool)
         children = [peak_mb(child.pid) for child in multiprocessing.active_children()]
         answer.put([peak_mb(), max(children, default=0.0)])

@@ -20,7 +20,7 @@ from experiments.runs import find_runs_folder
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import Board, board
-from overtone.worker_pool import ScoringPool, available_cores
+from overtone.worker_pool import WorkerPool, available_cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def make_page(options: argparse.Namespace) -> None:
     keys = check_measures(options.measures.split(",") if options.measures else [*check_measures(None), *known])
     results: Results = []
     tables = []
-    with board() as progress, ScoringPool(options.workers) as pool:
+    with board() as progress, WorkerPool(options.workers) as pool:
         corpus = _corpus(options, progress)
         for task in tasks_for(corpus):
             trials, table = score_trials(corpus, task, options.speakers, keys, pool, progress)

@@ -17,7 +17,7 @@ from evaluation.statistics.intervals import applicable
 from experiments.scoring.rows import score_pairs
 from overtone.errors import OvertoneError
 from overtone.progress import Board
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 UNPROCESSED, IDEAL = "unprocessed", "target_gain"
 EXCERPT_SECONDS = 4.0
@@ -80,7 +80,7 @@ def _excerpt(utterance: Utterance) -> Utterance:
 
 
 def score_trials(
-    corpus: Corpus, task: Task, speakers: int | None, measures: Sequence[str] | None, pool: ScoringPool, progress: Board
+    corpus: Corpus, task: Task, speakers: int | None, measures: Sequence[str] | None, pool: WorkerPool, progress: Board
 ) -> tuple[list[Trial], pd.DataFrame]:
     """Score every row of a task on the split `test`.
 

@@ -30,7 +30,7 @@ from models.baselines import CONTROLS, build_controls
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 from overtone.progress import Board
-from overtone.worker_pool import ScoringPool, available_cores
+from overtone.worker_pool import WorkerPool, available_cores
 
 FIT_UTTERANCES_PER_SPEAKER = 2
 
@@ -68,7 +68,7 @@ class Comparison:
         if not all(place.finished for place in self.places):
             raise OvertoneError("The sources changed while models were trained. Start the same command again.")
 
-    def scores(self, pool: ScoringPool, split: ScoredSplit) -> pd.DataFrame:
+    def scores(self, pool: WorkerPool, split: ScoredSplit) -> pd.DataFrame:
         """Return the score table of all models, with their seeds, and all controls on a split."""
 
         def progress(done: int, total: int, file: str) -> None:
@@ -159,7 +159,7 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
     """
     preset, corpus = comparison.preset, comparison.corpus
     torch.set_num_threads(1)  # the other cores are busy scoring
-    with ScoringPool(available_cores()) as pool:
+    with WorkerPool(available_cores()) as pool:
         val = comparison.scores(pool, comparison.split("val"))
         costs = comparison.costs()
         selection = choose(val, costs, preset.winner)

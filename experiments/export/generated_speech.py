@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from datamodules.degradation.filters import fitted
 from overtone.audio import Waveform, resample
 
 CLIPS, CLIP_SECONDS = 6, 2.0
@@ -35,4 +36,4 @@ def syllables(sample_rate: int, seconds: float, seed: int) -> Waveform:
 def narrowed(clip: Waveform, sample_rate: int) -> Waveform:
     """Return a clip after a visit to 8 kHz."""
     back = resample(resample(clip, sample_rate, NARROW_RATE), NARROW_RATE, sample_rate)
-    return np.resize(back, len(clip)).astype(np.float32)
+    return fitted(back, len(clip))

@@ -29,7 +29,7 @@ from experiments.scoring.rows import score
 from models.baselines import build_controls
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 DELAY_FILES = 8  # of each folder that are listened to for a constant delay
 MEASURING_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "visqol-python", "pesq", "pystoi")
@@ -254,7 +254,7 @@ def _score(evaluation: Evaluation, journal: ScoreJournal, progress: Board) -> No
     if done:
         progress.say(f"{done} of {total} rows were scored before and are kept.")
     progress.update("score", done, total)
-    with ScoringPool(min(evaluation.options.workers, max(pending, 1))) as pool:
+    with WorkerPool(min(evaluation.options.workers, max(pending, 1))) as pool:
         for found in score(_pending(evaluation, journal, shared), pool, evaluation.measures):
             name, keys = found.job.name, _keys(found.job, shared)
             journal.add(

@@ -18,7 +18,7 @@ from evaluation.harness import (
     identity,
     score_pair,
 )
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 NOTES = "notes"
 KILLED = "scoring it ends the process, for lack of memory as a rule"
@@ -116,7 +116,7 @@ class EstimatesJob:
         return self.estimates
 
 
-def score(jobs: Iterable[AnyJob], pool: ScoringPool, measures: Sequence[str] | None = None) -> Iterator[Scored[AnyJob]]:
+def score(jobs: Iterable[AnyJob], pool: WorkerPool, measures: Sequence[str] | None = None) -> Iterator[Scored[AnyJob]]:
     """Score jobs as they come; one that cannot be scored has rows of NaN with the reason, and none is dropped.
 
     Args:
@@ -162,7 +162,7 @@ def score_pairs(
     measures: Sequence[str] | None = None,
     block_samples: int | None = None,
     *,
-    pool: ScoringPool | None = None,
+    pool: WorkerPool | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Score the estimates of one system.
@@ -187,7 +187,7 @@ def score_pairs(
         for position, (utterance, estimate) in enumerate(pairs)
     )
     rows: dict[int, Row] = {}
-    for scored in score(jobs, pool or ScoringPool(1), keys):
+    for scored in score(jobs, pool or WorkerPool(1), keys):
         rows[scored.job.position] = scored.rows[system]
         if progress is not None:
             progress(len(rows))

@@ -14,7 +14,7 @@ from experiments.keys import digest, scoring_code
 from experiments.scoring.journal import Entry, ScoreJournal
 from experiments.scoring.rows import EstimatesJob, Pair, score, score_table
 from overtone.files import written_whole
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 TEXT_COLUMNS = ("system", "file", "speaker", "condition", *STATE_COLUMNS)
 
@@ -98,7 +98,7 @@ def table_path(folder: Path, split: ScoredSplit) -> Path:
 
 
 def scored(
-    pool: ScoringPool,
+    pool: WorkerPool,
     tasks: Sequence[ScoringTask],
     split: ScoredSplit,
     progress: Callable[[int, int, str], None] | None = None,
@@ -146,7 +146,7 @@ class _Pass:
         for journal in self._journals.values():
             journal.close()
 
-    def run(self, pool: ScoringPool, progress: Callable[[int, int, str], None] | None) -> dict[Path, pd.DataFrame]:
+    def run(self, pool: WorkerPool, progress: Callable[[int, int, str], None] | None) -> dict[Path, pd.DataFrame]:
         """Write every table; return those with rows that are to be scored again, which are not written.
 
         Args:

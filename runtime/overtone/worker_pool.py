@@ -1,4 +1,4 @@
-"""Processes that score: few jobs wait at any time, and none of the processes outlives its parent."""
+"""Worker processes: few jobs wait at any time, and none of the processes outlives its parent."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 CGROUP_SHARE = Path("/sys/fs/cgroup/cpu.max")
 
 
-class ScoringPool:
+class WorkerPool:
     """Runs a function on jobs in several processes, which take seconds to start and are kept until the end.
 
     Args:

@@ -18,7 +18,7 @@ from overtone.errors import OvertoneError, in_words
 from overtone.files import remove_parts
 from overtone.model_package import load_model
 from overtone.progress import Board, board
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 JOB = "seconds of audio"
 TICK_SECONDS = 0.25
@@ -69,7 +69,7 @@ def enhance_files(
         seconds = np.memmap(counter, np.float64, "w+", shape=(len(jobs) + 1,))  # the first one: stop
         tasks = [_Task(number, job, how, counter) for number, job in enumerate(jobs, start=1)]
         unfinished = {task.number: task.job.target for task in tasks}
-        with _ticking(shown, seconds, jobs), ScoringPool(min(workers, len(jobs))) as pool:
+        with _ticking(shown, seconds, jobs), WorkerPool(min(workers, len(jobs))) as pool:
             try:
                 for task, result in pool.map(_run, tasks):
                     del unfinished[task.number]

@@ -9,7 +9,7 @@ from utterances import utterance
 
 from evaluation.harness import IDENTITY_COLUMNS
 from experiments.scoring.rows import KILLED, Pair, Unusable, score, score_pairs
-from overtone.worker_pool import ScoringPool
+from overtone.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Files:
 
 
 def test_what_cannot_be_scored_is_a_row_of_nan_with_the_reason():
-    with ScoringPool(2) as pool:
+    with WorkerPool(2) as pool:
         found = {one.job.name: one for one in score([Files("a", False), Files("b", True)], pool, ["snr", "lsd"])}
     assert {name: one.lasting for name, one in found.items()} == {"a": True, "b": False}
     assert found["a"].rows["good"]["lsd"] == 0.0 and found["a"].rows["good"]["notes"] == "delay removed"
@@ -63,7 +63,7 @@ def test_processes_give_the_same_table_and_hold_few_pairs():
             ahead.append(len(consumed) - len(done))
             yield utterance(index, seconds=0.6), utterance(index, seconds=0.6).narrowband
 
-    with ScoringPool(2) as pool:
+    with WorkerPool(2) as pool:
         parallel = score_pairs(pairs(), "unprocessed", ["lsd", "extended_ber"], pool=pool, progress=done.append)
     assert done == list(range(1, 10))
     assert max(ahead) <= 5

@@ -12,7 +12,7 @@ from experiments.scoring import splits as scoring
 from experiments.scoring.rows import KILLED, score_pairs
 from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, read_scores, scored
 from models.baselines import SpectralBandReplication, TargetGain, Unprocessed
-from overtone.worker_pool import JOBS_PER_WORKER, ScoringPool
+from overtone.worker_pool import JOBS_PER_WORKER, WorkerPool
 
 RATE = 8000
 COUNT = 6
@@ -67,7 +67,7 @@ def test_tables_are_those_of_each_system_alone_and_utterances_are_made_once(spli
     systems = [Unprocessed(), Blocks(), SpectralBandReplication()]
     listed = tasks(tmp_path, *systems)
     listed[1] = ScoringTask("blocks", listed[1].load, listed[1].folder, seed=3.0)
-    with ScoringPool(1) as pool:
+    with WorkerPool(1) as pool:
         tables = scored(pool, listed, split)
     assert made.made == COUNT
     for system, table in zip(systems, tables, strict=True):
@@ -82,7 +82,7 @@ def test_tables_are_those_of_each_system_alone_and_utterances_are_made_once(spli
 
 
 def test_few_utterances_are_alive_at_any_time(split, made, tmp_path):
-    with ScoringPool(1) as pool:
+    with WorkerPool(1) as pool:
         scored(pool, tasks(tmp_path, Unprocessed(), TargetGain()), split)
     assert made.most_alive <= 3
 
@@ -91,7 +91,7 @@ def test_what_is_there_is_read_and_only_the_rest_is_scored(split, made, tmp_path
     def never():
         raise AssertionError("loaded again")
 
-    with ScoringPool(1) as pool:
+    with WorkerPool(1) as pool:
         first = scored(pool, tasks(tmp_path, Unprocessed()), split)[0]
         again = scored(pool, [ScoringTask("unprocessed", never, tmp_path / "unprocessed")], split)[0]
         assert made.made == COUNT
@@ -113,10 +113,10 @@ def test_a_stopped_pass_goes_on_where_it_was(split, made, tmp_path, monkeypatch)
                 raise KeyboardInterrupt
             return utterance.narrowband
 
-    with ScoringPool(1) as pool, pytest.raises(KeyboardInterrupt):
+    with WorkerPool(1) as pool, pytest.raises(KeyboardInterrupt):
         scored(pool, tasks(tmp_path, Stopped()), split)
     progress = []
-    with ScoringPool(1) as pool:
+    with WorkerPool(1) as pool:
         table = scored(pool, tasks(tmp_path, Stopped()), split, lambda *done: progress.append(done))[0]
     assert Stopped.calls == 4 + 3
     assert progress[-1][:2] == (COUNT, COUNT)
@@ -129,8 +129,8 @@ def test_an_utterance_that_ends_its_process_fails_and_is_tried_again(split, made
         return ((job, None if job.utterance.file == "2" else function(job)) for job in jobs)
 
     listed = tasks(tmp_path, Unprocessed(), TargetGain())
-    with ScoringPool(1) as pool, monkeypatch.context() as patch:
-        patch.setattr(ScoringPool, "map", killed_by_the_third)
+    with WorkerPool(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(WorkerPool, "map", killed_by_the_third)
         tables = scored(pool, listed, split)
     for table in tables:
         assert list(table["file"]) == [str(index) for index in range(COUNT)]
@@ -138,7 +138,7 @@ def test_an_utterance_that_ends_its_process_fails_and_is_tried_again(split, made
         assert f"lsd: {KILLED.replace(';', ',')}" in table["failures"][2]
         assert (table["speaker"][2], table["condition"][2]) == ("NA", "low")
     assert not list(tmp_path.rglob("scores-*"))
-    with ScoringPool(1) as pool:
+    with WorkerPool(1) as pool:
         again = scored(pool, listed, split)
     assert made.made == 2 * COUNT
     for table, before in zip(again, tables, strict=True):
@@ -186,7 +186,7 @@ def test_a_pool_holds_few_jobs_and_survives_a_process_that_dies():
             ahead.append(number - len(done))
             yield number
 
-    with ScoringPool(2) as pool:
+    with WorkerPool(2) as pool:
         for job, result in pool.map(double, jobs()):
             done.append((job, result))
         assert sorted(done) == [(number, 2 * number) for number in range(20)]
