@@ -15,6 +15,7 @@ from experiments.ranking.columns import (
     difference,
     heading,
     number,
+    plain_heading,
     probability,
     rows_of,
     span,
@@ -144,7 +145,7 @@ def condition_table(findings: Findings, rows: pd.DataFrame, key: str) -> Table:
         if (system, conditions[0]) in found
     ]
     columns = [Column("system"), *(Column(name, numeric=True) for name in conditions)]
-    return Table(f"{heading(key).rstrip(' ↓↑')} by condition", columns, lines)
+    return Table(f"{plain_heading(key)} by condition", columns, lines)
 
 
 def _condition_cell(row: Values, key: str, shade: Callable[[Values], float]) -> Cell:
@@ -249,7 +250,7 @@ def detectable_table(findings: Findings) -> Table:
         for row in rows_of(findings.leaderboard)
         if row["next"]
     )
-    return Table.of("Detectable differences", ["system", "next", *(heading(key).rstrip("↓↑ ") for key in keys)], rows)
+    return Table.of("Detectable differences", ["system", "next", *(plain_heading(key) for key in keys)], rows)
 
 
 def trainings_table(findings: Findings) -> Table:

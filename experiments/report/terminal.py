@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.markdown import Markdown
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.pages.tables import terminal_table
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
@@ -10,8 +11,6 @@ from experiments.report.tables import leaderboard_table
 from experiments.report.words import explanation, headline, listed, notes
 
 WIDE = 110  # characters that the wide table takes with the longest names
-WIDE_COLUMNS = (PRIMARY, "interval", "extended_ber", "lsd_hf_band", "lsd_low", "visqol", "rtf", "latency_ms", "macs")
-NARROW_COLUMNS = (PRIMARY, "extended_ber", "lsd_hf_band", "visqol", "latency_ms")
 
 
 def print_leaderboard(console: Console, findings: Findings) -> None:
@@ -21,7 +20,9 @@ def print_leaderboard(console: Console, findings: Findings) -> None:
         console: where to.
         findings: of the comparison.
     """
-    columns = WIDE_COLUMNS if console.width >= WIDE else NARROW_COLUMNS
+    columns = [PRIMARY, *keys_shown(Shown.COMPACT), "latency_ms"]
+    if console.width >= WIDE:
+        columns = [PRIMARY, "interval", *keys_shown(Shown.OVERVIEW), "rtf", "latency_ms", "macs"]
     console.print(Markdown(headline(findings)))
     console.print(terminal_table(leaderboard_table(findings, columns, behind=False)))
     console.print(Markdown(listed(notes(findings))))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from evaluation.statistics.hypothesis_tests import POWER, SIGNIFICANCE
 from experiments.pages.tables import FLAG
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import format_macs, heading, number, rows_of
+from experiments.ranking.columns import format_macs, number, plain_heading, rows_of
 from experiments.ranking.compute import COSTS, Cost, CostPoint, cost_points, pareto_frontier
 from experiments.ranking.findings import Findings
 from experiments.ranking.outranking import flagged, missing_controls, reads_target, without_target
@@ -92,7 +92,7 @@ def _detectable_sentence(findings: Findings) -> str:
         values = findings.leaderboard.get(f"detectable_{key}", findings.leaderboard["seed_sd"][:0]).dropna()
         if not values.empty:
             median, low, high = (number(float(one), key) for one in (values.median(), values.min(), values.max()))
-            ranges.append(f"{heading(key).rstrip('↓↑ ')} {median} ({low} to {high})")
+            ranges.append(f"{plain_heading(key)} {median} ({low} to {high})")
     if not ranges:
         return ""
     return (

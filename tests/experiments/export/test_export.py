@@ -22,6 +22,7 @@ from experiments.export.generated_speech import generated_clips
 from experiments.export.package import check_target, export_package
 from experiments.export.parity import TOLERANCE, Parity, ParityRow, parity_of, real_clips
 from experiments.export.source import ModelSource, checkpoint_source
+from experiments.ranking.primary import add_primary
 from experiments.registry import MODELS, build_model
 from experiments.training.trained_system import enhance_waveform
 from models.export.forms import ComplexPair, ConvolutionAsProduct
@@ -230,7 +231,7 @@ def scores():
         for condition in ("telephone", "gsm")
         for number, speaker in enumerate("abcd")
     ]
-    return pd.DataFrame(rows)
+    return add_primary(pd.DataFrame(rows))
 
 
 def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corpus, tmp_path):
