@@ -306,12 +306,6 @@ class TestWholeFile:
         frame = WholeFileSpectrogram(torch.nn.Identity(), N_FFT, method, iterations=2, sample_rate=RATE)
         assert frame(waveform).shape == waveform.shape
 
-    def test_a_checkpoint_with_the_former_layers_window_loads(self):
-        frame = WholeFileSpectrogram(torch.nn.Linear(257, 257), N_FFT)
-        weights = frame.state_dict()
-        frame.load_state_dict(weights | {"griffin_lim.window": torch.hann_window(N_FFT)})
-        assert list(frame.state_dict()) == list(weights) == ["magnitudes.weight", "magnitudes.bias"]
-
     def test_an_unknown_one_is_refused_at_once(self):
         with pytest.raises(OvertoneError, match="Unknown reconstruction 'magic'"):
             WholeFileSpectrogram(torch.nn.Identity(), N_FFT, "magic")

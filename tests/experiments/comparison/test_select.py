@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -12,7 +13,7 @@ import yaml
 from datamodules.corpora.corpus import load_corpus
 from experiments.cli.main import main
 from experiments.comparison.comparison import Comparison, Outcome
-from experiments.comparison.evidence import finalist_cells, finalist_table
+from experiments.comparison.evidence import finalist_scores, finalists_table
 from experiments.comparison.select import refuse_unequal
 from experiments.presets.preset import load_preset
 from experiments.ranking.primary import add_primary
@@ -191,22 +192,22 @@ def test_finalists_stand_beside_the_settings_that_were_compared_before(preset_fi
     finalists = find_finalists(preset, corpus.digest, default_storage(tmp_path))
     comparison = Comparison(resolved_preset(preset, finalists, tmp_path)[1], corpus, tmp_path, Board(None))
     tuned = add_primary(score_rows({"telephone": 0.2, "mp3": 0.3}, seeds=(0.0, 1.0, 2.0)))
-    outcome = Outcome(val=tuned, test=tuned, test_split=None, test_uses=1, selection=None, leaderboard=None)
+    outcome = Outcome(val=tuned, findings=SimpleNamespace(scores=tuned), test_split=None)
 
-    (row,) = finalist_table(preset, finalists, comparison, outcome).to_dict("records")
+    (row,) = finalist_scores(preset, finalists, comparison, outcome).to_dict("records")
     assert row["primary_val"] == pytest.approx(0.26 + 0.01 / 3) and math.isnan(row["difference_val"])
     assert row["seed_sd_val"] == pytest.approx(0.01 / 3**0.5)
     for seed in range(2):
         place = training_place(tmp_path, preset, "dnn_fft", seed, corpus.digest)
         write_scores(score_rows({"telephone": 0.3, "mp3": 0.4}), table_path(place.folder, comparison.split("val")))
         place.record.write_text("{}")
-    (row,) = finalist_table(preset, finalists, comparison, outcome).to_dict("records")
+    (row,) = finalist_scores(preset, finalists, comparison, outcome).to_dict("records")
     assert row["default_seeds_val"] == 2 and row["default_val"] == pytest.approx(0.36)
     assert row["difference_val"] == pytest.approx(row["primary_val"] - row["default_val"])
     assert row["difference_low_val"] <= row["difference_val"] <= row["difference_high_val"] < 0
     assert math.isnan(row["default_test"]), "the preset's own settings were not scored on test"
-    (cells,) = finalist_cells(pd.DataFrame([row]))
-    assert cells[1] == "1 of 2" and "0.360 (2)" in cells and cells[-2:] == ("unknown", "–")
+    (line,) = finalists_table(pd.DataFrame([row])).rows
+    assert line.cells[1] == "1 of 2" and "0.360 (2)" in line.cells and list(line.cells[-2:]) == ["unknown", "–"]
 
 
 def finalists_of(preset_file, corpus, runs, named=()):
