@@ -191,9 +191,9 @@ def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
         panel.set_axis_off()
     for panel, (system, lines) in zip(panels, curves.items(), strict=False):
         panel.set_title(_last_losses(system, lines), fontsize=9, color=INK)
-        panel.set_xlim(left=0.0)
         for points in lines:
             panel.plot(*zip(*points, strict=True), color=ACCENT, linewidth=1.5)
+        panel.set_xlim(left=0.0)  # after the lines: a limit that is set before keeps its other end where it is
     figure.supxlabel("training examples", fontsize=9, color=INK)
     figure.supylabel("loss on val ↓", fontsize=9, color=INK)
     return figure

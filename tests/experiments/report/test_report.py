@@ -22,6 +22,7 @@ from experiments.presets.winner_rule import WinnerRule
 from experiments.ranking.compute import CostPoint, pareto_frontier
 from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Provenance, TrainingCurve
+from experiments.report.figures import curves_picture
 from experiments.report.page import write_report
 from experiments.report.utterances import choose_utterances, heard_systems, report_samples, shortened_to_fit
 from overtone.errors import OvertoneError
@@ -328,6 +329,14 @@ def test_quality_for_compute_is_drawn_and_said(report):
     assert any("CPU-hours of one training" in words for words in drawn)
     assert any("real-time factor on one core" in words for words in drawn)
     assert "examples a second" in text and "peak MiB, GPU" not in text
+
+
+def test_training_curves_are_inside_their_panels(findings):
+    lines = [(panel, line) for panel in curves_picture(findings).draw().axes for line in panel.lines]
+    assert len(lines) == 2
+    for panel, line in lines:
+        (left, right), seen = panel.get_xlim(), line.get_xdata()[np.isfinite(line.get_ydata())]
+        assert left <= min(seen) and max(seen) <= right <= 2 * max(seen)
 
 
 def test_the_frontier_holds_what_nothing_beats_in_both():
