@@ -94,7 +94,11 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 class _Statements(ast.NodeTransformer):
-    """Takes out import lines, and of the declaration of a measure all but its key and its function."""
+    """Takes out import lines and texts that are no values, and of a measure's declaration all but key and function."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:
         return None
@@ -110,8 +114,5 @@ class _Statements(ast.NodeTransformer):
 
 
 def _statements(tree: ast.Module) -> str:
-    """Return a source without comments, layout, docstrings and imports; the last two are taken out of the tree."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            del node.body[0]
+    """Return a source without comments, layout, imports and docstrings, those of constants too."""
     return ast.unparse(_Statements().visit(tree))

@@ -174,7 +174,7 @@ class _Transfer:
             return
         response = _request("GET", self._url, headers, self._patience)
         with response:
-            if response.status == 416 or (response.status == 206 and not self._continues(response, arrived)):
+            if response.status == 416 or (response.status == 206 and not _continues(response, arrived)):
                 self._discard()
                 response = _request("GET", self._url, {}, self._patience)
             if response.status not in {200, 206}:
@@ -198,9 +198,6 @@ class _Transfer:
             self._discard()
             return {}
         return {"Range": f"bytes={arrived}-"} | ({"If-Range": validator} if validator else {})
-
-    def _continues(self, response: urllib3.BaseHTTPResponse, arrived: int) -> bool:
-        return response.headers.get("Content-Range", "").startswith(f"bytes {arrived}-")
 
     def _append(self, response: urllib3.BaseHTTPResponse) -> None:
         arrived = self._arrived()
@@ -245,6 +242,10 @@ def _pool_for(url: str) -> urllib3.PoolManager:
     if proxy and not urllib.request.proxy_bypass(parts.netloc):
         return urllib3.ProxyManager(proxy)
     return urllib3.PoolManager()
+
+
+def _continues(response: urllib3.BaseHTTPResponse, arrived: int) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {arrived}-")
 
 
 def _validator_of(response: urllib3.BaseHTTPResponse) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +69,3 @@ class Entry:
     def read(plain: Mapping[str, Any], folder: Path) -> Entry:
         """Return what `plain` made; contents lie in ``folder``."""
         return Entry(plain["kind"], plain["values"], folder / plain["file"] if plain["file"] else None)
-
-    def with_content(self, content: Path) -> Entry:
-        """Return the entry with its content in a file."""
-        return replace(self, content=content)
