@@ -47,7 +47,7 @@ docs: $(STAMP) ## build the documentation site into site/; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --quiet
 	@echo "Wrote site/index.html. While writing: $(VENV)/bin/mkdocs serve"
 
-benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, sweep, wild, default_models; DATA=folder of real speech
+benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, live, sweep, wild, default_models; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
 
 cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs
@@ -104,7 +104,7 @@ endif
 # So are the peers of the benchmarks.
 lock: ## write requirements.lock from pyproject.toml and what .venv holds
 	@test -x $(VENV_PYTHON) || { echo "Expected $(VENV), found none. Run 'make venv' first." >&2; exit 1; }
-	@$(PIP_INSTALL) --quiet -e 'runtime[serve]' -e '.[demo,dev]'
+	@$(PIP_INSTALL) --quiet -e 'runtime[serve,live]' -e '.[demo,dev]'
 	@{ echo "# Exact versions that the project is tested with. Written by 'make lock': change pyproject.toml, not this file."; \
 	   $(VENV_PYTHON) -m pip freeze --exclude-editable | sed 's/+.*//' | grep -viE '^(nvidia|cuda|triton)[-=]' | \
 	   grep -vE '^(audiomentations|numpy-rms|python-stretch)=' | LC_ALL=C sort -f; } > requirements.lock.part

@@ -1,4 +1,4 @@
-"""Commands that use models: export, enhance, serve."""
+"""Commands that use models: export, enhance, serve, live."""
 
 from pathlib import Path
 
@@ -115,8 +115,51 @@ def _run_serve(options: Namespace) -> None:
     serve(optional_path(options.model) or default_model(options.profile), options.host, options.port)
 
 
+def _live_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Enhance live: from a microphone or any other input device to any output device, such as a virtual "
+        "cable that a call takes for its microphone. Space switches between enhanced and original, at the same delay; "
+        "q or Ctrl-C ends. A device that goes away is waited for."
+    )
+    parser.add_argument("--list", action="store_true", help="show the sound devices and end")
+    parser.add_argument("--input", metavar="DEVICE", help="number or part of the name (the system's default)")
+    parser.add_argument("--output", metavar="DEVICE", help="the same for the output")
+    parser.add_argument(
+        "--profile",
+        choices=["fullband", "telephone"],
+        default="fullband",
+        help="packed model: to 48 or 16 kHz (fullband)",
+    )
+    parser.add_argument("--model", metavar="DIR", help="an exported model instead of a packed one")
+    parser.add_argument(
+        "--denoise", action="store_true", help="let the model change what the input already holds as well"
+    )
+    parser.add_argument(
+        "--buffer", type=float, metavar="MS", help="of each device: more is safer and later (the least it offers)"
+    )
+    return parser
+
+
+def _run_live(options: Namespace) -> None:
+    from overtone.live.live import LiveOptions, live, show_devices
+
+    if options.list:
+        show_devices()
+        return
+    how = LiveOptions(
+        input=options.input,
+        output=options.output,
+        profile=options.profile,
+        model=optional_path(options.model),
+        denoise=options.denoise,
+        buffer_seconds=options.buffer / 1000 if options.buffer else None,
+    )
+    live(how)
+
+
 COMMANDS = {
     "export": Command("write a model that runs without torch, with proof", _export_parser, _run_export),
     "enhance": Command("enhance audio files", _enhance_parser, _run_enhance, resumable=True),
     "serve": Command("open a page that enhances recordings and live speech", _serve_parser, _run_serve),
+    "live": Command("enhance from a microphone to an output device", _live_parser, _run_live),
 }

@@ -1,0 +1,1 @@
+"""A microphone or any other input device, enhanced to any output device."""
