@@ -73,6 +73,7 @@ default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=fil
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui
 
+# The laboratory comes before overtone: an older one owned the command, and takes it along when it is replaced.
 # The stamp is removed first and written last, so an interrupted installation is taken up again by the next make;
 # pip writes a package's RECORD last, so a package without one is half there and must not pass for installed.
 $(STAMP): requirements.lock pyproject.toml runtime/pyproject.toml
@@ -96,8 +97,8 @@ endif
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock ..."
 	@$(PIP_INSTALL) -r requirements.lock | $(ONLY_PROGRESS)
 	@echo "Installing overtone itself ..."
-	@$(PIP_INSTALL) --quiet --no-deps -e runtime
 	@$(PIP_INSTALL) --quiet --no-deps -e .
+	@$(PIP_INSTALL) --quiet --no-deps -e runtime
 	@touch $@
 
 # Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.

@@ -209,7 +209,7 @@ def main() -> None:
     with sound_server() as server, tempfile.TemporaryDirectory() as folder:
         speech, raw = Path(folder) / "speech.wav", Path(folder) / "recording.raw"
         write_speech(speech, options.seconds)
-        command = [sys.executable, "-m", "experiments.cli.main", "live", "--input", "microphone", "--output", "heard"]
+        command = [sys.executable, "-m", "overtone.cli.main", "live", "--input", "microphone", "--output", "heard"]
         command += ["--buffer", options.buffer]
         program = subprocess.Popen(command, env=server.environment, stdout=subprocess.PIPE, text=True)
         time.sleep(5)

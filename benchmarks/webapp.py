@@ -29,7 +29,7 @@ from overtone.worker_pool import available_cores
 
 INPUT_RATE = 16_000
 TOLERANCE = 2.0**-22  # answers are WAV of 24 bits
-SERVE = "import sys; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
+SERVE = "import sys; from overtone.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass

@@ -102,6 +102,8 @@ def _rows(manifest: Path) -> Iterator[dict[str, str]]:
                 raise OvertoneError(f"{manifest}: expected the columns path and speaker, got {', '.join(row)}.")
             first = False
             yield row
+    except OvertoneError:
+        raise
     except (ValueError, OSError, ImportError, csv.Error) as error:
         raise OvertoneError(f"{manifest}: not readable as a manifest ({error}).") from None
 

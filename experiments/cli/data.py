@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import Command, optional_path
+from experiments.cli.options import optional_path
+from overtone.cli.command import Command
 
 KINDS = ("speech", "noise", "music", "impulse_response")
 
@@ -69,8 +70,21 @@ def _run_inspect(options: Namespace) -> None:
     )
 
 
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="overtone data", description="Fetch, prepare and inspect corpora.")
+    actions = parser.add_subcommands(required=True, dest="action", title="actions")
+    for name, (text, action_parser, _) in ACTIONS.items():
+        actions.add_subcommand(name, action_parser(), help=text)
+    return parser
+
+
+def _run(options: Namespace) -> None:
+    ACTIONS[options.action][2](options[options.action])
+
+
 ACTIONS = {
-    "prepare": Command("measure a folder or manifest of audio, once", _prepare_parser, _run_prepare, resumable=True),
-    "fetch": Command("download a public corpus", _fetch_parser, _run_fetch),
-    "inspect": Command("show what a corpus holds", _inspect_parser, _run_inspect),
+    "prepare": ("measure a folder or manifest of audio, once", _prepare_parser, _run_prepare),
+    "fetch": ("download a public corpus", _fetch_parser, _run_fetch),
+    "inspect": ("show what a corpus holds", _inspect_parser, _run_inspect),
 }
+COMMANDS = {"data": Command(_parser, _run, resumable=True)}

@@ -1,10 +1,11 @@
-"""Commands that use models: export, enhance, serve, live."""
+"""The command that makes models usable without torch: export."""
 
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import Command, add_runs, names, optional_path
+from experiments.cli.options import add_runs, names, optional_path
+from overtone.cli.command import Command
 
 
 def _export_parser() -> ArgumentParser:
@@ -34,132 +35,4 @@ def _run_export(options: Namespace) -> None:
     )
 
 
-def _enhance_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        description="Enhance audio files: low-quality speech in, 48 kHz speech out. What the input already holds stays "
-        "as it is. Folders are searched, their structure is kept; the same command goes on where it was interrupted."
-    )
-    parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="files, folders, patterns such as 'talks/**/*.mp3', or - for a pipe"
-    )
-    parser.add_argument("--out", required=True, metavar="FILE_OR_DIR", help="a file for one file, a folder, or -")
-    parser.add_argument(
-        "--profile",
-        choices=["fullband", "telephone"],
-        default="fullband",
-        help="packed model: to 48 or 16 kHz (fullband)",
-    )
-    parser.add_argument("--model", metavar="DIR", help="an exported model instead of a packed one")
-    parser.add_argument(
-        "--denoise", action="store_true", help="let the model change what the input already holds as well"
-    )
-    parser.add_argument(
-        "--stream", action="store_true", help="work in blocks of 10 ms, and say how late and fast it is"
-    )
-    parser.add_argument(
-        "--format",
-        metavar="NAME",
-        help="wav, flac, aiff, caf, w64, au, ogg, opus or mp3 (the input's; FLAC for lossy ones)",
-    )
-    parser.add_argument("--rate", type=int, metavar="HZ", help="sample rate of the output (the model's)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (one per core)")
-    parser.add_argument("--overwrite", action="store_true", help="make outputs that exist again")
-    parser.add_argument("--raw-rate", type=int, metavar="HZ", help="standard input is bare samples at this rate")
-    parser.add_argument("--raw-channels", type=int, default=1, metavar="N", help="of bare samples (1)")
-    parser.add_argument(
-        "--raw-format", choices=["s16", "s24", "s32", "f32"], default="s16", help="of bare samples, little-endian (s16)"
-    )
-    return parser
-
-
-def _run_enhance(options: Namespace) -> None:
-    from overtone.enhance.enhance import EnhanceOptions, enhance
-    from overtone.enhance.pipe import RawAudio
-
-    raw = RawAudio(options.raw_rate, options.raw_channels, options.raw_format) if options.raw_rate else None
-    how = EnhanceOptions(
-        profile=options.profile,
-        model=optional_path(options.model),
-        denoise=options.denoise,
-        stream=options.stream,
-        format=options.format,
-        rate=options.rate,
-        jobs=options.jobs,
-        overwrite=options.overwrite,
-        raw=raw,
-    )
-    enhance(options.inputs, options.out, how)
-
-
-def _serve_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        description="Serve a page on which one records or drops speech and hears it enhanced, and an HTTP and "
-        "WebSocket interface for programs. There is no login: other machines are served only with --host."
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any free one (8000)")
-    parser.add_argument(
-        "--profile",
-        choices=["fullband", "telephone"],
-        default="fullband",
-        help="packed model: to 48 or 16 kHz (fullband)",
-    )
-    parser.add_argument("--model", metavar="DIR", help="an exported model instead of a packed one")
-    return parser
-
-
-def _run_serve(options: Namespace) -> None:
-    from overtone.packed_models import default_model
-    from overtone.serve.serve import serve
-
-    serve(optional_path(options.model) or default_model(options.profile), options.host, options.port)
-
-
-def _live_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        description="Enhance live: from a microphone or any other input device to any output device, such as a virtual "
-        "cable that a call takes for its microphone. Space switches between enhanced and original, at the same delay; "
-        "q or Ctrl-C ends. A device that goes away is waited for."
-    )
-    parser.add_argument("--list", action="store_true", help="show the sound devices and end")
-    parser.add_argument("--input", metavar="DEVICE", help="number or part of the name (the system's default)")
-    parser.add_argument("--output", metavar="DEVICE", help="the same for the output")
-    parser.add_argument(
-        "--profile",
-        choices=["fullband", "telephone"],
-        default="fullband",
-        help="packed model: to 48 or 16 kHz (fullband)",
-    )
-    parser.add_argument("--model", metavar="DIR", help="an exported model instead of a packed one")
-    parser.add_argument(
-        "--denoise", action="store_true", help="let the model change what the input already holds as well"
-    )
-    parser.add_argument(
-        "--buffer", type=float, metavar="MS", help="of each device: more is safer and later (the least it offers)"
-    )
-    return parser
-
-
-def _run_live(options: Namespace) -> None:
-    from overtone.live.live import LiveOptions, live, show_devices
-
-    if options.list:
-        show_devices()
-        return
-    how = LiveOptions(
-        input=options.input,
-        output=options.output,
-        profile=options.profile,
-        model=optional_path(options.model),
-        denoise=options.denoise,
-        buffer_seconds=options.buffer / 1000 if options.buffer else None,
-    )
-    live(how)
-
-
-COMMANDS = {
-    "export": Command("write a model that runs without torch, with proof", _export_parser, _run_export),
-    "enhance": Command("enhance audio files", _enhance_parser, _run_enhance, resumable=True),
-    "serve": Command("open a page that enhances recordings and live speech", _serve_parser, _run_serve),
-    "live": Command("enhance from a microphone to an output device", _live_parser, _run_live),
-}
+COMMANDS = {"export": Command(_export_parser, _run_export)}

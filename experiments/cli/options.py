@@ -1,7 +1,5 @@
-"""What the commands' modules share: how a command is described, and options that many of them have."""
+"""Options that many commands have."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -12,23 +10,6 @@ from experiments.training.distribution import Distribution
 TrackingOption = restricted_string_type(
     "TrackingOption", r"^(mlflow|none|https?://\S+)$", docstring="mlflow, none, or the address of an MLflow server"
 )
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of the command line.
-
-    Attributes:
-        help: what the list of commands says of it.
-        parser: makes its parser.
-        run: does it; imports torch, MLflow and the like itself, so that help answers at once.
-        resumable: whether the same command continues where it was interrupted.
-    """
-
-    help: str
-    parser: Callable[[], ArgumentParser]
-    run: Callable[[Namespace], None]
-    resumable: bool = False
 
 
 def add_shared(parser: ArgumentParser) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import Command, add_runs, add_tracking, names, optional_path
+from experiments.cli.options import add_runs, add_tracking, names, optional_path
+from overtone.cli.command import Command
 from overtone.worker_pool import available_cores
 
 
@@ -94,7 +95,7 @@ def _run_ui(options: Namespace) -> None:
 
 
 COMMANDS = {
-    "evaluate": Command("score folders of audio against a reference", _evaluate_parser, _run_evaluate, resumable=True),
-    "listen": Command("take in the votes of a listening test", _listen_parser, _run_listen),
-    "ui": Command("browse runs in MLflow", _ui_parser, _run_ui),
+    "evaluate": Command(_evaluate_parser, _run_evaluate, resumable=True),
+    "listen": Command(_listen_parser, _run_listen),
+    "ui": Command(_ui_parser, _run_ui),
 }

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import Command, add_distribution, add_shared, distribution_of, names, optional_path
+from experiments.cli.options import add_distribution, add_shared, distribution_of, names, optional_path
+from overtone.cli.command import Command
 
 if TYPE_CHECKING:
     from experiments.comparison.compare import CompareOptions
@@ -147,12 +148,8 @@ def _run_train(options: Namespace) -> None:
 
 
 COMMANDS = {
-    "compare": Command(
-        "train, evaluate, choose and register a champion", _compare_parser, _run_compare, resumable=True
-    ),
-    "select": Command(
-        "train each study's best, choose and register a champion", _select_parser, _run_select, resumable=True
-    ),
-    "sweep": Command("search the settings of a preset's models", _sweep_parser, _run_sweep, resumable=True),
-    "train": Command("train one model of a preset", _train_parser, _run_train, resumable=True),
+    "compare": Command(_compare_parser, _run_compare, resumable=True),
+    "select": Command(_select_parser, _run_select, resumable=True),
+    "sweep": Command(_sweep_parser, _run_sweep, resumable=True),
+    "train": Command(_train_parser, _run_train, resumable=True),
 }

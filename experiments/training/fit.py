@@ -189,13 +189,14 @@ def make_trainer(
     Raises:
         OvertoneError: the machine has no such devices.
     """
+    strategy = make_strategy(module, distribution)
     try:
         return lightning.Trainer(
             max_epochs=preset.budget.epochs,
             accelerator=distribution.accelerator,
             devices=distribution.devices,
             num_nodes=distribution.num_nodes,
-            strategy=make_strategy(module, distribution),
+            strategy=strategy,
             plugins=[cluster_environment()],
             use_distributed_sampler=False,  # the DataModule shares its batches itself
             logger=False,

@@ -3,32 +3,47 @@
 A whole array is one stream in big blocks, so that both give the same samples.
 
 Examples:
-    >>> enhancer = Enhancer(load_model("models/fullband"))  # doctest: +SKIP
-    >>> enhanced, rate = enhancer.enhance(samples, 16000)  # doctest: +SKIP
-    >>> stream = enhancer.stream(48000)  # doctest: +SKIP
-    >>> player.write(stream.push(microphone.read(480)))  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import overtone
+    >>> model = overtone.load("fullband")
+    >>> enhanced, rate = model.enhance(np.zeros((8000, 2), np.float32), 16000)
+    >>> enhanced.shape, rate
+    ((24000, 2), 48000)
+    >>> stream = model.stream(48000, channels=1)
+    >>> stream.latency_samples
+    1536
+    >>> len(stream.push(np.zeros(480))), len(stream.flush())
+    (480, 1536)
 """
 
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overtone.audio import Waveform
-from overtone.errors import OvertoneError
+from overtone.errors import OvertoneError, in_words
 from overtone.model_package import Model
 from overtone.model_steps import open_step
 from overtone.short_time import Samples
 from overtone.stream_resampler import StreamResampler
 
+if TYPE_CHECKING:
+    from overtone.audio_files.file_enhancement import EnhancedFile
+
 LOWEST_RATE, HIGHEST_RATE = 4000, 192_000
+LIKELY_CHANNELS = 8  # more than these, and more than there are samples: an array that lies on its side
 SECONDS_AT_ONCE = 0.5  # bounds memory, whatever the size of a block
 Block = NDArray[np.floating[Any]] | NDArray[np.int16] | NDArray[np.number[Any]]
 
 
 class Enhancer:
-    """A model that is ready to enhance. Any number of streams may share it, also from several threads.
+    """A model that is ready to enhance: what `overtone.load` returns.
+
+    Threads may share it: it does not change, and all its streams share one session of ONNX Runtime. A stream has a
+    memory of its own and belongs to one thread at a time.
 
     Args:
         model: what `load_model` returned.
@@ -53,15 +68,43 @@ class Enhancer:
             ``round(samples * output_rate / rate)`` long, and its rate. It is not limited: peaks may exceed 1.
 
         Raises:
-            OvertoneError: no samples, NaN or infinite samples, an unknown form or rate.
+            OvertoneError: no samples, more channels than samples, NaN or infinite samples, an unknown form or rate.
         """
         given = np.asarray(samples)
         if given.ndim not in (1, 2) or 0 in given.shape:
             raise OvertoneError(f"Expected samples of shape (samples,) or (samples, channels), got {given.shape}.")
+        if given.ndim == 2 and given.shape[1] > max(given.shape[0], LIKELY_CHANNELS):
+            raise OvertoneError(
+                f"Expected samples of shape (samples, channels), got {given.shape}, which has more channels than "
+                "samples. Transpose it: samples.T"
+            )
         stream = self.stream(rate, 1 if given.ndim == 1 else given.shape[1], output_rate)
         pushed = stream.push(given.reshape(-1, stream.channels))
         enhanced = np.concatenate([pushed, stream.flush()])[stream.latency_samples :]
         return enhanced.reshape(-1, *given.shape[1:]), stream.output_rate
+
+    def enhance_file(self, source: Path | str, target: Path | str, output_rate: int | None = None) -> "EnhancedFile":
+        """Enhance an audio file of any length, in constant memory.
+
+        Args:
+            source: anything that libsndfile reads, of any rate and number of channels.
+            target: the file to write, which is replaced where it exists. Its suffix chooses the format, such as
+                ``.wav``, ``.flac`` or ``.mp3``.
+            output_rate: of the result in Hz, the model's own where it is None.
+
+        Returns:
+            How long it is, how long it took, and by how much it was scaled so that it does not clip.
+
+        Raises:
+            OvertoneError: the source is missing, is not audio or holds no usable samples; the target is the source,
+                has an unknown suffix or cannot be written.
+        """
+        from overtone.audio_files.file_enhancement import enhance_file
+
+        try:
+            return enhance_file(self, Path(source), Path(target), output_rate=output_rate)
+        except OSError as error:
+            raise OvertoneError(in_words(error)) from None
 
     def stream(self, rate: int, channels: int = 1, output_rate: int | None = None) -> "EnhancerStream":
         """Start a stream.

@@ -114,6 +114,7 @@ def load_model(folder: Path | str) -> Model:
     folder = Path(folder)
     check_sums(folder)
     configuration = _configuration(folder / CONFIGURATION)
+    session = open_graph(folder / GRAPH)
     try:
         model = Model(
             folder=folder,
@@ -130,7 +131,7 @@ def load_model(folder: Path | str) -> Model:
             configuration=configuration,
             noise=_array(folder / NOISE),
             window=_array(folder / WINDOW),
-            session=open_graph(folder / GRAPH),
+            session=session,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelPackageError(f"{folder / CONFIGURATION}: unusable ({error!r}). Export the model again.") from None
@@ -173,7 +174,9 @@ def check_sums(folder: Path) -> dict[str, str]:
     """
     listing = folder / CHECKSUMS
     if not folder.is_dir():
-        raise ModelPackageError(f"{folder}: no such model folder. Write one with `overtone export --out DIR`.")
+        raise ModelPackageError(
+            f"{folder}: no such model folder. Expected fullband, telephone, or a folder that `overtone export` wrote."
+        )
     if not listing.is_file():
         raise ModelPackageError(
             f"{folder}: no model package, it has no {CHECKSUMS}. Write one with `overtone export --out DIR`."

@@ -1,9 +1,7 @@
 """The models that come with the package."""
 
-from importlib.resources import files
 from pathlib import Path
 
-import overtone
 from overtone.errors import OvertoneError
 
 PROFILES = {"fullband": 48_000, "telephone": 16_000}  # Hz, of what comes out
@@ -31,4 +29,4 @@ def default_model(profile: str) -> Path:
 
 def packed_folder() -> Path:
     """Return where the packed models lie."""
-    return Path(str(files(overtone))) / "packed"
+    return Path(__file__).parent / "packed"

@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from overtone.audio import AudioError, Waveform
 from overtone.audio_files.output_forms import FORMAT_OF_SUFFIX, output_form
 from overtone.audio_files.recordings import Recording, Source, write_recording
-from overtone.enhancer import Enhancer, EnhancerStream
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
+
+if TYPE_CHECKING:
+    from overtone.enhancer import Enhancer, EnhancerStream
 
 BLOCK_SECONDS = 1.0
 HELD_BYTES = 2**24  # of enhanced audio; what is beyond waits in an unnamed file beside the output
@@ -47,7 +50,7 @@ class EnhancedFile:
 
 
 def enhance_file(
-    enhancer: Enhancer,
+    enhancer: "Enhancer",
     source: Path,
     target: Path,
     *,
@@ -70,6 +73,8 @@ def enhance_file(
         AudioError: the file is not audio, holds no samples or unusable ones, or the format cannot hold the result.
         OSError: a file cannot be read or written.
     """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise AudioError(f"{target}: is the input, which is never overwritten. Choose another file.")
     with Recording(source) as recording:
         return enhance_to_file(
             enhancer, recording, target, output_rate=output_rate, block_seconds=block_seconds, advance=advance
@@ -77,7 +82,7 @@ def enhance_file(
 
 
 def enhance_to_file(
-    enhancer: Enhancer,
+    enhancer: "Enhancer",
     source: Source,
     target: Path,
     *,
@@ -94,9 +99,15 @@ def enhance_to_file(
         output_rate: in Hz, None for the model's.
         block_seconds: how much is enhanced at once.
         advance: is called with the seconds of each block that was read.
+
+    Raises:
+        AudioError: the target's suffix is unknown, or the source holds no samples or unusable ones.
     """
     started = time.perf_counter()
     stream = start_stream(enhancer, source, output_rate)
+    format_name = FORMAT_OF_SUFFIX.get(target.suffix.lower())
+    if format_name is None:
+        raise AudioError(f"{target}: expected a file of one of {', '.join(FORMAT_OF_SUFFIX)}.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.SpooledTemporaryFile(max_size=HELD_BYTES, dir=str(target.parent)) as held:
         times: list[float] = []
@@ -104,7 +115,7 @@ def enhance_to_file(
         for enhanced in enhanced_blocks(stream, source, blocks, times):
             held.write(enhanced.tobytes())
         samples = held.tell() // 4
-        form = output_form(source, FORMAT_OF_SUFFIX[target.suffix.lower()], samples)
+        form = output_form(source, format_name, samples)
         gain = HIGHEST_PEAK / stream.peak if form.has_full_scale and stream.peak > 1 else 1.0
         held.seek(0)
         chunks = iter(lambda: held.read(4 * source.channels * FRAMES_AT_ONCE), b"")
@@ -125,7 +136,7 @@ def enhance_to_file(
     )
 
 
-def start_stream(enhancer: Enhancer, source: Source, output_rate: int | None) -> EnhancerStream:
+def start_stream(enhancer: "Enhancer", source: Source, output_rate: int | None) -> "EnhancerStream":
     """Start a stream for a source.
 
     Args:
@@ -153,7 +164,7 @@ def missing_seconds(source: Source, seconds: float) -> float:
 
 
 def enhanced_blocks(
-    stream: EnhancerStream, source: Source, blocks: Iterable[Waveform], times: list[float]
+    stream: "EnhancerStream", source: Source, blocks: Iterable[Waveform], times: list[float]
 ) -> Iterator[Waveform]:
     """Yield the enhanced blocks of a source, aligned with it: the stream's latency is cut off at the beginning.
 

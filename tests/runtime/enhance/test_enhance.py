@@ -11,18 +11,18 @@ from enhance_cases import speech, write
 from processes import wait_for
 from web_server import package
 
-from experiments.cli.main import main
 from overtone.audio_files import file_enhancement
 from overtone.audio_files.file_enhancement import HIGHEST_PEAK, enhance_file
 from overtone.audio_files.output_forms import LARGEST_WAV, OutputForm, output_form, output_suffix
 from overtone.audio_files.recordings import TAGS, Recording, write_recording
+from overtone.cli.main import main
 from overtone.enhance.plan import plan_files
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.limiter import KNEE, softly_limited
 from overtone.model_package import load_model
 
-COMMAND = [sys.executable, "-m", "experiments.cli.main", "enhance"]
+COMMAND = [sys.executable, "-m", "overtone.cli.main", "enhance"]
 STEP = 2**-15
 
 
@@ -232,7 +232,7 @@ def test_ctrl_c_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path):
 def test_neither_torch_nor_mlflow_is_loaded(tmp_path):
     source = write(tmp_path / "a.wav")
     code = (
-        "import sys; from experiments.cli.main import main; code = main(sys.argv[1:]);"
+        "import sys; from overtone.cli.main import main; code = main(sys.argv[1:]);"
         "print(code, sorted({'torch', 'mlflow', 'pandas', 'librosa', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     options = ["enhance", str(source), "--out", str(tmp_path / "b.wav"), "--model", str(package())]

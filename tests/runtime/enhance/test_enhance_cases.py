@@ -9,7 +9,7 @@ import soundfile
 from enhance_cases import CASES, DOCUMENT, speech, write
 from web_server import package
 
-from experiments.cli.main import main
+from overtone.cli.main import main
 
 
 def run(folder, arguments):
@@ -48,7 +48,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     """Some of libsndfile's encoders overlook that nothing is written any more."""
     path = write(tmp_path / "a.wav", speech(4.0))
     limited = (
-        "import resource, signal, sys; from experiments.cli.main import main;"
+        "import resource, signal, sys; from overtone.cli.main import main;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
         "print([main(['enhance', sys.argv[1], '--model', sys.argv[2], '--out', out]) for out in sys.argv[3:]])"
     )

@@ -15,7 +15,7 @@ from overtone.audio_files.wave_pipes import RAW_FORMS, HeaderReader, PipeForm, P
 from overtone.enhancer import Enhancer
 from overtone.model_package import load_model
 
-COMMAND = [sys.executable, "-m", "experiments.cli.main", "enhance"]
+COMMAND = [sys.executable, "-m", "overtone.cli.main", "enhance"]
 FORMS = [*RAW_FORMS.values(), SampleForm(8), SampleForm(64, floating=True)]
 
 

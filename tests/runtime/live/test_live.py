@@ -22,7 +22,7 @@ from benchmarks.live import (
     write_speech,
 )
 
-LIVE = [sys.executable, "-m", "experiments.cli.main", "live"]
+LIVE = [sys.executable, "-m", "overtone.cli.main", "live"]
 SECONDS, ATTEMPTS = 4.0, 8
 pytestmark = pytest.mark.skipif(bool(missing_components()), reason=missing_components() or "all is there")
 
