@@ -15,7 +15,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -215,7 +214,7 @@ def main() -> None:
         time.sleep(5)
         with server.recording(raw):
             server.play(speech).wait()
-        program.send_signal(signal.SIGINT)
+        program.terminate()
         said = program.communicate()[0]
         report(recorded(raw), said, options.seconds)
 
