@@ -42,14 +42,11 @@ def sounddevice() -> ModuleType:
     """Return the library.
 
     Raises:
-        OvertoneError: it, or PortAudio itself, is not installed.
+        OvertoneError: PortAudio is not installed.
+        ModuleNotFoundError: sounddevice is not installed.
     """
     try:
         import sounddevice as library
-    except ModuleNotFoundError:
-        raise OvertoneError(
-            "overtone live needs the package sounddevice, which is not installed: pip install 'overtone[live]'."
-        ) from None
     except OSError:
         raise OvertoneError(
             "overtone live needs PortAudio, which is not installed: apt install libportaudio2, or the like."

@@ -55,7 +55,7 @@ def show_devices() -> None:
     """Print the sound devices.
 
     Raises:
-        OvertoneError: sounddevice or PortAudio is not installed.
+        OvertoneError: PortAudio is not installed.
     """
     console.print(device_table(), highlight=False, markup=False, soft_wrap=True)
 
@@ -67,7 +67,7 @@ def live(options: LiveOptions) -> None:
         options: the choices.
 
     Raises:
-        OvertoneError: sounddevice, a device or the model is missing.
+        OvertoneError: PortAudio, a device or the model is missing.
     """
     model = load_model(options.model or default_model(options.profile))
     program = _Program(options, Enhancer(model, denoise=options.denoise))
