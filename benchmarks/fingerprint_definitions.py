@@ -27,7 +27,7 @@ from evaluation.measures.fingerprints import extended_bit_error_rate
 from evaluation.measures.missing_band import TINY, MissingBand
 from evaluation.measures.spectral import log_spectral_distance_missing_band
 from evaluation.measures.stft import NotApplicable
-from overtone.audio import read_audio
+from overtone.audio_files.recordings import read_audio
 
 CHEATS = ("silence", "unprocessed_noise", "louder_noise", "average_noise", "misplaced_band")
 STEPS = (

@@ -36,7 +36,8 @@ from evaluation.contracts import Utterance
 from evaluation.harness import check_measures
 from experiments.scoring.rows import score_pairs
 from models.reconstruction.methods import reconstruct
-from overtone.audio import Waveform, read_audio, write_audio
+from overtone.audio import Waveform, write_audio
+from overtone.audio_files.recordings import read_audio
 from overtone.worker_pool import WorkerPool
 
 SAMPLE_RATE, NARROW_RATE = 48_000, 16_000

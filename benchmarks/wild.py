@@ -20,7 +20,8 @@ from evaluation.measures.fingerprints import content_bit_error_rate
 from evaluation.measures.missing_band import decibel
 from evaluation.measures.spectral import log_spectral_distance_retained_band
 from evaluation.measures.stft import NotApplicable
-from overtone.audio import Waveform, read_audio, resample
+from overtone.audio import Waveform, resample
+from overtone.audio_files.recordings import read_audio
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.model_package import load_model

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from datamodules.corpora.corpus import Clip
-from overtone.audio import AudioError, Waveform, read_audio, resample
+from overtone.audio import AudioError, Waveform, resample
+from overtone.audio_files.recordings import read_audio
 
 # Above it, clips are decoded crop by crop: a second of 48 kHz FLAC takes 1 ms, a thirtieth of what is done to it.
 _MOST_KEPT_BYTES = 256 * 2**20

@@ -1,26 +1,22 @@
 """What one audio file is: measured in a single pass, in blocks, so that hours need no more memory than seconds."""
 
 import hashlib
-import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from datamodules.corpora.loudness import LoudnessMeter
 from evaluation.measures.bandwidth import EXCERPT_SECONDS, BandwidthMeter
-from overtone.audio import AudioError
+from overtone.audio import CANCELLING, AudioError, cancels
+from overtone.audio_files import recordings as audio_files
 
 SHORTEST_SECONDS = 0.1
 SAMPLE_RATES = (4000, 768000)
 MOST_CHANNELS = 32
 HIGHEST_PEAK = 16.0  # 24 dB above full scale: integers written as floats, or garbage
-_ANNOUNCED = re.compile(r" : (\d+) \(should be (\d+)\)")
-_UNKNOWN_SIZE = 0x7F000000  # what programs write that did not know yet how long a file would become
 _EIGHT_BITS = ("PCM_U8", "PCM_S8")
 
 
@@ -73,39 +69,35 @@ def measure_recording(path: Path, shortest_seconds: float = SHORTEST_SECONDS) ->
         raise AudioError(f"{path}: is no regular file. Replace it by one.")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        with soundfile.SoundFile(path) as audio:
-            _refuse_odd_header(path, audio)
-            passage = _Passage(audio)
-            for block in _blocks(audio):
-                passage.add(block)
-            _refuse_unusable(path, audio, passage, shortest_seconds)
-            return Recording(
-                seconds=passage.frames / audio.samplerate,
-                sample_rate=audio.samplerate,
-                channels=audio.channels,
-                encoding=f"{audio.format} {audio.subtype}",
-                band_hz=passage.bandwidth.band_hz,
-                loudness_lufs=passage.loudness.lufs,
-                peak=passage.peak,
-                clipped_share=passage.clipped / (passage.frames * audio.channels),
-                sha256=sha256,
-                audio_digest=passage.digest.hexdigest()[:32],
-            )
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"{path}: not readable as audio ({error.error_string}). Expected a file that libsndfile reads."
-        ) from None
+    with audio_files.Recording(path) as audio:
+        _refuse_odd_header(path, audio)
+        passage = _Passage(audio)
+        for block in audio.blocks(round(EXCERPT_SECONDS * audio.rate)):
+            passage.add(block)
+        _refuse_unusable(path, audio, passage, shortest_seconds)
+        return Recording(
+            seconds=passage.frames / audio.rate,
+            sample_rate=audio.rate,
+            channels=audio.channels,
+            encoding=f"{audio.container} {audio.subtype}",
+            band_hz=passage.bandwidth.band_hz,
+            loudness_lufs=passage.loudness.lufs,
+            peak=passage.peak,
+            clipped_share=passage.clipped / (passage.frames * audio.channels),
+            sha256=sha256,
+            audio_digest=passage.digest.hexdigest()[:32],
+        )
 
 
 class _Passage:
     """What accumulates while a file is read."""
 
-    def __init__(self, audio: soundfile.SoundFile) -> None:
+    def __init__(self, audio: audio_files.Recording) -> None:
         self.frames, self.clipped, self.peak = 0, 0, 0.0
-        self.loudness = LoudnessMeter(audio.samplerate)
-        self.bandwidth = BandwidthMeter(audio.samplerate)
-        self.digest = hashlib.sha256(f"{audio.samplerate} {audio.channels} ".encode())
+        self.energy = self.mixed_energy = 0.0  # of several channels
+        self.loudness = LoudnessMeter(audio.rate)
+        self.bandwidth = BandwidthMeter(audio.rate)
+        self.digest = hashlib.sha256(f"{audio.rate} {audio.channels} ".encode())
         self._full_scale = 1 - 2.0 ** -(7 if audio.subtype in _EIGHT_BITS else 15)
 
     def add(self, block: NDArray[np.float32]) -> None:
@@ -118,6 +110,9 @@ class _Passage:
         several = block.shape[1] > 1
         mono = block.mean(axis=1, dtype=np.float32) if several else block[:, 0]
         self.peak = float(np.maximum(self.peak, _highest(mono) if several else highest))
+        if several:
+            self.energy += float(np.vdot(block, block))
+            self.mixed_energy += float(np.vdot(mono, mono))
         if self.peak <= HIGHEST_PEAK:
             self.loudness.add(mono)
             self.bandwidth.add(mono)
@@ -128,44 +123,27 @@ def _highest(samples: NDArray[np.float32]) -> np.float32:
     return np.maximum(samples.max(), -samples.min())
 
 
-def _blocks(audio: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
-    frames = round(EXCERPT_SECONDS * audio.samplerate)
-    buffer = np.empty((min(frames, max(audio.frames, 1)), audio.channels), np.float32)
-    while len(block := audio.read(out=buffer)):
-        yield block
-
-
-def _refuse_odd_header(path: Path, audio: soundfile.SoundFile) -> None:
+def _refuse_odd_header(path: Path, audio: audio_files.Recording) -> None:
     low, high = SAMPLE_RATES
-    if not low <= audio.samplerate <= high:
-        raise AudioError(f"{path}: is sampled at {audio.samplerate} Hz, expected {low} to {high}. Remove it.")
+    if not low <= audio.rate <= high:
+        raise AudioError(f"{path}: is sampled at {audio.rate} Hz, expected {low} to {high}. Remove it.")
     if audio.channels > MOST_CHANNELS:
         raise AudioError(f"{path}: has {audio.channels} channels, expected at most {MOST_CHANNELS}. Split it.")
 
 
-def _refuse_unusable(path: Path, audio: soundfile.SoundFile, passage: _Passage, shortest_seconds: float) -> None:
-    seconds = passage.frames / audio.samplerate
+def _refuse_unusable(path: Path, audio: audio_files.Recording, passage: _Passage, shortest_seconds: float) -> None:
+    seconds = passage.frames / audio.rate
+    if audio.loss:
+        raise AudioError(f"{path}: {audio.loss}. Copy it again.")
     if passage.frames == 0:
         raise AudioError(f"{path}: holds no samples. Remove it or replace it.")
     if not np.isfinite(passage.peak):
         raise AudioError(f"{path}: holds NaN or infinite samples. Write it again from its source.")
     if passage.peak > HIGHEST_PEAK:
         raise AudioError(f"{path}: peaks at {passage.peak:.3g}, expected samples scaled to 1. Write it again.")
-    announced = _announced_frames(audio)
-    if passage.frames < announced:
-        raise AudioError(
-            f"{path}: is truncated: {seconds:.2f} s of the {announced / audio.samplerate:.2f} s it announces. "
-            "Copy it again."
-        )
     if seconds < shortest_seconds:
         raise AudioError(f"{path}: is {1000 * seconds:.0f} ms long, shorter than {shortest_seconds} s")
+    if cancels(passage.mixed_energy, passage.energy / audio.channels):
+        raise AudioError(f"{path}: {CANCELLING}")
     if passage.peak <= 2.0**-15:
         raise AudioError(f"{path}: is silent throughout")
-
-
-def _announced_frames(audio: soundfile.SoundFile) -> int:
-    """Return how many frames the header speaks of; of a WAV that ends early libsndfile tells in its log only."""
-    for announced, found in _ANNOUNCED.findall(audio.extra_info):
-        if int(found) < 0.99 * int(announced) < _UNKNOWN_SIZE:
-            return int(audio.frames * int(announced) / max(int(found), 1))
-    return int(audio.frames)

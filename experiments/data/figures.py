@@ -13,7 +13,8 @@ from datamodules.corpora.manifest import SPLITS
 from datamodules.degradation.conditions import parse_conditions
 from datamodules.degradation.scene import HeldRecordings, Scene
 from experiments.pages.spectrograms import spectrogram_row
-from overtone.audio import Waveform, read_audio, resample
+from overtone.audio import Waveform, resample
+from overtone.audio_files.recordings import read_audio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

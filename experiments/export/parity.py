@@ -13,7 +13,8 @@ from experiments.export.generated_speech import CLIP_SECONDS, CLIPS, NARROW_RATE
 from experiments.pages.tables import markdown_table
 from experiments.training.trained_system import enhance_waveform
 from models.base import StreamingModule
-from overtone.audio import Waveform, read_audio, resample
+from overtone.audio import Waveform, resample
+from overtone.audio_files.recordings import read_audio
 from overtone.enhancer import Enhancer
 from overtone.model_package import Model
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 
-from overtone.audio import AudioError, Waveform, read_audio, resample
+from overtone.audio import AudioError, Waveform, resample
+from overtone.audio_files.recordings import read_audio
 
 MOST_DELAY_SECONDS = 1.0
 DELAY_SECONDS = 20.0  # of each file that are compared

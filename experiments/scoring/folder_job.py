@@ -15,7 +15,8 @@ from evaluation.measures.bandwidth import effective_band_hz
 from experiments.scoring.alignment import Fitted, NotFitting, fit
 from experiments.scoring.rows import Pair, Unusable
 from models.baselines import build_controls
-from overtone.audio import AudioError, Waveform, read_audio
+from overtone.audio import AudioError, Waveform
+from overtone.audio_files.recordings import read_audio
 
 GIVEN, NONE = "given", "none"
 

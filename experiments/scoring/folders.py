@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import soundfile
-
 from datamodules.corpora.manifest import scan, speaker_pattern
 from experiments.scoring.alignment import Delay, excess_seconds
 from models.baselines import CONTROLS
-from overtone.audio import AUDIO_SUFFIXES
+from overtone.audio import AUDIO_SUFFIXES, AudioError
+from overtone.audio_files.recordings import Recording
 from overtone.errors import OvertoneError
 
 SHOWN = 3  # names in a message; the others are counted
@@ -179,10 +178,11 @@ class Header:
 def read_header(path: str) -> Header | None:
     """Return a file's header, None where it is not readable as audio or holds no samples."""
     try:
-        facts = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError):
+        with Recording(Path(path)) as audio:
+            frames = audio.frames if audio.frames is not None else sum(map(len, audio.blocks(audio.rate)))
+    except (AudioError, OSError):
         return None
-    return Header(facts.samplerate, facts.frames / facts.samplerate, facts.channels) if facts.frames else None
+    return Header(audio.rate, frames / audio.rate, audio.channels) if frames else None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Audio files in and out, at their native rate, and the one resampler."""
+"""Samples: what they may be, the one resampler, and files of one channel."""
 
 from pathlib import Path
 
@@ -14,33 +14,38 @@ Waveform = NDArray[np.float32]
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".w64", ".caf"})
 
 
+HIGHEST_SAMPLE = 1e6  # 120 dB above full scale; from about 1e17 on, single precision overflows on the way
+CANCELLING = (
+    "its channels cancel each other when they are mixed: one of them is inverted. Keep one of them, for example with "
+    "ffmpeg -i IN -af 'pan=mono|c0=c0' OUT."
+)
+
+
 class AudioError(OvertoneError):
     """A file that is not usable audio; the message names it."""
 
 
-def read_audio(path: Path, *, start: int = 0, frames: int = -1) -> tuple[Waveform, int]:
-    """Read a file at its native rate, mixed down to one channel.
+def unusable_sample(samples: NDArray[np.floating]) -> tuple[int, str] | None:
+    """Return the first sample with which nothing can be computed, and what it is; None where there is none.
 
     Args:
-        path: anything libsndfile reads.
-        start: first frame to read.
-        frames: how many frames to read, -1 for all that follow ``start``.
-
-    Returns:
-        The waveform ``(samples,)`` as float32 and its sample rate in Hz.
-
-    Raises:
-        AudioError: the file is missing, is not audio, holds no samples, or holds NaN or infinite ones.
+        samples: ``(samples, channels)``.
     """
-    try:
-        samples, sample_rate = soundfile.read(path, start=start, frames=frames, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: not readable as audio ({error}). Expected a file that libsndfile reads.") from None
-    if samples.shape[0] == 0:
-        raise AudioError(f"{path}: holds no samples. Remove it or replace it.")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples. Write it again from its source.")
-    return samples.mean(axis=1, dtype=np.float32), sample_rate
+    if not samples.size or max(samples.max(), -samples.min()) <= HIGHEST_SAMPLE:  # false for NaN, too
+        return None
+    row = int(np.flatnonzero(~(np.abs(samples) <= HIGHEST_SAMPLE).all(axis=1))[0])
+    worst = samples[row][~(np.abs(samples[row]) <= HIGHEST_SAMPLE)][0]
+    return row, f"is {worst:.3g}, where full scale is 1" if np.isfinite(worst) else "is NaN or infinite"
+
+
+def cancels(mixed: float, single: float) -> bool:
+    """Return whether channels cancel each other in their mean, by more than 20 dB.
+
+    Args:
+        mixed: energy of the mean.
+        single: mean energy of the channels.
+    """
+    return mixed < 0.01 * single
 
 
 def write_audio(path: Path, waveform: Waveform, sample_rate: int, subtype: str | None = None) -> None:

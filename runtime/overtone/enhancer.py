@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overtone.audio import Waveform
+from overtone.audio import Waveform, unusable_sample
 from overtone.errors import OvertoneError, in_words
 from overtone.model_package import Model
 from overtone.model_steps import open_step
@@ -226,9 +226,10 @@ class EnhancerStream:
         else:
             raise OvertoneError(f"Expected floating-point or int16 samples, got {block.dtype}.")
         samples = samples.reshape(len(samples), self.channels)
-        if not np.isfinite(samples).all():
-            first = self._taken + int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
-            raise OvertoneError(f"Sample {first} is NaN or infinite. Nothing from there on was enhanced.")
+        if (unusable := unusable_sample(samples)) is not None:
+            raise OvertoneError(
+                f"Sample {self._taken + unusable[0]} {unusable[1]}. Nothing from there on was enhanced."
+            )
         return np.ascontiguousarray(samples.T)
 
     def _process(self, samples: Samples) -> None:

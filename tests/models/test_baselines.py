@@ -23,7 +23,8 @@ from models.baselines import (
     UnprocessedNoise,
     build_controls,
 )
-from overtone.audio import read_audio, resample
+from overtone.audio import resample
+from overtone.audio_files.recordings import read_audio
 from overtone.errors import OvertoneError
 
 

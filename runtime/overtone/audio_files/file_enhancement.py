@@ -11,7 +11,8 @@ import numpy as np
 
 from overtone.audio import AudioError, Waveform
 from overtone.audio_files.output_forms import FORMAT_OF_SUFFIX, output_form
-from overtone.audio_files.recordings import Recording, Source, write_recording
+from overtone.audio_files.recording_writer import write_recording
+from overtone.audio_files.recordings import Recording, Source
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -34,7 +35,7 @@ class EnhancedFile:
         gain_db: by how much it was scaled so that it does not clip, 0 or less.
         complete_share: how much of it was passed on, 0 to 1, because it reaches beyond what the model extends.
         limited_samples: of a stream that could not be scaled, which were bent to stay below full scale.
-        missing_seconds: of what the header promises and the file does not hold.
+        loss: what is missing, as the rest of a sentence about the source; empty where nothing is.
         latency_seconds: how late a stream's output is.
         block_seconds: how long each block took.
     """
@@ -42,7 +43,7 @@ class EnhancedFile:
     seconds: float
     processing_seconds: float
     gain_db: float
-    missing_seconds: float
+    loss: str
     latency_seconds: float
     complete_share: float
     block_seconds: tuple[float, ...] = field(repr=False, default=())
@@ -129,7 +130,7 @@ def enhance_to_file(
         seconds=seconds,
         processing_seconds=time.perf_counter() - started,
         gain_db=20 * float(np.log10(gain)),
-        missing_seconds=missing_seconds(source, seconds),
+        loss=source.loss,
         latency_seconds=stream.latency_seconds,
         complete_share=stream.complete_share,
         block_seconds=tuple(times),
@@ -151,16 +152,6 @@ def start_stream(enhancer: "Enhancer", source: Source, output_rate: int | None) 
         return enhancer.stream(source.rate, source.channels, output_rate)
     except OvertoneError as error:
         raise AudioError(f"{source.name}: {error}") from None
-
-
-def missing_seconds(source: Source, seconds: float) -> float:
-    """Return how much of what a source promised did not come, after all its blocks were taken.
-
-    Args:
-        source: after all its blocks were taken.
-        seconds: how much of it came.
-    """
-    return max(source.promised_frames / source.rate - seconds, 0.0) if source.cut_off else 0.0
 
 
 def enhanced_blocks(

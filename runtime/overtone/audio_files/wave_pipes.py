@@ -4,15 +4,14 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overtone.audio import Waveform
-from overtone.audio_files.recordings import whole_numbers
 
 UNKNOWN_LENGTH = 0xFFFFFFFF
+_HEADER_BYTES = 128
 PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 
 
@@ -95,7 +94,7 @@ class HeaderReader:
         taken: bytes read so far.
     """
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    def __init__(self, pipe: io.BufferedIOBase) -> None:
         self._pipe = pipe
         self.taken = b""
 
@@ -132,13 +131,12 @@ class PipeSource:
         form: of the samples.
     """
 
-    def __init__(self, pipe: io.BufferedReader, form: PipeForm) -> None:
+    def __init__(self, pipe: io.BufferedIOBase, form: PipeForm) -> None:
         self.name = "standard input"
         self.rate, self.channels = form.rate, form.channels
         self.container, self.subtype = "WAV", form.samples.subtype
         self.tags: dict[str, str] = {}
-        self.promised_frames = (form.length or 0) // (form.samples.size * form.channels)
-        self.cut_off = False
+        self.loss = ""
         self._pipe, self._form = pipe, form
 
     def blocks(self, frames: int) -> Iterator[Waveform]:
@@ -156,7 +154,8 @@ class PipeSource:
             if whole:
                 yield self._form.samples.decoded(held[:whole]).reshape(-1, self.channels)
                 held = held[whole:]
-        self.cut_off = bool(left or held)
+        if left and left > _HEADER_BYTES:  # which some programs count as samples
+            self.loss = f"ends {left / frame / self.rate:.2g} s before its stated end"
 
 
 def wave_header(form: PipeForm) -> bytes:
@@ -166,6 +165,18 @@ def wave_header(form: PipeForm) -> bytes:
     described = struct.pack("<HHIIHH", tag, form.channels, form.rate, form.rate * frame, frame, form.samples.bits)
     length = struct.pack("<I", UNKNOWN_LENGTH)
     return b"RIFF" + length + b"WAVEfmt " + struct.pack("<I", len(described)) + described + b"data" + length
+
+
+def whole_numbers(block: Waveform, bits: int) -> NDArray[np.int32]:
+    """Return samples of full scale 1 as whole numbers of so many bits, left-aligned in 32.
+
+    Args:
+        block: ``(samples, channels)``, full scale 1.
+        bits: of a sample, 1 to 32.
+    """
+    scale = 2.0 ** (bits - 1)
+    rounded = np.clip(np.rint(block * np.float64(scale)), -scale, scale - 1).astype(np.int64)
+    return (rounded << (32 - bits)).astype(np.int32)
 
 
 def _described(content: bytes) -> tuple[int, int, SampleForm] | None:

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from overtone.audio_files.file_enhancement import BLOCK_SECONDS, EnhancedFile, enhance_file
+from overtone.audio_files.recordings import Recording
 from overtone.enhance.plan import FileJob
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError, in_words
@@ -141,6 +141,9 @@ def _ticking(shown: Board, seconds: np.memmap, jobs: Sequence[FileJob]) -> Itera
 
 def _seconds(source: Path) -> float:
     try:
-        return float(soundfile.info(source).duration)
-    except (soundfile.LibsndfileError, OSError):
+        if not source.is_file():  # a pipe can be read only once
+            return 0.0
+        with Recording(source) as recording:
+            return (recording.frames or 0) / recording.rate
+    except (OvertoneError, OSError):
         return 0.0

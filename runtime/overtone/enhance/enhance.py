@@ -79,11 +79,8 @@ def enhance(inputs: Sequence[str], out: str, options: EnhanceOptions) -> None:
         done.append(result)
         for note in _notes(result):
             console.print(f"{job.target}: {note}", highlight=False, markup=False, soft_wrap=True)
-        if result.missing_seconds:
-            failures.append(
-                f"{job.source}: ends {result.missing_seconds:.1f} s before its stated end; "
-                f"what is there is in {job.target}."
-            )
+        if result.loss:
+            failures.append(f"{job.source}: {result.loss}; what is there is in {job.target}.")
     for line in _summary(done, len(plan.existing), time.perf_counter() - started, stream=options.stream):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if failures:
@@ -104,10 +101,8 @@ def _through_pipe(inputs: Sequence[str], out: str, how: HowToEnhance, options: E
     result = enhance_pipe(inputs[0], out, how, options.raw, options.format)
     for line in (*_notes(result), *_summary([result], 0, result.processing_seconds, stream=True)):
         print(line, file=sys.stderr)
-    if result.missing_seconds:
-        raise OvertoneError(
-            f"The input ends {result.missing_seconds:.1f} s before its stated end; what came was enhanced."
-        )
+    if result.loss:
+        raise OvertoneError(f"The input {result.loss}; what came was enhanced.")
 
 
 def _check_target(target: Path, options: EnhanceOptions) -> None:

@@ -17,7 +17,6 @@ from overtone.audio_files.file_enhancement import (
     EnhancedFile,
     enhance_to_file,
     enhanced_blocks,
-    missing_seconds,
     start_stream,
 )
 from overtone.audio_files.recordings import Recording, Source
@@ -102,7 +101,7 @@ def _to_pipe(
         seconds=seconds,
         processing_seconds=time.perf_counter() - started,
         gain_db=0.0,
-        missing_seconds=missing_seconds(source, seconds),
+        loss=source.loss,
         latency_seconds=stream.latency_seconds,
         block_seconds=tuple(times),
         complete_share=stream.complete_share,
@@ -119,7 +118,7 @@ def _opened(source: str, raw: RawAudio | None) -> Iterator[Source]:
     if sys.stdin.isatty():
         raise OvertoneError("-: standard input is a terminal. Send audio to it, or name a file.")
     # The interpreter opens it so; only its declared type is wider.
-    pipe = cast(io.BufferedReader, sys.stdin.buffer)
+    pipe = cast(io.BufferedIOBase, sys.stdin.buffer)
     if raw is not None:
         yield PipeSource(pipe, PipeForm(raw.rate, raw.channels, RAW_FORMS[raw.form]))
         return

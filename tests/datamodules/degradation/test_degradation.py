@@ -11,7 +11,7 @@ from waveforms import lag, scene, speech_like, white
 from datamodules.degradation import codecs, filters
 from datamodules.degradation.conditions import parse_conditions
 from datamodules.degradation.steps import STEPS, Between, OneOf
-from overtone.audio import read_audio
+from overtone.audio_files.recordings import read_audio
 
 SAMPLE_RATES = (8000, 16000, 24000, 44100, 48000)
 

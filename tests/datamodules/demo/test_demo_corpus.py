@@ -8,7 +8,7 @@ import pytest
 
 from datamodules.corpora.corpus import load_corpus
 from datamodules.demo import demo_corpus
-from overtone.audio import read_audio
+from overtone.audio_files.recordings import read_audio
 from overtone.errors import OvertoneError
 
 pytest.importorskip("espeakng_loader", reason="pip install 'overtone[demo]'")

@@ -15,7 +15,8 @@ from evaluation.measures.fingerprints import (
     seed_bit_error_rate,
 )
 from evaluation.measures.stft import NotApplicable
-from overtone.audio import read_audio, resample
+from overtone.audio import resample
+from overtone.audio_files.recordings import read_audio
 
 RATE = 16_000
 MISSING = {"sample_rate": RATE, "cutoff_hz": 4000.0, "band_hz": 8000.0}

@@ -18,7 +18,8 @@ from visqol import VisqolApi
 
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.stft import NotApplicable
-from overtone.audio import read_audio, resample
+from overtone.audio import resample
+from overtone.audio_files.recordings import read_audio
 
 CLIPS, CLIP_SECONDS = 50, 2.4
 BLOCK_SAMPLES = 2048

@@ -6,7 +6,8 @@ from evaluation_runs import LSD, RATE, low_passed_pair, refused, run, syllables,
 
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
-from overtone.audio import read_audio, resample
+from overtone.audio import resample
+from overtone.audio_files.recordings import read_audio
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_channels_are_averaged_and_said(folders, capsys):
         (b"no audio", "not readable as audio"),
         (b"", "not readable as audio"),
         (np.zeros(0), "holds no samples"),
-        (np.full(14400, np.nan), "holds NaN or infinite samples"),
+        (np.full(14400, np.nan), "is NaN or infinite"),
     ],
     ids=["text", "empty", "no_samples", "nan"],
 )
@@ -217,4 +218,4 @@ def test_a_bad_reference_is_refused_and_one_with_nan_fails(folders, capsys):
     assert "two.wav: not readable as audio" in refused(folders, capsys)
     write(folders / "reference" / "two.wav", np.full(14400, np.nan))
     assert run(folders, *LSD) == 0
-    assert "two.wav: holds NaN" in table(folders).set_index("file")["failures"]["two"]
+    assert "two.wav: sample 0 is NaN" in table(folders).set_index("file")["failures"]["two"]

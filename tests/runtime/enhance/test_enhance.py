@@ -14,7 +14,8 @@ from web_server import package
 from overtone.audio_files import file_enhancement
 from overtone.audio_files.file_enhancement import HIGHEST_PEAK, enhance_file
 from overtone.audio_files.output_forms import LARGEST_WAV, OutputForm, output_form, output_suffix
-from overtone.audio_files.recordings import TAGS, Recording, write_recording
+from overtone.audio_files.recording_writer import write_recording
+from overtone.audio_files.recordings import TAGS, Recording
 from overtone.cli.main import main
 from overtone.enhance.plan import plan_files
 from overtone.enhancer import Enhancer
