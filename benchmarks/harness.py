@@ -29,8 +29,8 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 from visqol import VisqolApi
 
 from datamodules.corpora.corpus import Corpus, load_corpus
-from datamodules.degradation.conditions import parse_conditions
 from datamodules.demo.demo_corpus import prepare_demo_corpus
+from datamodules.pair_settings import PairSettings
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import check_measures
@@ -78,8 +78,9 @@ def write_pairs(corpus: Corpus, folder: Path, files: int) -> list[Pair]:
         folder: where to.
         files: how many pairs.
     """
-    conditions = parse_conditions({"resampled": {"share": 1.0, "steps": [{"resample": {"rate": NARROW_RATE}}]}})
-    module = SpeechPairsDataModule(corpus, SAMPLE_RATE, conditions, conditions, 1.0, 8, 10**4, seed=0)
+    conditions = {"resampled": {"steps": [{"resample": {"rate": NARROW_RATE}}]}}
+    settings = PairSettings(conditions, conditions, test_utterances_per_speaker=None)
+    module = SpeechPairsDataModule(corpus, SAMPLE_RATE, settings, examples_per_epoch=1, seed=0)
     pairs = []
     for number, utterance in enumerate(islice(module.utterances("test", per_speaker=4), files)):
         noise = np.random.default_rng(number).standard_normal(len(utterance.wideband)) * 10**-3.5

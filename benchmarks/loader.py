@@ -98,9 +98,9 @@ def pairs_table(corpus: Corpus, preset: Preset, seconds: float) -> Table:
     base = make_datamodule(preset, corpus, seed=0)
 
     def rate(condition: Condition) -> float:
-        module = SpeechPairsDataModule(
-            corpus, preset.sample_rate, [condition], [], preset.data.crop_seconds, 8, 10**6, seed=0, num_workers=1
-        )  # with workers, noises are read before they start, as in a training
+        settings = replace(preset.data, batch_size=8, num_workers=1)  # with workers, noises are read before they start
+        module = SpeechPairsDataModule(corpus, preset.sample_rate, settings, examples_per_epoch=10**6, seed=0)
+        module.train_conditions = (condition,)
         return pairs_per_second(module, seconds)
 
     for name, (plain, transform) in peers([clip.path for clip in corpus.noises_for("train")]).items():

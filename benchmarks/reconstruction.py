@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.reconstruction_report import write_report
 from datamodules.corpora.corpus import Corpus, load_corpus
-from datamodules.degradation.conditions import parse_conditions
+from datamodules.pair_settings import PairSettings
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
@@ -92,9 +92,9 @@ def spectra(waveform: np.ndarray, n_fft: int) -> Tensor:
 
 def datamodule_of(corpus: Corpus, sample_rate: int) -> SpeechPairsDataModule:
     """Return pairs under one condition: nothing but a band is missing."""
-    plan = {"resampled": {"share": 1.0, "steps": [{"resample": {"rate": NARROWBAND_RATE[sample_rate]}}]}}
-    conditions = parse_conditions(plan)
-    return SpeechPairsDataModule(corpus, sample_rate, conditions, conditions, 1.0, 8, 10**4, seed=0)
+    conditions = {"resampled": {"steps": [{"resample": {"rate": NARROWBAND_RATE[sample_rate]}}]}}
+    settings = PairSettings(conditions, conditions, val_utterances_per_speaker=None, test_utterances_per_speaker=None)
+    return SpeechPairsDataModule(corpus, sample_rate, settings, examples_per_epoch=10**4, seed=0)
 
 
 def utterances_of(module: SpeechPairsDataModule, speakers: int, seconds: float) -> list[Utterance]:

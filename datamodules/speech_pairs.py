@@ -12,8 +12,7 @@ from datamodules.clip_choice import ClipChoice
 from datamodules.clip_reader import ClipReader
 from datamodules.corpora.corpus import Clip, Corpus
 from datamodules.corpora.manifest import SPLITS
-from datamodules.degradation.conditions import Condition, refuse_ranges
-from datamodules.degradation.variation import Variation
+from datamodules.degradation.conditions import Condition, parse_conditions
 from datamodules.epoch_loader import DealtBatches, EpochDataLoader, EpochSampler, FixedDataLoader, Item
 from datamodules.pair_datasets import (
     FixedPairs,
@@ -25,6 +24,7 @@ from datamodules.pair_datasets import (
     joined_name,
     loudness_gain,
 )
+from datamodules.pair_settings import PairSettings
 from evaluation.contracts import Utterance
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -40,77 +40,33 @@ class SpeechPairsDataModule(pl.LightningDataModule):
     Args:
         corpus: what `datamodules.corpora.corpus.load_corpus` read.
         sample_rate: of both waveforms, in Hz.
-        train_conditions: drawn for each training item by their shares; may hold ranges.
-        test_conditions: each utterance of val and test is heard under each of them.
-        crop_seconds: length of a batch's items.
-        batch_size: items a batch, over all processes of a training, each of which has an equal share.
-        examples_per_epoch: training items a virtual epoch.
+        settings: how pairs are made.
+        examples_per_epoch: training items in a virtual epoch.
         seed: of the training items; val and test do not depend on it, so that runs can be paired.
-        num_workers: processes that make training items; the items are the same for any number.
-        joined_seconds: a speaker's clips are joined to utterances of at least this length.
-        gap_seconds: silence between joined clips.
-        test_utterances_per_speaker: None for all.
-        val_utterances_per_speaker: None for all.
-        full_band_hz: clips whose band reaches up to here are full-band; None for no distinction.
-        full_band_share: of each batch's items, 0 to 1, cut from full-band clips.
-        speaker_balance: 0 draws training clips by duration alone, 1 hears all speakers equally often.
-        loudness_lufs: what each clip is brought to first, by ITU-R BS.1770; None to leave levels as they are.
-        variation: of training speech before it is degraded, None for none; val and test are heard as recorded.
-
-    Raises:
-        OvertoneError: a test condition holds a range, no training condition has a share, or a share or balance lies
-            outside 0 to 1.
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        sample_rate: int,
-        train_conditions: Sequence[Condition],
-        test_conditions: Sequence[Condition],
-        crop_seconds: float,
-        batch_size: int,
-        examples_per_epoch: int,
-        seed: int,
-        num_workers: int = 0,
-        joined_seconds: float = 3.0,
-        gap_seconds: float = 0.3,
-        test_utterances_per_speaker: int | None = None,
-        val_utterances_per_speaker: int | None = None,
-        full_band_hz: float | None = None,
-        full_band_share: float = 0.0,
-        speaker_balance: float = 0.0,
-        loudness_lufs: float | None = None,
-        variation: Variation | None = None,
+        self, corpus: Corpus, sample_rate: int, settings: PairSettings, *, examples_per_epoch: int, seed: int
     ) -> None:
         super().__init__()
-        refuse_ranges(test_conditions)
-        for name, share in {"full_band_share": full_band_share, "speaker_balance": speaker_balance}.items():
-            if not 0 <= share <= 1:
-                raise OvertoneError(f"{name}: expected 0 to 1, got {share:g}.")
-        if not sum(condition.share for condition in train_conditions) > 0:
-            raise OvertoneError("training conditions: expected at least one with a share above 0, got none.")
-        self.corpus = corpus
-        self.sample_rate = sample_rate
-        self.train_conditions = tuple(train_conditions)
-        self.test_conditions = tuple(test_conditions)
-        self.crop_samples = round(crop_seconds * sample_rate)
-        self.batch_size = batch_size
-        self.examples_per_epoch = examples_per_epoch
-        self.seed = seed
-        self.num_workers = num_workers
-        self.joined_samples = round(joined_seconds * sample_rate)
-        self.gap_samples = round(gap_seconds * sample_rate)
+        self.corpus, self.sample_rate, self.settings = corpus, sample_rate, settings
+        self.examples_per_epoch, self.seed = examples_per_epoch, seed
+        self.train_conditions = parse_conditions(settings.train_conditions)
+        self.test_conditions = parse_conditions(settings.test_conditions, fixed=True)
+        self.crop_samples = round(settings.crop_seconds * sample_rate)
+        self.joined_samples = round(settings.joined_seconds * sample_rate)
+        self.gap_samples = round(settings.gap_seconds * sample_rate)
         self._per_speaker = {
             "train": None,
-            "val": val_utterances_per_speaker,
-            "test": test_utterances_per_speaker,
+            "val": settings.val_utterances_per_speaker,
+            "test": settings.test_utterances_per_speaker,
         }
-        self.loudness_lufs = loudness_lufs
-        self.variation = variation or Variation()
         train = corpus.split("train")
         self._choice = ClipChoice(
-            train, full_band_hz=full_band_hz, full_band_share=full_band_share, speaker_balance=speaker_balance
+            train,
+            full_band_hz=settings.full_band_hz,
+            full_band_share=settings.full_band_share,
+            speaker_balance=settings.speaker_balance,
         )
         self._reader = ClipReader(sample_rate, kept=[corpus.noises_for("train"), train])
         self._train: TrainingPairs | None = None
@@ -121,7 +77,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Make the data sets of a stage: ``fit`` and ``validate`` need them, scoring goes by `utterances`."""
         if stage in {"fit", None} and self._train is None:
-            if self.num_workers > 0:
+            if self.settings.num_workers > 0:
                 self._reader.preload()
             self._train = TrainingPairs(
                 self.corpus,
@@ -130,8 +86,8 @@ class SpeechPairsDataModule(pl.LightningDataModule):
                 self._choice,
                 crop_samples=self.crop_samples,
                 gap_samples=self.gap_samples,
-                loudness_lufs=self.loudness_lufs,
-                variation=self.variation,
+                loudness_lufs=self.settings.loudness_lufs,
+                variation=self.settings.variation,
                 seed=self.seed,
             )
         if stage in {"fit", "validate", None} and self._val is None:
@@ -144,10 +100,10 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         replicas, rank = self._replicas_and_rank()
         self._loader = EpochDataLoader(
             self._train,
-            batch_size=self.batch_size // replicas,
+            batch_size=self.settings.batch_size // replicas,
             sampler=EpochSampler(self.examples_per_epoch, replicas, rank),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.settings.num_workers,
+            persistent_workers=self.settings.num_workers > 0,
             collate_fn=collate,
             generator=torch.Generator(),  # of its own: a resumed training makes a loader more
         )
@@ -170,7 +126,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         """Return one fixed crop of each utterance of val under each test condition, ``clips`` with each batch."""
         if self._val is None:
             raise RuntimeError("setup('fit') comes first")
-        batches = DealtBatches(len(self._val), self.batch_size, *self._replicas_and_rank())
+        batches = DealtBatches(len(self._val), self.settings.batch_size, *self._replicas_and_rank())
         return FixedDataLoader(self._val, batch_sampler=batches, collate_fn=collate, generator=torch.Generator())
 
     def _replicas_and_rank(self) -> tuple[int, int]:
@@ -195,7 +151,7 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             raise OvertoneError(f"expected one of the splits {', '.join(SPLITS)}, got {split!r}.")
         surroundings = Surroundings(self.corpus, self._reader, split)
         for clips in self._chosen_groups(split, per_speaker or self._per_speaker[split]):
-            pieces = [self._reader.read(clip) * loudness_gain(clip, self.loudness_lufs) for clip in clips]
+            pieces = [self._reader.read(clip) * loudness_gain(clip, self.settings.loudness_lufs) for clip in clips]
             wideband = join(pieces, self.gap_samples)
             for condition in self.test_conditions:
                 yield self._utterance(clips, wideband, condition, surroundings)

@@ -18,14 +18,23 @@ MODELS = {
 }
 
 
-def model_class(name: str) -> type["SpeechModule"]:
-    """Return the LightningModule registered under a name; torch is imported only now.
+def check_registered(name: str) -> None:
+    """Raise unless a model is registered under a name.
 
     Raises:
         OvertoneError: no such name.
     """
     if name not in MODELS:
         raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.")
+
+
+def model_class(name: str) -> type["SpeechModule"]:
+    """Return the LightningModule registered under a name; torch is imported only now.
+
+    Raises:
+        OvertoneError: no such name.
+    """
+    check_registered(name)
     module, _, attribute = MODELS[name].partition(":")
     loaded: type[SpeechModule] = getattr(importlib.import_module(module), attribute)
     return loaded

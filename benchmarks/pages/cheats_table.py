@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from benchmarks.pages.cheats import NOTHING_GAINED, TARGET_CHANGED, Trial, build_trials
 from datamodules.corpora.corpus import Corpus
-from datamodules.degradation.conditions import parse_conditions
+from datamodules.pair_settings import PairSettings
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES
@@ -69,8 +69,9 @@ def utterances_of(corpus: Corpus, task: Task, split: str, speakers: int | None) 
     count = min(len(names), speakers or len(names))
     chosen = {names[index * len(names) // count] for index in range(count)}
     kept = replace(corpus, clips=tuple(c for c in corpus.clips if c.split != split or c.speaker in chosen))
-    conditions = parse_conditions({task.name: {"steps": [{"resample": {"rate": task.narrowband_rate}}]}}, fixed=True)
-    data = SpeechPairsDataModule(kept, task.sample_rate, conditions, conditions, 1.0, 1, 1, seed=0)
+    conditions = {task.name: {"steps": [{"resample": {"rate": task.narrowband_rate}}]}}
+    settings = PairSettings(conditions, conditions)
+    data = SpeechPairsDataModule(kept, task.sample_rate, settings, examples_per_epoch=1, seed=0)
     return [_excerpt(utterance) for utterance in data.utterances(split, per_speaker=1)]
 
 

@@ -139,23 +139,12 @@ def parse_conditions(plain: Mapping[str, Any], *, fixed: bool = False) -> tuple[
     if not isinstance(plain, Mapping) or not plain:
         raise OvertoneError(f"conditions: expected a mapping of names to steps, got {plain!r}.")
     conditions = tuple(_parse_condition(str(name), value) for name, value in plain.items())
-    if fixed:
-        refuse_ranges(conditions)
+    if fixed and (ranged := next((condition.name for condition in conditions if condition.ranged), None)):
+        raise OvertoneError(
+            f"test condition {ranged!r}: expected fixed values, got a range [low, high], a list of names or a "
+            "probability. Scores are compared under fixed conditions; name one condition per value."
+        )
     return conditions
-
-
-def refuse_ranges(conditions: Sequence[Condition]) -> None:
-    """Refuse conditions that would differ from one scoring to the next.
-
-    Raises:
-        OvertoneError: a condition holds a range, a choice or a probability.
-    """
-    for condition in conditions:
-        if condition.ranged:
-            raise OvertoneError(
-                f"test condition {condition.name!r}: expected fixed values, got a range [low, high], a list of names "
-                "or a probability. Scores are compared under fixed conditions; name one condition per value."
-            )
 
 
 def _parse_condition(name: str, value: Any) -> Condition:  # noqa: ANN401 - what a YAML file holds
@@ -166,8 +155,8 @@ def _parse_condition(name: str, value: Any) -> Condition:  # noqa: ANN401 - what
     if unknown:
         raise OvertoneError(f"{where}: unknown key {sorted(unknown)[0]!r}; known are share, steps.")
     share = value.get("share", 1.0)
-    if not _is_number(share) or share < 0:
-        raise OvertoneError(f"{where}: expected a share of 0 or more, got {share!r}.")
+    if not _is_number(share) or not 0 <= share <= 1e6:
+        raise OvertoneError(f"{where}: expected a share from 0 to 1 000 000, got {share!r}.")
     steps = value["steps"]
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         raise OvertoneError(f"{where}: expected a list of steps, got {steps!r}.")
@@ -233,4 +222,4 @@ def _drawn(kind: str, name: str, value: Parameter, rng: np.random.Generator) -> 
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and -np.inf < value < np.inf

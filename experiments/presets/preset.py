@@ -2,35 +2,26 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
+from datamodules.pair_settings import PairSettings
 from experiments.presets.winner_rule import WinnerRule
+from experiments.records import checked
+from experiments.registry import check_registered
 from overtone.errors import OvertoneError
 
 PRESETS = Path(__file__).parent
+# More than any preset needs; a file of aliases of aliases would not end.
+MOST_BYTES, MOST_VALUES, MOST_LEVELS = 100_000, 2000, 20
+MOST_TEXT = 600  # characters of a message
 
-
-@dataclass(frozen=True)
-class DataSettings:
-    """How pairs are made; see :class:`datamodules.speech_pairs.SpeechPairsDataModule` for each value."""
-
-    train_conditions: dict[str, Any]
-    test_conditions: dict[str, Any]
-    crop_seconds: float = 1.0
-    batch_size: int = 16
-    joined_seconds: float = 3.0
-    gap_seconds: float = 0.3
-    val_utterances_per_speaker: int = 4
-    test_utterances_per_speaker: int = 4
-    full_band_hz: float | None = None
-    full_band_share: float = 0.0
-    speaker_balance: float = 0.0
-    loudness_lufs: float | None = None
-    speed: tuple[float, float] = (1.0, 1.0)
-    tilt_db_per_octave: tuple[float, float] = (0.0, 0.0)
-    num_workers: int = 0
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+CountOrZero = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+Examples = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -42,12 +33,21 @@ class Budget:
         epochs: equal parts of the budget; checkpoint, validation and spectrogram row after each.
         safety_seconds: a training that takes longer stops and is marked ``over_budget``.
         threads: processor threads of a training, None for all.
+
+    Raises:
+        OvertoneError: there are fewer examples than epochs.
     """
 
-    examples: int
-    epochs: int
-    safety_seconds: float = 86400.0
-    threads: int | None = None
+    examples: Examples
+    epochs: Count
+    safety_seconds: Annotated[float, Field(gt=0)] = 86400.0
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.examples < self.epochs:
+            raise OvertoneError(
+                f"budget.examples: expected at least one per epoch ({self.epochs}), got {self.examples}."
+            )
 
     @property
     def examples_per_epoch(self) -> int:
@@ -73,21 +73,31 @@ class SweepSettings:
         max_retries: how often a trial whose process died is tried again before it is given up.
         heartbeat_seconds: how often a running trial says that it lives.
         grace_seconds: silence after which it counts as dead.
+
+    Raises:
+        OvertoneError: the silence is not longer than the time between two signs of life.
     """
 
-    trials: int = 20
-    examples: int | None = None
-    epochs: int | None = None
+    trials: Count = 20
+    examples: Examples | None = None
+    epochs: Count | None = None
     objective: str = "primary"
     guards: bool = True
     visqol: bool = False
-    seed: int = 0
-    random_trials: int = 8
-    pruner_startup_trials: int = 5
-    pruner_warmup_epochs: int = 1
-    max_retries: int = 3
-    heartbeat_seconds: int = 20
-    grace_seconds: int = 90
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
+    random_trials: Count = 8
+    pruner_startup_trials: Count = 5
+    pruner_warmup_epochs: CountOrZero = 1
+    max_retries: CountOrZero = 3
+    heartbeat_seconds: Seconds = 20
+    grace_seconds: Seconds = 90
+
+    def __post_init__(self) -> None:
+        if self.grace_seconds <= self.heartbeat_seconds:
+            raise OvertoneError(
+                f"sweep.grace_seconds: expected more than heartbeat_seconds ({self.heartbeat_seconds}), or trials that "
+                f"run count as dead; got {self.grace_seconds}."
+            )
 
     @property
     def comparable(self) -> dict[str, Any]:
@@ -101,21 +111,41 @@ class Preset:
     """One declared comparison.
 
     Attributes:
-        corpus: a synthetic corpus's name; None where real speech has to be named.
+        name: of runs, folders and champions: letters, digits, dots, dashes and underscores.
+        sample_rate: of targets and of the models, in Hz.
+        data: how pairs are made.
+        budget: what each training may spend.
+        models: the settings of each model that differ from its own.
+        corpus: ``demo`` for the synthetic corpus, or a folder; None where real speech has to be named.
         seeds: trainings of each model.
         once: models that are trained once, whatever ``seeds`` says.
+        winner: the limits by which the champion is chosen.
+        sweep: how settings are searched.
+
+    Raises:
+        OvertoneError: a model that is not registered, or values that exclude each other.
     """
 
-    name: str
-    sample_rate: int
-    data: DataSettings
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    sample_rate: Annotated[int, Field(strict=True, ge=1000, le=768_000)]
+    data: PairSettings
     budget: Budget
-    models: dict[str, dict[str, Any]]
+    models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     corpus: str | None = None
-    seeds: int = 1
+    seeds: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
     once: list[str] = field(default_factory=list)
     winner: WinnerRule = field(default_factory=WinnerRule)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+
+    def __post_init__(self) -> None:
+        for model in self.models:
+            check_registered(model)
+        if unknown := set(self.once) - set(self.models):
+            raise OvertoneError(f"once: no model of this preset is named {', '.join(sorted(unknown))}.")
+        examples = self.sweep.examples or self.budget.examples
+        epochs = self.sweep.epochs or self.budget.epochs
+        if examples < epochs:
+            raise OvertoneError(f"sweep.examples: expected at least one per epoch ({epochs}), got {examples}.")
 
     def trainings(self) -> list[tuple[str, int]]:
         """Return model and seed of every training, all models' first ones first."""
@@ -155,68 +185,45 @@ def load_preset(name: str) -> Preset:
         known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
         raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.")
     try:
-        return _parsed(yaml.safe_load(path.read_text()))
-    except (ValueError, yaml.YAMLError, TypeError, KeyError, OvertoneError) as error:
-        raise OvertoneError(f"{path}: {' '.join(str(error).split())}") from None
+        return checked(Preset, _plain(path))
+    except (ValueError, yaml.YAMLError) as error:
+        raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+    except OvertoneError as error:
+        text = str(error)
+        raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
 
 
-def _parsed(plain: object) -> Preset:
-    from jsonargparse import ArgumentError, ArgumentParser
+class _PresetLoader(yaml.SafeLoader):
+    """Counts values while it reads, with what aliases repeat, so that it can end early."""
 
-    if not isinstance(plain, dict):
-        raise OvertoneError(f"expected a mapping with {', '.join(Preset.__dataclass_fields__)}, got {plain!r}.")
-    unknown = [str(key) for key in plain if key not in Preset.__dataclass_fields__]
-    if unknown:  # the parser would leave them out without a word
-        raise OvertoneError(f"unknown key {', '.join(unknown)}. Known: {', '.join(Preset.__dataclass_fields__)}.")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Preset, None)
-    try:
-        values = parser.instantiate_classes(parser.parse_object(plain)).as_dict()
-    except ArgumentError as error:
-        raise OvertoneError(str(error)) from None
-    preset = Preset(**{key: value for key, value in values.items() if key in Preset.__dataclass_fields__})
-    _check_numbers(preset)
-    return preset
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._level = self._values = 0
+        self._sizes: dict[yaml.Node, int] = {}
 
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._level += 1
+        self._check()
+        before, alias = self._values, self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if node is not None and alias:
+            self._values += self._sizes.get(node, MOST_VALUES)  # one that stands within itself has no size yet
+        elif node is not None:
+            self._values += 1
+            self._sizes[node] = self._values - before
+        self._check()
+        self._level -= 1
+        return node
 
-def _check_numbers(preset: Preset) -> None:
-    budget = preset.budget
-    least = {
-        "sample_rate": preset.sample_rate,
-        "seeds": preset.seeds,
-        "budget.epochs": budget.epochs,
-        "data.batch_size": preset.data.batch_size,
-    }
-    for name, value in least.items():
-        if value < 1:
-            raise OvertoneError(f"{name}: expected at least 1, got {value}.")
-    if budget.examples < budget.epochs:
-        raise OvertoneError(
-            f"budget.examples: expected at least one per epoch ({budget.epochs}), got {budget.examples}."
-        )
-    _check_sweep(preset.sweep, budget)
-    if not preset.models:
-        raise OvertoneError("models: expected at least one.")
-    if unknown := set(preset.once) - set(preset.models):
-        raise OvertoneError(f"once: no model of this preset is named {', '.join(sorted(unknown))}.")
+    def _check(self) -> None:
+        if self._values > MOST_VALUES or self._level > MOST_LEVELS:
+            raise OvertoneError(f"expected at most {MOST_VALUES} values in {MOST_LEVELS} levels, aliases counted.")
 
 
-def _check_sweep(sweep: SweepSettings, budget: Budget) -> None:
-    for name in ("trials", "examples", "epochs", "random_trials", "pruner_startup_trials", "heartbeat_seconds"):
-        value = getattr(sweep, name)
-        if value is not None and value < 1:
-            raise OvertoneError(f"sweep.{name}: expected at least 1, got {value}.")
-    for name in ("max_retries", "pruner_warmup_epochs"):
-        if getattr(sweep, name) < 0:
-            raise OvertoneError(f"sweep.{name}: expected at least 0, got {getattr(sweep, name)}.")
-    examples, epochs = sweep.examples or budget.examples, sweep.epochs or budget.epochs
-    if examples < epochs:
-        raise OvertoneError(f"sweep.examples: expected at least one per epoch ({epochs}), got {examples}.")
-    if sweep.grace_seconds <= sweep.heartbeat_seconds:
-        raise OvertoneError(
-            f"sweep.grace_seconds: expected more than heartbeat_seconds ({sweep.heartbeat_seconds}), or the living "
-            f"count as dead; got {sweep.grace_seconds}."
-        )
+def _plain(path: Path) -> object:
+    if path.stat().st_size > MOST_BYTES:
+        raise OvertoneError(f"expected at most {MOST_BYTES // 1000} kB of settings, got {path.stat().st_size} bytes.")
+    return yaml.load(path.read_text(encoding="utf-8"), _PresetLoader)
 
 
 def champion_name(preset: Preset) -> str:

@@ -17,8 +17,6 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.corpora.corpus import Corpus
-from datamodules.degradation.conditions import parse_conditions
-from datamodules.degradation.variation import Variation
 from datamodules.speech_pairs import SpeechPairsDataModule
 from experiments.presets.preset import Preset
 from experiments.registry import build_model
@@ -85,27 +83,8 @@ class TrainingRecord:
 
 def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
     """Return the DataModule that a preset declares; the same pairs for every architecture."""
-    data = preset.data
-    return SpeechPairsDataModule(
-        corpus=corpus,
-        sample_rate=preset.sample_rate,
-        train_conditions=parse_conditions(data.train_conditions),
-        test_conditions=parse_conditions(data.test_conditions, fixed=True),
-        crop_seconds=data.crop_seconds,
-        batch_size=data.batch_size,
-        examples_per_epoch=preset.budget.examples_per_epoch,
-        seed=seed,
-        num_workers=data.num_workers,
-        joined_seconds=data.joined_seconds,
-        gap_seconds=data.gap_seconds,
-        val_utterances_per_speaker=data.val_utterances_per_speaker,
-        test_utterances_per_speaker=data.test_utterances_per_speaker,
-        full_band_hz=data.full_band_hz,
-        full_band_share=data.full_band_share,
-        speaker_balance=data.speaker_balance,
-        loudness_lufs=data.loudness_lufs,
-        variation=Variation(data.speed, data.tilt_db_per_octave),
-    )
+    examples = preset.budget.examples_per_epoch
+    return SpeechPairsDataModule(corpus, preset.sample_rate, preset.data, examples_per_epoch=examples, seed=seed)
 
 
 def train(

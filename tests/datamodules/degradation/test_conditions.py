@@ -105,7 +105,7 @@ def test_defaults_may_be_left_out():
         ({"a": {"steps": [{}]}}, "expected a step like"),
         ({"a": {"steps": [{"probability": 0.5}]}}, "expected a step like"),
         ({"a": {"steps": [{"mp3": 32}]}}, "mapping of parameters"),
-        ({"a": {**TELEPHONE, "share": -1}}, "share of 0 or more"),
+        ({"a": {**TELEPHONE, "share": -1}}, "share from 0 to"),
         ({"a": {**TELEPHONE, "weight": 1}}, "unknown key 'weight'"),
     ],
 )
