@@ -4,7 +4,6 @@ import dataclasses
 import json
 import typing
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,7 +25,7 @@ def checked(kind: type[T], plain: object) -> T:
         OvertoneError: a value is missing, unknown or not as its type says; the message names the first one.
     """
     try:
-        return _adapter(kind).validate_python(plain, extra="forbid")
+        return TypeAdapter(kind).validate_python(plain, extra="forbid")
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
     first = min(errors, key=lambda one: one["type"] != "unexpected_keyword_argument")  # a missing key is often misspelt
@@ -56,11 +55,6 @@ def read_record(path: Path, kind: type[T], advice: str) -> T:
         raise OvertoneError(f"{path}: damaged; expected JSON. {advice}") from None
     except OvertoneError as error:
         raise OvertoneError(f"{path}: damaged; {error} {advice}") from None
-
-
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
 
 
 def _keys(kind: typing.Any, section: Sequence[int | str]) -> list[str]:  # noqa: ANN401

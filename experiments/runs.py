@@ -3,23 +3,35 @@
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.records import read_record
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
 
+def usual_runs_folder() -> Path:
+    """Return ``mlruns`` beside the nearest pyproject.toml, else in the working directory."""
+    here = Path.cwd()
+    project = next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+    return (project / "mlruns").resolve()
+
+
+def runs_option(runs: Path) -> str:
+    """Return the option that names a folder for runs in a command line; empty for the usual folder."""
+    return "" if runs == usual_runs_folder() else f" --runs {shlex.quote(str(runs))}"
+
+
 def find_runs_folder(named: Path | None) -> Path:
-    """Return the folder for runs, made if need be: the named one, else ``mlruns`` beside the nearest pyproject.toml.
+    """Return the folder for runs, made if need be: the named one, else the usual one.
 
     Raises:
         OvertoneError: it cannot be made or written.
     """
-    here = Path.cwd()
-    project = next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
-    folder = (named or project / "mlruns").resolve()
+    folder = named.resolve() if named else usual_runs_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.probe"
@@ -36,6 +48,10 @@ def find_runs_folder(named: Path | None) -> Path:
 def sole_use(folder: Path, what: str) -> Iterator[None]:
     """Hold a lock that the system releases when the process ends, however it ends.
 
+    Args:
+        folder: which only one process may use.
+        what: the kind of command that uses it, for the message.
+
     Raises:
         OvertoneError: another process holds it.
     """
@@ -50,9 +66,19 @@ def sole_use(folder: Path, what: str) -> Iterator[None]:
 
 
 def count_test_use(runs: Path, data_digest: str, comparison_key: str) -> int:
-    """Note that a comparison scores a corpus' test split; return how many different ones have done so."""
+    """Note that a comparison scores a corpus' test split; return how many different ones have done so.
+
+    Args:
+        runs: folder for runs.
+        data_digest: of the corpus.
+        comparison_key: of the comparison.
+
+    Raises:
+        OvertoneError: the file that counts is damaged.
+    """
     path = runs / "test-uses.json"
-    uses: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
+    advice = "It counts how often a corpus' test speakers were used: restore it, or remove it to count anew."
+    uses = read_record(path, dict[str, list[str]], advice) if path.is_file() else {}
     keys = uses.setdefault(data_digest, [])
     if comparison_key not in keys:
         keys.append(comparison_key)

@@ -17,7 +17,7 @@ from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.report.markdown import write_leaderboard
 from experiments.report.terminal import print_leaderboard
-from experiments.runs import find_runs_folder, sole_use
+from experiments.runs import find_runs_folder, runs_option, sole_use
 from experiments.scoring.splits import write_scores
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import RegisteredVersion, Tracker
@@ -152,7 +152,9 @@ def _announce(
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if tracking == "mlflow":
-        console.print("Browse the runs and listen: overtone ui (or make ui)", highlight=False)
+        named = runs_option(comparison.runs)
+        command = f"overtone ui{named}" if named else "overtone ui (or make ui)"
+        console.print(f"Browse the runs and listen: {command}", highlight=False, soft_wrap=True)
     elif tracking != "none":
         console.print("Browse the runs and listen: on the tracking server.", highlight=False)
 

@@ -24,7 +24,7 @@ from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, sco
 from experiments.training.fit import TrainingRecord, make_datamodule
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.requests import TrainRequest
-from experiments.training.train import train_side_by_side
+from experiments.training.train import tell_damaged, train_side_by_side
 from experiments.training.trained_system import TrainedSystem, cost_of
 from models.baselines import CONTROLS, build_controls
 from overtone.audio import Waveform
@@ -63,6 +63,7 @@ class Comparison:
         kept = len(self.places) - len(pending)
         if kept:
             self.progress.say(f"{kept} of {len(self.places)} trainings are finished and kept.")
+        tell_damaged(pending, self.progress)
         requests = [replace(template, model=place.model, seed=place.seed) for place in pending]
         train_side_by_side(requests, jobs, self.preset.budget.threads, self.progress)
         if not all(place.finished for place in self.places):
@@ -95,7 +96,7 @@ class Comparison:
 
     def costs(self) -> pd.DataFrame:
         """Return what each model costs at run time, the mean over its seeds, indexed by system."""
-        rows = [{"system": place.model, **asdict(cost_of(place))} for place in self.places]
+        rows = [{"system": place.model, **cost_of(place).numbers} for place in self.places]
         return pd.DataFrame(rows).groupby("system", sort=False).mean().rename_axis(None)
 
     def trainings(self) -> pd.DataFrame:

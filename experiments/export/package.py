@@ -2,10 +2,7 @@
 
 import importlib.metadata
 import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +22,7 @@ from experiments.export.parity import (
 )
 from experiments.export.source import ModelSource
 from experiments.keys import commit
+from experiments.training.resource_use import processor_name, real_time_factor
 from models.export.graphs import Graph, export_graph
 from models.streaming.spectral_frame import SpectralFrame
 from overtone.enhancer import Enhancer
@@ -47,8 +45,6 @@ from overtone.model_package import (
 
 PARITY_RECORD, PARITY_PAGE = "parity.json", "parity.md"
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
-
-
 SPEED_SECONDS = 4.0
 
 
@@ -131,28 +127,18 @@ def exporter_versions() -> dict[str, str]:
 
 
 def measure_speed(model: Model) -> Speed:
-    """Measure a package's real-time factors on one thread, the better of two."""
+    """Measure a package's real-time factors on one thread."""
     enhancer, rate = Enhancer(model), model.sample_rate
     clip = syllables(rate, SPEED_SECONDS, 0)
     block = rate // 100
-
-    def whole() -> None:
-        enhancer.enhance(clip, rate)
 
     def streaming() -> None:
         stream = enhancer.stream(rate)
         for start in range(0, len(clip), block):
             stream.push(clip[start : start + block])
 
-    def factor(run: Callable[[], None]) -> float:
-        seconds = []
-        for _ in range(2):
-            started = time.process_time()
-            run()
-            seconds.append(time.process_time() - started)
-        return min(seconds) / SPEED_SECONDS
-
-    return Speed(whole_file=factor(whole), streaming=factor(streaming), machine=_processor())
+    whole_file = real_time_factor(lambda: enhancer.enhance(clip, rate), SPEED_SECONDS, repeats=2)
+    return Speed(whole_file, real_time_factor(streaming, SPEED_SECONDS, repeats=2), processor_name())
 
 
 def _write_model(source: ModelSource, folder: Path) -> None:
@@ -211,12 +197,3 @@ def _checked_parity(source: ModelSource, model: Model, corpus: Corpus | None) ->
             f"{exporter_versions()}."
         )
     return parity
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class TrialScoring:
             table = add_primary(pd.concat([rows, self._unprocessed], ignore_index=True))
             trained, control = table[table["seed"].notna()], table[table["seed"].isna()]
             scores |= {key: speaker_mean(trained, key) for key in (PRIMARY, *self._measures)}
-            measured = Measured(trained, control, pd.Series(asdict(cost)), failed_scores(trained))
+            measured = Measured(trained, control, pd.Series(cost.numbers), failed_scores(trained))
             guards = GUARDS if sweep.guards else [FAILED_SCORES]
             if math.isnan(cost.latency_ms):  # no setting would change that, and every trial would fail
                 guards = [guard for guard in guards if guard.key != "latency_ms"]

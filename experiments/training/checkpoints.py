@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-import zipfile
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,8 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from experiments.training.child_process import TERMINATED
 from overtone.errors import OvertoneError
+
+CHECKPOINT_PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step")
 
 
 def largest_of_all(trainer: lightning.Trainer, value: int) -> int:
@@ -42,9 +43,19 @@ def keep_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def is_whole_checkpoint(path: Path) -> bool:
-    """Return whether there is a checkpoint, and not half a one, as a disk leaves that loses its power."""
-    return zipfile.is_zipfile(path)
+def checkpoint_damage(path: Path) -> str | None:
+    """Return why a training cannot continue from a checkpoint; None where it can, or where there is none.
+
+    A disk that loses its power, or a copy that was cut short, leaves such files.
+    """
+    if not path.exists():
+        return None
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the bytes make of the reader
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    missing = [part for part in CHECKPOINT_PARTS if not isinstance(kept, dict) or part not in kept]
+    return f"it holds no {missing[0]}" if missing else None
 
 
 class Interruption(lightning.Callback):
@@ -56,12 +67,16 @@ class Interruption(lightning.Callback):
 
     Args:
         checkpoint: the file to continue from.
+
+    Attributes:
+        resumed_from: the same file where a training can continue from it, else None.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         self._checkpoint = checkpoint
         self._received = 0
-        self._resumed = is_whole_checkpoint(checkpoint)
+        usable = checkpoint.exists() and checkpoint_damage(checkpoint) is None
+        self.resumed_from = checkpoint if usable else None
 
     def __enter__(self) -> Self:
         self._previous = signal.getsignal(signal.SIGINT)
@@ -86,7 +101,8 @@ class Interruption(lightning.Callback):
         Raises:
             OvertoneError: only some of them see the checkpoint.
         """
-        some, all_but_some = largest_of_all(trainer, self._resumed), largest_of_all(trainer, not self._resumed)
+        resumed = self.resumed_from is not None
+        some, all_but_some = largest_of_all(trainer, resumed), largest_of_all(trainer, not resumed)
         if some and all_but_some:
             raise OvertoneError(
                 f"{self._checkpoint}: only some of the processes see this checkpoint. Expected a folder that all "

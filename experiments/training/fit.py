@@ -19,10 +19,11 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from datamodules.corpora.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
 from experiments.presets.preset import Preset
+from experiments.records import read_record
 from experiments.registry import build_model
 from experiments.tracking.tracker import Run
 from experiments.training.callbacks import Clock, Divergence, EpochReport, Progress, RandomState, Spending
-from experiments.training.checkpoints import Checkpoints, Interruption, is_whole_checkpoint
+from experiments.training.checkpoints import Checkpoints, Interruption
 from experiments.training.child_process import TERMINATED
 from experiments.training.distribution import (
     Distribution,
@@ -77,8 +78,13 @@ class TrainingRecord:
 
     @staticmethod
     def read(place: TrainingPlace) -> "TrainingRecord":
-        """Read the record of a finished training."""
-        return TrainingRecord(**json.loads(place.record.read_text()))
+        """Read the record of a finished training.
+
+        Raises:
+            OvertoneError: the file is damaged.
+        """
+        advice = "Remove the file: the same command then finishes the training again from its last checkpoint."
+        return read_record(place.record, TrainingRecord, advice)
 
 
 def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
@@ -125,7 +131,7 @@ def train(
     clock, spending = Clock(preset.budget.safety_seconds), Spending()
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
-    last = place.folder / "checkpoints" / "last.ckpt"
+    last = place.checkpoint
     interruption = Interruption(last)
     own = [Divergence(), clock, spending, report, RandomState(), interruption]
     checkpoints = Checkpoints(last, CHECKPOINT_INTERVAL)
@@ -134,9 +140,7 @@ def train(
         declare(preset, place, corpus, run)
     try:
         with interruption:
-            trainer.fit(
-                module, datamodule, ckpt_path=str(last) if is_whole_checkpoint(last) else None, weights_only=True
-            )
+            trainer.fit(module, datamodule, ckpt_path=interruption.resumed_from, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C, which would end the command with code 1 and no word
         if trainer.interrupted and stop.code != TERMINATED:
             raise KeyboardInterrupt from None

@@ -35,6 +35,11 @@ class TrainingPlace:
         return self.folder / "model.pt"
 
     @property
+    def checkpoint(self) -> Path:
+        """What an interrupted training continues from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
     def record(self) -> Path:
         """What the training cost; written last."""
         return self.folder / "training.json"

@@ -1,8 +1,12 @@
-"""What processes have used, the calling one and those it has started: processor time and memory."""
+"""What processes have used, the calling one and those it has started, and how fast a system is on this machine."""
 
 import os
+import platform
 import resource
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +44,32 @@ def resource_use() -> ResourceUse:
         except (OSError, ValueError, IndexError):  # it has ended since
             continue
     return ResourceUse(cpu_seconds, peak / MIB)
+
+
+def real_time_factor(run: Callable[[], object], seconds: float, repeats: int = 5) -> float:
+    """Return processor seconds per second of audio; lower is faster.
+
+    Processor time, so that other work on the machine does not rule a model out.
+
+    Args:
+        run: does the work, on one thread.
+        seconds: of audio that it works on.
+        repeats: passes after a first one that does not count; the result is their median.
+    """
+    spent = []
+    for _ in range(repeats + 1):
+        started = time.process_time()
+        run()
+        spent.append(time.process_time() - started)
+    return statistics.median(spent[1:]) / seconds
+
+
+def processor_name() -> str:
+    """Return what this machine's processor is called."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _descendants(process: int) -> list[int]:

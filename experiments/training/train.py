@@ -1,7 +1,7 @@
 """A training as a command: here, or in processes of their own side by side."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.data.opening import open_corpus, report_corpus
-from experiments.presets.preset import Preset, load_preset
+from experiments.presets.preset import load_preset
 from experiments.runs import find_runs_folder
 from experiments.training.child_process import Event
 from experiments.training.distribution import (
@@ -19,7 +19,7 @@ from experiments.training.distribution import (
     rank_environments,
 )
 from experiments.training.fit import quiet_libraries
-from experiments.training.places import training_place
+from experiments.training.places import TrainingPlace, training_place
 from experiments.training.processes import TrainingProcesses, termination_raised
 from experiments.training.requests import TrainRequest
 from experiments.training.tracked import run_training
@@ -54,12 +54,27 @@ def train_command(request: TrainRequest, runs: Path | None) -> None:
     with board() as progress:
         corpus = open_corpus(preset, request.data, Path(request.runs), progress, request.extra)
         report_corpus(corpus, progress)
+        place = training_place(Path(request.runs), preset, request.model, request.seed, corpus.digest)
+        tell_damaged([] if place.finished else [place], progress)
         if request.distribution.processes > 1 and outer_launcher() is None:
             train_side_by_side([request], 1, preset.budget.threads, progress)
-            say_trained(request, preset, corpus, progress)
         else:
             train_here(request, corpus, progress)
-            say_trained(request, preset, corpus, progress)
+        say_trained(place, progress)
+
+
+def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
+    """Say which trainings begin anew because their checkpoints are damaged.
+
+    Args:
+        places: of trainings that are not finished.
+        progress: told of each.
+    """
+    from experiments.training.checkpoints import checkpoint_damage
+
+    for place in places:
+        if damage := checkpoint_damage(place.checkpoint):
+            progress.say(f"{place.checkpoint} is damaged ({damage}): {place.name} is begun anew.")
 
 
 def train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
@@ -68,11 +83,15 @@ def train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None
         run_training(request, corpus, lambda done, total, note: progress.update(request.name, done, total, note))
 
 
-def say_trained(request: TrainRequest, preset: Preset, corpus: "Corpus", progress: Board) -> None:
-    """Say what a training cost and where it lies."""
+def say_trained(place: TrainingPlace, progress: Board) -> None:
+    """Say what a training cost and where it lies.
+
+    Args:
+        place: of the training.
+        progress: told of it.
+    """
     from experiments.training.fit import TrainingRecord
 
-    place = training_place(Path(request.runs), preset, request.model, request.seed, corpus.digest)
     if not place.finished:  # a machine whose part has ended before the first one's
         return
     record = TrainingRecord.read(place)

@@ -1,7 +1,6 @@
 """Trained models as systems that the harness can score, and what they cost at run time."""
 
 import json
-import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,8 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from evaluation.contracts import Utterance
+from experiments.records import read_record
 from experiments.registry import load_model
 from experiments.training.places import TrainingPlace
+from experiments.training.resource_use import processor_name, real_time_factor
 from models.base import SpeechModule, read_weights
 from overtone.audio import Waveform
 from overtone.files import written_whole
@@ -57,42 +58,45 @@ class Cost:
         rtf: processor seconds of one thread per second of audio, whole-file; lower is faster.
         macs: multiply-accumulates per second of audio, the transforms left out.
         parameters: of the enhancing network.
+        machine: the processor that ``rtf`` was measured on.
+        threads: that it was measured with.
     """
 
     latency_ms: float
     rtf: float
     macs: float
     parameters: int
+    machine: str
+    threads: int = 1
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What can be averaged over seeds."""
+        return {key: getattr(self, key) for key in ("latency_ms", "rtf", "macs", "parameters")}
 
 
 def cost_of(place: TrainingPlace) -> Cost:
-    """Return what a finished training's model costs, measured once and kept beside it."""
+    """Return what a finished training's model costs, measured once and kept beside it.
+
+    Raises:
+        OvertoneError: the file beside it is damaged.
+    """
     path = place.folder / "cost.json"
     if not path.is_file():
         cost = measure_cost(TrainedSystem.load(place).module)
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(asdict(cost)))
-    return Cost(**json.loads(path.read_text()))
+    return read_record(path, Cost, "Remove the file: the cost is then measured again.")
 
 
-def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:
-    """Measure a model on one thread, on noise.
-
-    Args:
-        module: the model.
-        repeats: passes after a first one that does not count; the speed is their median. It is processor time, so
-            that other work on the machine does not rule a model out.
-    """
+def measure_cost(module: SpeechModule) -> Cost:
+    """Measure a model on one thread, on noise."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     samples = int(COST_SECONDS * module.sample_rate)
     noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32) * np.float32(0.05)
     try:
-        seconds = []
-        for _ in range(repeats + 1):
-            started = time.process_time()
-            enhance_waveform(module, noise)
-            seconds.append(time.process_time() - started)
+        rtf = real_time_factor(lambda: enhance_waveform(module, noise), COST_SECONDS)
         with FlopCounterMode(display=False) as counter:
             enhance_waveform(module, noise)
     finally:
@@ -100,7 +104,8 @@ def measure_cost(module: SpeechModule, repeats: int = 5) -> Cost:
     latency = module.latency_samples
     return Cost(
         latency_ms=float("nan") if latency is None else 1000 * latency / module.sample_rate,
-        rtf=float(np.median(seconds[1:])) / COST_SECONDS,
+        rtf=rtf,
         macs=counter.get_total_flops() / 2 / COST_SECONDS,
         parameters=sum(parameter.numel() for parameter in module.network.parameters()),
+        machine=processor_name(),
     )

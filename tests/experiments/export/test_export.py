@@ -22,6 +22,7 @@ from experiments.export.generated_speech import generated_clips
 from experiments.export.package import check_target, export_package
 from experiments.export.parity import TOLERANCE, Parity, ParityRow, parity_of, real_clips
 from experiments.export.source import ModelSource, checkpoint_source
+from experiments.presets.preset import load_preset
 from experiments.ranking.primary import add_primary
 from experiments.registry import MODELS, build_model
 from experiments.training.trained_system import enhance_waveform
@@ -167,23 +168,38 @@ def test_a_whole_package_is_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_the_command_exports_weights_with_what_lies_beside_them(tmp_path, capsys):
-    small_module("dnn_fft").save_weights(tmp_path / "model.pt")
+def configuration_of(preset_file, model, **changes):
+    """What `overtone train` writes beside the weights."""
+    plain = load_preset(str(preset_file)).training_configuration(model, 0) | {"data_digest": "abc"} | changes
+    return json.loads(json.dumps(plain))
+
+
+def trained(folder, preset_file, model="dnn_fft", file="model.pt", **changes):
+    """Weights and the configuration beside them, as a training leaves them."""
+    weights = folder / file
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    small_module(model).save_weights(weights)
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration_of(preset_file, model, **changes)))
+    return weights
+
+
+def test_the_command_exports_weights_with_what_lies_beside_them(tiny_preset, tiny_settings, tmp_path, capsys):
     conditions = {
         "resampled": {"steps": [{"resample": {"rate": [7000, 8000]}}]},
         "unused": {"share": 0, "steps": [{"gain": {"db": 0}}]},
     }
-    data = {"train_conditions": conditions}
-    training = {"budget": {"examples": 1234}, "data_digest": "abc", "data": data, "model": "dnn_fft"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(training))
+    changed = {"data": tiny_settings["data"] | {"train_conditions": conditions}}
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | changed))
+    training = configuration_of(tiny_preset, "dnn_fft", budget={"examples": 1234})
+    weights = trained(tmp_path / "training", tiny_preset, budget={"examples": 1234})
     out = tmp_path / "deep" / "package"
-    arguments = ["export", "--checkpoint", str(tmp_path / "model.pt"), "--preset", "telephone", "--out", str(out)]
+    arguments = ["export", "--checkpoint", str(weights), "--preset", str(tiny_preset), "--out", str(out)]
     assert main(arguments) == 0
     assert "PyTorch and ONNX Runtime differ by" in capsys.readouterr().out
     model = load_model(out)
     assert model.widest_input_hz == 4000
     configuration = model.configuration
-    assert configuration["preset"] == "telephone"
+    assert configuration["preset"] == "tiny"
     assert configuration["data_digest"] == "abc"
     assert configuration["training"] == training
     assert configuration["training_digest"]
@@ -264,14 +280,13 @@ def test_the_card_does_not_state_another_corpus(tiny_corpus, tmp_path):
     assert "Not scored" in card
 
 
-def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, monkeypatch):
+def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, tiny_settings, monkeypatch):
     from experiments.export import source as model_source
     from experiments.tracking.mlflow_tracker import MlflowTracker
 
     runs, bundle = tmp_path / "runs", tmp_path / "bundle"
-    bundle.mkdir()
-    small_module("wavegan").save_weights(bundle / "model.pt")
-    (bundle / "config.yaml").write_text(yaml.safe_dump({"data_digest": "abc"}))
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"models": {"wavegan": {}}}))
+    trained(bundle, tiny_preset, "wavegan")
     scores().assign(system="wavegan").to_csv(bundle / "scores-test.csv", index=False)
     tracker = MlflowTracker(runs)
     with tracker.run("tiny", "wavegan-seed0", {}, "key") as run:
@@ -283,14 +298,45 @@ def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, monkeyp
     assert source.training["data_digest"] == "abc"
 
 
-def test_an_unfinished_trainings_checkpoint_is_named_so(tmp_path):
-    folder = tmp_path / "dnn_fft-seed0" / "checkpoints"
-    folder.mkdir(parents=True)
-    small_module("dnn_fft").save_weights(folder / "last.ckpt")
-    (folder.parent / "config.yaml").write_text(yaml.safe_dump({"seed": 3}))
-    source = checkpoint_source(folder / "last.ckpt", None)
-    assert "unfinished" in source.origin
-    assert source.training == {"seed": 3}
+def test_a_trainings_checkpoint_is_called_unfinished_until_the_training_is_finished(tiny_preset, tmp_path):
+    checkpoint = trained(tmp_path / "dnn_fft-seed0", tiny_preset, file="checkpoints/last.ckpt")
+    source = checkpoint_source(checkpoint, None)
+    assert source.origin == "last.ckpt, an unfinished training"
+    assert source.training == configuration_of(tiny_preset, "dnn_fft")
+    (tmp_path / "dnn_fft-seed0" / "training.json").write_text("{}")
+    assert checkpoint_source(checkpoint, None).origin == "last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sample_rate": 48000}, "it is at 16000 Hz, the preset at 48000 Hz"),
+        ({"models": {"wavegan": {}}}, "it is a dnn_fft, the preset has wavegan"),
+        ({"data": {"crop_seconds": 0.75}}, r"its configuration has other values of data\.crop_seconds"),
+    ],
+)
+def test_a_preset_that_the_weights_were_not_trained_for_is_refused(
+    tiny_preset, tiny_settings, tmp_path, changes, expected
+):
+    weights = trained(tmp_path / "training", tiny_preset)
+    changes = {key: tiny_settings["data"] | value if key == "data" else value for key, value in changes.items()}
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | changes))
+    with pytest.raises(OvertoneError, match=f"not trained for preset tiny: {expected}"):
+        checkpoint_source(weights, str(tiny_preset))
+
+
+@pytest.mark.parametrize("text", ["", "model: [", "model: dnn_fft", "- 1", "data: {train_conditions: 3}"])
+def test_a_damaged_configuration_beside_the_weights_is_named(tiny_preset, tmp_path, text):
+    weights = trained(tmp_path, tiny_preset)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(OvertoneError, match=r"config\.yaml: damaged"):
+        checkpoint_source(weights, None)
+
+
+def test_a_configuration_of_another_model_is_refused(tiny_preset, tmp_path):
+    weights = trained(tmp_path, tiny_preset, sample_rate=48000)
+    with pytest.raises(OvertoneError, match=r"describes dnn_fft at 48000 Hz, but model\.pt is dnn_fft at 16000 Hz"):
+        checkpoint_source(weights, None)
 
 
 def test_states_are_zero_before_the_first_step_as_in_pytorch():

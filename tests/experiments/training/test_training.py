@@ -11,11 +11,16 @@ import yaml
 from datamodules.corpora.corpus import load_corpus
 from experiments.presets.preset import load_preset
 from experiments.registry import MODELS
+from experiments.runs import count_test_use
 from experiments.tracking.tracker import Run
+from experiments.training.checkpoints import checkpoint_damage
 from experiments.training.fit import TrainingRecord, train
 from experiments.training.places import training_place
+from experiments.training.train import tell_damaged
+from experiments.training.trained_system import cost_of
 from models.base import SpeechModule, read_weights
 from overtone.errors import OvertoneError
+from overtone.progress import Board
 
 SMALL = {
     "wavegan": {"critic_from": 0.3},
@@ -97,6 +102,47 @@ def test_a_checkpoint_within_an_epoch_also_of_a_model_with_two_optimisers(name, 
         train(preset, place, corpus, Run(), fail_at_the_second_batch)
     checkpoint = torch.load(place.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["SpeechPairsDataModule"] == {"examples": 4}
+
+
+@pytest.mark.parametrize("damage", ["cut", "zero", "foreign", "flipped"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_checkpoint_is_named_and_the_training_begins_anew(damage, preset, corpus, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        trained(preset, corpus, tmp_path, "dnn_fft", stop_after=2)
+    place = training_place(tmp_path, preset, "dnn_fft", 0, corpus.digest)
+    assert checkpoint_damage(place.checkpoint) is None
+    whole = place.checkpoint.read_bytes()
+    if damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, place.checkpoint)
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 64]) + whole[middle + 64 :]
+        damaged = {"cut": whole[: len(whole) // 3], "zero": b"", "flipped": flipped}
+        place.checkpoint.write_bytes(damaged[damage])
+    said = []
+    board = Board(None)
+    board.say = said.append
+    tell_damaged([place], board)
+    assert len(said) == 1
+    assert "last.ckpt is damaged (" in said[0]
+    assert said[0].endswith("dnn_fft-seed0 is begun anew.")
+    batches, _ = trained(preset, corpus, tmp_path, "dnn_fft")
+    assert batches == BATCHES
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"examples": 3}', "null", '{"examples": "many"}'])
+def test_damaged_records_are_named_with_what_to_do(text, preset, corpus, tmp_path):
+    place = training_place(tmp_path, preset, "dnn_fft", 0, corpus.digest)
+    place.folder.mkdir(parents=True)
+    for name in ("training.json", "cost.json"):
+        (place.folder / name).write_text(text)
+    with pytest.raises(OvertoneError, match=r"training\.json: damaged; .*Remove the file"):
+        TrainingRecord.read(place)
+    with pytest.raises(OvertoneError, match=r"cost\.json: damaged; .*Remove the file"):
+        cost_of(place)
+    (tmp_path / "test-uses.json").write_text(text)
+    with pytest.raises(OvertoneError, match=r"test-uses\.json: damaged; .*restore it, or remove it"):
+        count_test_use(tmp_path, "data", "comparison")
 
 
 @pytest.mark.filterwarnings("ignore")
