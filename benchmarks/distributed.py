@@ -23,6 +23,7 @@ from experiments.data.opening import open_corpus
 from experiments.pages.tables import markdown_table
 from experiments.presets.preset import PRESETS, Preset, load_preset
 from experiments.registry import build_model
+from experiments.runs import Workspace
 from experiments.training.distribution import Distribution
 from experiments.training.fit import TrainingRecord, quiet_libraries
 from experiments.training.places import training_place
@@ -48,8 +49,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         path = shortened_preset(arguments.preset, arguments.examples, Path(folder))
         preset = load_preset(str(path))
-        corpus = open_corpus(preset, arguments.data, Path(folder), Board(None))
-        bench = Benchmark(preset, corpus, TrainRequest("", str(path), 0, arguments.data, folder, "none"))
+        workspace = Workspace(Path(folder), arguments.data, tracking="none")
+        corpus = open_corpus(preset, workspace, Board(None))
+        bench = Benchmark(preset, corpus, TrainRequest("", str(path), 0, workspace))
         speakers = len({clip.speaker for clip in corpus.split("train")})
         print(f"{arguments.examples} examples of {speakers} speakers, batches of {preset.data.batch_size}")
         headings = ["model", "1 process", f"{arguments.processes} processes", "difference", "by rounding", "over seeds"]
@@ -105,15 +107,19 @@ class Benchmark:
         ]
 
     def _alone(self, model: str, seed: int, folder: str = ".") -> TrainingRecord:
-        request = replace(self._request, model=model, seed=seed, runs=f"{self._request.runs}/{folder}")
+        request = replace(self._request, model=model, seed=seed, workspace=self._workspace(folder))
         _, record = run_training(request, self._corpus, lambda *_: None)
         return record
 
+    def _workspace(self, folder: str) -> Workspace:
+        return replace(self._request.workspace, runs=self._request.workspace.runs / folder)
+
     def _together(self, model: str, processes: int) -> TrainingRecord:
-        runs = f"{self._request.runs}/together"
-        request = replace(self._request, model=model, runs=runs, distribution=Distribution(devices=processes))
+        workspace = self._workspace("together")
+        distribution = Distribution(devices=processes)
+        request = replace(self._request, model=model, workspace=workspace, distribution=distribution)
         train_side_by_side([request], 1, 1, Board(None))
-        return TrainingRecord.read(training_place(Path(runs), self._preset, model, 0, self._corpus.digest))
+        return TrainingRecord.read(training_place(workspace.runs, self._preset, model, 0, self._corpus.digest))
 
 
 if __name__ == "__main__":

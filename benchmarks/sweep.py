@@ -24,11 +24,12 @@ from rich.table import Table
 
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import Preset, load_preset
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
+from experiments.sweep.options import SweepOptions
 from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
-from experiments.sweep.sweep import SweepOptions, sweep
+from experiments.sweep.sweep import sweep
 from overtone.progress import board
 
 SPEED_UP_BAR = 1.7
@@ -61,7 +62,7 @@ def timed_sweep(
     model: str, path: Path, runs: Path, workers: int, trials: int, tracking: str, data: str | None
 ) -> float:
     """Return the seconds of a sweep."""
-    options = SweepOptions(trials=trials, workers=workers, study="benchmark", data=data, runs=runs, tracking=tracking)
+    options = SweepOptions(trials, workers, study="benchmark", workspace=Workspace(runs, data, tracking=tracking))
     started = time.perf_counter()
     sweep(model, str(path), options)
     return time.perf_counter() - started
@@ -93,7 +94,7 @@ def main() -> None:
         path, preset = prepared_preset("demo", options.model, options.examples, folder)
         shared = find_runs_folder(None)
         with board() as progress:
-            corpus = open_corpus(preset, options.data, shared, progress)
+            corpus = open_corpus(preset, Workspace(shared, options.data), progress)
         seconds, beyond = {}, []
         for workers in (1, 2):
             runs = folder / str(workers)

@@ -3,12 +3,13 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.records import read_record
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -44,6 +45,33 @@ def find_runs_folder(named: Path | None) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """Where a command finds speech and keeps its runs.
+
+    Attributes:
+        runs: folder for runs: mlruns beside the nearest pyproject.toml, else here.
+        data: corpus: folder or manifest of audio; the preset's own where it is not given.
+        extra: further splits of the manifest that join train, NAME,NAME.
+        tracking: where runs are tracked: mlflow in the folder for runs, none, or the http://HOST:PORT of an MLflow
+            server.
+
+    Raises:
+        OvertoneError: runs cannot be tracked there.
+    """
+
+    runs: Path = field(default_factory=usual_runs_folder)
+    data: str | None = None
+    extra: tuple[str, ...] = ()
+    tracking: str = field(default="mlflow", metadata={"metavar": "{mlflow,none,URL}"})
+
+    def __post_init__(self) -> None:
+        if self.tracking not in ("mlflow", "none") and not re.fullmatch(r"https?://\S+", self.tracking):
+            raise OvertoneError(
+                f"tracking: expected mlflow, none, or the http://HOST:PORT of an MLflow server, got {self.tracking!r}."
+            )
+
+
 @contextmanager
 def sole_use(folder: Path, what: str) -> Iterator[None]:
     """Hold a lock that the system releases when the process ends, however it ends.
@@ -76,6 +104,8 @@ def count_test_use(runs: Path, data_digest: str, comparison_key: str) -> int:
     Raises:
         OvertoneError: the file that counts is damaged.
     """
+    from experiments.records import read_record
+
     path = runs / "test-uses.json"
     advice = "It counts how often a corpus' test speakers were used: restore it, or remove it to count anew."
     uses = read_record(path, dict[str, list[str]], advice) if path.is_file() else {}

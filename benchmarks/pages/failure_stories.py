@@ -26,7 +26,7 @@ from experiments.pages.spectrograms import spectrogram_row
 from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, load_preset
 from experiments.registry import load_model
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
 from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from experiments.training.places import TrainingPlace, training_place
@@ -142,7 +142,7 @@ def make_page(options: argparse.Namespace) -> None:
     preset = load_preset(options.preset)
     runs = find_runs_folder(options.runs)
     with board() as progress:
-        corpus = open_corpus(preset, options.data, runs, progress)
+        corpus = open_corpus(preset, Workspace(runs, options.data), progress)
         places = finished_places(preset, corpus, runs)
         utterances = test_utterances(preset, corpus, options.condition)
         shown = _spoken_by(options.speaker, utterances)

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.pages.page_command import comparison_page_parser, run_page_command
-from experiments.comparison.compare import CompareOptions, restricted
+from experiments.comparison.compare import restricted
 from experiments.comparison.comparison import Comparison
+from experiments.comparison.options import CompareOptions
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
 from experiments.ranking.findings import load_findings
 from experiments.report.markdown import leaderboard_markdown
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
 from experiments.scoring.splits import read_scores
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -34,10 +35,10 @@ def make_page(options: argparse.Namespace) -> None:
     Raises:
         OvertoneError: the comparison is not finished.
     """
-    how = CompareOptions(seeds=options.seeds, data=options.data)
+    how = CompareOptions(seeds=options.seeds, workspace=Workspace(data=options.data))
     preset, runs = restricted(load_preset(options.preset), how), find_runs_folder(options.runs)
     with board() as progress:
-        corpus = open_corpus(preset, options.data, runs, progress)
+        corpus = open_corpus(preset, Workspace(runs, options.data), progress)
         comparison = Comparison(preset, corpus, runs, progress)
     if not (comparison.folder / SCORES).is_file():
         command = how.command("compare", options.preset)

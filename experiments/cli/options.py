@@ -1,57 +1,91 @@
-"""Options that many commands have."""
+"""Options made from the dataclasses that hold them."""
 
+import dataclasses
+import inspect
+import re
+import typing
+from argparse import SUPPRESS
+from collections.abc import Collection
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.typing import restricted_string_type
 
-from experiments.training.distribution import Distribution
+from experiments.runs import Workspace
+from overtone.errors import OvertoneError
 
-TrackingOption = restricted_string_type(
-    "TrackingOption", r"^(mlflow|none|https?://\S+)$", docstring="mlflow, none, or the address of an MLflow server"
-)
+T = typing.TypeVar("T")
 
 
-def add_shared(parser: ArgumentParser) -> None:
-    """Add what all commands that train share: corpus, tracking, folder."""
-    parser.add_argument("--data", help="corpus: folder or manifest of audio (the preset's own)")
-    parser.add_argument("--extra", help="further splits of the manifest that join train: NAME,NAME")
-    add_tracking(parser)
+def add_options(parser: ArgumentParser, cls: type, without: Collection[str] = ()) -> None:
+    """Add an option for each field of a dataclass, with its type, its default and the help that the docstring gives.
+
+    A field without a default is a positional argument, one that is a dataclass itself gives its own fields as options,
+    and a tuple is written as NAME,NAME. A field's metadata are keywords for `add_argument`.
+
+    Args:
+        parser: of the command.
+        cls: the dataclass; its docstring describes each field under ``Attributes:``.
+        without: names of fields that are no options of this command.
+    """
+    kinds, described = typing.get_type_hints(cls), _described(cls)
+    for field in dataclasses.fields(cls):
+        kind = kinds[field.name]
+        if field.name in without:
+            continue
+        if dataclasses.is_dataclass(kind):
+            add_options(parser, typing.cast("type", kind), without)
+            continue
+        option: dict[str, typing.Any] = {"help": described[field.name]}
+        if kind is bool:
+            option["action"] = "store_true"
+        elif typing.get_origin(kind) is typing.Literal:
+            option["choices"] = typing.get_args(kind)
+        else:
+            option["type"] = next((number for number in (int, float) if number in (kind, *typing.get_args(kind))), str)
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if field.default in (None, ()):
+            option["default"] = SUPPRESS  # the dataclass has it
+        elif not required:
+            make = field.default_factory
+            option["default"] = field.default if make is dataclasses.MISSING else str(make())
+        name = field.name if required else f"--{field.name.replace('_', '-')}"
+        parser.add_argument(name, **(option | field.metadata))
 
 
-def add_tracking(parser: ArgumentParser) -> None:
-    """Add where runs are kept and the folder for them."""
-    parser.add_argument(
-        "--tracking",
-        type=TrackingOption,
-        default="mlflow",
-        metavar="{mlflow,none,URL}",
-        help="where runs are kept: mlflow in the folder for runs, none, or the http://HOST:PORT of an MLflow server "
-        "(MLFLOW_TRACKING_URI is not read) (mlflow)",
-    )
-    add_runs(parser)
+def made(cls: type[T], options: Namespace) -> T:
+    """Return a dataclass made of the options that `add_options` added for it.
 
+    Args:
+        cls: the dataclass.
+        options: of the command.
 
-def add_distribution(parser: ArgumentParser, nodes: bool = True) -> None:
-    """Add over how many processes a training is spread, and on which machines."""
-    parser.add_argument("--devices", type=int, default=1, help="processes of a training on each machine (1)")
-    if nodes:
-        parser.add_argument("--num-nodes", type=int, default=1, help="machines of a training (1)")
-    parser.add_argument(
-        "--strategy", default="auto", help="auto, ddp, ddp_find_unused_parameters_true or _false (auto)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, cuda or mps (auto)")
+    Raises:
+        OvertoneError: a value is out of its range.
+    """
+    from experiments.records import checked
 
-
-def distribution_of(options: Namespace) -> Distribution:
-    """Return what the options of `add_distribution` say."""
-    nodes = options.num_nodes if "num_nodes" in options else 1
-    return Distribution(options.devices, nodes, options.strategy, options.accelerator)
+    values: dict[str, typing.Any] = {}
+    for name, kind in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(kind):
+            values[name] = made(typing.cast("type", kind), options)
+        elif name in options:
+            value = options[name]
+            values[name] = names(value) if typing.get_origin(kind) is tuple and isinstance(value, str) else value
+    try:
+        return checked(cls, values)
+    except OvertoneError as error:
+        option, _, reason = str(error).partition(":")
+        raise OvertoneError(f"--{option.replace('_', '-')}:{reason}") from None
 
 
 def add_runs(parser: ArgumentParser) -> None:
     """Add the folder for runs."""
-    parser.add_argument("--runs", help="folder for runs (mlruns beside the nearest pyproject.toml, else here)")
+    add_options(parser, Workspace, without=["data", "extra", "tracking"])
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Return the parts of NAME,NAME."""
+    return tuple(name.strip() for name in value.split(","))
 
 
 def optional_path(value: str | None) -> Path | None:
@@ -59,6 +93,6 @@ def optional_path(value: str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
-def names(value: str | None) -> tuple[str, ...]:
-    """Return the parts of NAME,NAME."""
-    return () if value is None else tuple(name.strip() for name in value.split(","))
+def _described(cls: type) -> dict[str, str]:
+    entries = re.findall(r"^    (\w+): (.+(?:\n {8,}.+)*)", inspect.cleandoc(cls.__doc__ or ""), re.MULTILINE)
+    return {name: " ".join(text.split()).replace("`", "").rstrip(".") for name, text in entries}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import add_runs, add_tracking, names, optional_path
+from experiments.cli.options import add_options, made, names, optional_path
+from experiments.runs import Workspace, find_runs_folder
 from overtone.cli.command import Command
 from overtone.worker_pool import available_cores
 
@@ -49,7 +50,7 @@ def _listen_parser() -> ArgumentParser:
         help="votes, as the test's page exports them",
     )
     parser.add_argument("--comparison", metavar="DIR", help="folder of the comparison (the one that the votes name)")
-    add_tracking(parser)
+    add_options(parser, Workspace, without=["data", "extra"])
     return parser
 
 
@@ -57,7 +58,7 @@ def _ui_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Open the MLflow page of the runs.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="port to listen on (5000)")
-    add_runs(parser)
+    add_options(parser, Workspace, without=["data", "extra", "tracking"])
     return parser
 
 
@@ -79,19 +80,17 @@ def _run_evaluate(options: Namespace) -> None:
 
 def _run_listen(options: Namespace) -> None:
     from experiments.listening.listen import import_command
-    from experiments.runs import find_runs_folder
 
+    workspace = made(Workspace, options)
     votes = [Path(file) for file in options.votes]
-    import_command(
-        votes, find_runs_folder(optional_path(options.runs)), optional_path(options.comparison), options.tracking
-    )
+    runs = find_runs_folder(workspace.runs)
+    import_command(votes, runs, optional_path(options.comparison), workspace.tracking)
 
 
 def _run_ui(options: Namespace) -> None:
-    from experiments.runs import find_runs_folder
     from experiments.tracking.ui import serve_ui
 
-    serve_ui(find_runs_folder(optional_path(options.runs)), options.host, options.port)
+    serve_ui(find_runs_folder(options.runs), options.host, options.port)
 
 
 COMMANDS = {

@@ -1,13 +1,14 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from datamodules.corpora.corpus import Corpus
 from experiments.comparison.comparison import Comparison, Outcome, decide
+from experiments.comparison.options import CompareOptions
 from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
@@ -15,6 +16,7 @@ from experiments.listening.listen import record_heard_runs
 from experiments.pages.tables import Table, terminal_table
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
+from experiments.registry import build_model
 from experiments.report.markdown import write_leaderboard
 from experiments.report.terminal import print_leaderboard
 from experiments.runs import find_runs_folder, runs_option, sole_use
@@ -22,49 +24,9 @@ from experiments.scoring.splits import write_scores
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import RegisteredVersion, Tracker
 from experiments.training.distribution import Distribution, outer_launcher
-from experiments.training.requests import TrackingKind, TrainRequest
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
 from overtone.worker_pool import available_cores
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """What the command line may change of a comparison.
-
-    Attributes:
-        models: some of the preset's models, None for all.
-        seeds: trainings of each, None for the preset's number.
-        data: folder or manifest of the corpus, None for the preset's own.
-        runs: folder for runs.
-        tracking: where runs are tracked.
-        jobs: trainings side by side, None for as many as the cores allow.
-        extra: further splits of the manifest that join train.
-        distribution: over how many processes each training is spread.
-    """
-
-    models: Sequence[str] | None = None
-    seeds: int | None = None
-    data: str | None = None
-    runs: Path | None = None
-    tracking: TrackingKind = "mlflow"
-    jobs: int | None = None
-    extra: Sequence[str] = ()
-    distribution: Distribution = field(default_factory=Distribution)
-
-    def request(self, preset: str, runs: Path) -> TrainRequest:
-        """Return what each training is told; model and seed are still to be filled in."""
-        return TrainRequest("", preset, 0, self.data, str(runs), self.tracking, self.extra, self.distribution)
-
-    def command(self, name: str, preset: str) -> str:
-        """Return the command line that gives the same result."""
-        given = {
-            "--data": self.data,
-            "--extra": ",".join(self.extra),
-            "--models": ",".join(self.models or ()),
-            "--seeds": self.seeds,
-        }
-        return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
 
 
 @dataclass(frozen=True)
@@ -122,30 +84,29 @@ def run_comparison(preset: Preset, options: CompareOptions, enter: Enter) -> Non
     Raises:
         OvertoneError: as `compare`.
     """
-    runs = find_runs_folder(options.runs)
-    tracker = open_tracker(options.tracking, runs)
+    runs = find_runs_folder(options.workspace.runs)
+    options = replace(options, workspace=replace(options.workspace, runs=runs))
+    tracker = open_tracker(options.workspace.tracking, runs)
     names = ", ".join(preset.models)
     console.print(f"Comparing {names} under preset {preset.name}; runs are in {runs}", soft_wrap=True, highlight=False)
     with sole_use(runs, "comparison"), board() as progress:
-        corpus = open_corpus(preset, options.data, runs, progress, options.extra)
+        corpus = open_corpus(preset, options.workspace, progress)
         report_corpus(corpus, progress)
         entry = enter(corpus, runs, progress)
         comparison = Comparison(entry.preset, corpus, runs, progress)
         if entry.is_done(comparison, tracker):
             return
         jobs = options.jobs or default_jobs(entry.preset, options.distribution)
-        comparison.train(options.request(entry.file, runs), jobs)
+        comparison.train(entry.file, options.workspace, options.distribution, jobs)
         outcome = decide(comparison, entry.commands)
         publisher = report(comparison, outcome, tracker)
         version, table = entry.register(comparison, outcome, publisher)
-    _announce(comparison, outcome, version, options.tracking)
+    _announce(comparison, outcome, version, options.workspace.tracking)
     if table is not None:
         console.print(terminal_table(table))
 
 
-def _announce(
-    comparison: Comparison, outcome: Outcome, version: RegisteredVersion | None, tracking: TrackingKind
-) -> None:
+def _announce(comparison: Comparison, outcome: Outcome, version: RegisteredVersion | None, tracking: str) -> None:
     """Print the result, and where to find more of it."""
     print_leaderboard(console, outcome.findings)
     console.print(f"Report: {comparison.folder / REPORT}", soft_wrap=True, highlight=False)
@@ -190,8 +151,8 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     """Return the preset with the models and seeds that were asked for.
 
     Raises:
-        OvertoneError: a model is not in the preset, the number of seeds or jobs is not positive, or the trainings
-            cannot be spread as asked for.
+        OvertoneError: a model is not in the preset or cannot have these settings, or the trainings cannot be spread
+            as asked for.
     """
     options.distribution.check(preset.data.batch_size)
     if launcher := outer_launcher():
@@ -199,12 +160,10 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     names = list(options.models or preset.models)
     for name in names:
         preset.training_configuration(name, 0)
-    seeds = preset.seeds if options.seeds is None else options.seeds
-    if seeds < 1:
-        raise OvertoneError(f"--seeds must be at least 1, got {seeds}.")
-    if options.jobs is not None and options.jobs < 1:
-        raise OvertoneError(f"--jobs must be at least 1, got {options.jobs}.")
-    return replace(preset, models={name: preset.models[name] for name in names}, seeds=seeds)
+    models = {name: preset.models[name] for name in names}
+    for name, settings in models.items():
+        build_model(name, preset.sample_rate, settings)  # a wrong setting is told now, not after other trainings
+    return replace(preset, models=models, seeds=options.seeds or preset.seeds)
 
 
 def default_jobs(preset: Preset, distribution: Distribution) -> int:

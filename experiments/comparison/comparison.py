@@ -1,7 +1,7 @@
 """One comparison while it runs: its corpus, trainings and scored splits, and what it decided."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from experiments.ranking.conditions import condition_factors
 from experiments.ranking.findings import Findings, Provenance, TrainingCurve
 from experiments.ranking.primary import add_primary
 from experiments.ranking.selection import champion_seed, choose
-from experiments.runs import count_test_use
+from experiments.runs import Workspace, count_test_use
 from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, scored, split_key
+from experiments.training.distribution import Distribution
 from experiments.training.fit import TrainingRecord, make_datamodule
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.requests import TrainRequest
@@ -57,14 +58,24 @@ class Comparison:
         utterances = Utterances(partial(self.data.utterances, name), self.data.utterance_count(name))
         return ScoredSplit(name, utterances, self._keys[name])
 
-    def train(self, template: TrainRequest, jobs: int) -> None:
-        """Train what is not yet trained, ``jobs`` side by side."""
+    def train(self, preset_file: str, workspace: Workspace, distribution: Distribution, jobs: int) -> None:
+        """Train what is not yet trained.
+
+        Args:
+            preset_file: name or file of the preset, by which trainings find it.
+            workspace: corpus, folder for runs and tracking.
+            distribution: over how many processes each training is spread.
+            jobs: trainings side by side.
+
+        Raises:
+            OvertoneError: a training failed, or the sources were changed meanwhile.
+        """
         pending = [place for place in self.places if not place.finished]
         kept = len(self.places) - len(pending)
         if kept:
             self.progress.say(f"{kept} of {len(self.places)} trainings are finished and kept.")
         tell_damaged(pending, self.progress)
-        requests = [replace(template, model=place.model, seed=place.seed) for place in pending]
+        requests = [TrainRequest(place.model, preset_file, place.seed, workspace, distribution) for place in pending]
         train_side_by_side(requests, jobs, self.preset.budget.threads, self.progress)
         if not all(place.finished for place in self.places):
             raise OvertoneError("The sources changed while models were trained. Start the same command again.")

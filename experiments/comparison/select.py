@@ -1,11 +1,11 @@
 """From studies to a champion: each architecture at its study's best, trained again with several seeds, and compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datamodules.corpora.corpus import Corpus
-from experiments.comparison.compare import CompareOptions, Entry, restricted, run_comparison
+from experiments.comparison.compare import Entry, restricted, run_comparison
 from experiments.comparison.comparison import Comparison, Outcome
 from experiments.comparison.evidence import (
     RECORD,
@@ -16,39 +16,22 @@ from experiments.comparison.evidence import (
     read_record,
     write_record,
 )
+from experiments.comparison.options import CompareOptions, SelectOptions
 from experiments.comparison.publication import Publisher
 from experiments.pages.tables import Table
 from experiments.presets.preset import Preset, champion_name, load_preset
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.publication import publish_study, study_run
 from experiments.sweep.storage import default_storage, without_password
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.store import KEY_TAG
 from experiments.tracking.tracker import NoTracker, RegisteredVersion, Tracker
-from experiments.training.requests import TrackingKind
 from overtone.errors import OvertoneError
 from overtone.progress import Board, console
 
 LEAST_SEEDS = 3
 WIDE = 100  # characters that all columns of the finalists' table take
-
-
-@dataclass(frozen=True)
-class SelectOptions:
-    """What the command line may change of a selection.
-
-    Attributes:
-        comparison: models, seeds, corpus, folder, tracking and jobs, as `compare` takes them.
-        storage: URL of the Optuna storage with the studies; None for ``optuna.db`` in the folder for runs.
-        studies: ``MODEL=STUDY`` for studies under a name of their own.
-        allow_unequal: whether studies with unequal budgets may be compared.
-    """
-
-    comparison: CompareOptions = field(default_factory=CompareOptions)
-    storage: str | None = None
-    studies: Sequence[str] = ()
-    allow_unequal: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class FinalistsEntry(Entry):
         Raises:
             OvertoneError: it was not, and the studies had unequal budgets, which is not allowed.
         """
-        if nothing_new(comparison, tracker, self.options.comparison.tracking, comparison.progress):
+        if nothing_new(comparison, tracker, self.options.comparison.workspace.tracking, comparison.progress):
             return True
         refuse_unequal(self.finalists, self.options.allow_unequal)
         return False
@@ -88,7 +71,7 @@ class FinalistsEntry(Entry):
         scores = finalist_scores(self.declared, self.finalists, comparison, outcome)
         place = comparison.winner(outcome)
         version = publisher.register(place, make_evidence(decision, scores, place)) if place else None
-        write_record(decision, scores, version.version if version else None, self.options.comparison.tracking)
+        write_record(decision, scores, version.version if version else None, self.options.comparison.workspace.tracking)
         return version, finalists_table(scores, intervals=False, own=console.width >= WIDE)
 
 
@@ -108,7 +91,7 @@ def select(preset_name: str, options: SelectOptions) -> None:
 
     def enter(corpus: Corpus, runs: Path, progress: Board) -> Entry:
         storage = options.storage or default_storage(runs)
-        finalists = find_finalists(preset, corpus.digest, storage, options.studies)
+        finalists = find_finalists(preset, corpus.digest, storage, options.study)
         path, resolved = resolved_preset(preset, finalists, runs)
         _report_finalists(finalists, progress)
         commands = reproduction(preset_name, options, path, resolved)
@@ -131,7 +114,7 @@ def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
     return replace(restricted(preset, replace(options, seeds=seeds)), once=[])
 
 
-def nothing_new(comparison: Comparison, tracker: Tracker, tracking: TrackingKind, progress: Board) -> bool:
+def nothing_new(comparison: Comparison, tracker: Tracker, tracking: str, progress: Board) -> bool:
     """Say so, and return True, when the same selection was finished before with the same tracking."""
     record = read_record(comparison)
     if record is None or record["tracking"] != tracking:
@@ -181,7 +164,7 @@ def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
 def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved: Preset) -> list[str]:
     """Return the command that selects again, and the one that needs no study any more."""
     how = replace(options.comparison, seeds=resolved.seeds)
-    return [how.command("select", preset_name), replace(how, models=None, seeds=None).command("compare", str(path))]
+    return [how.command("select", preset_name), replace(how, models=(), seeds=None).command("compare", str(path))]
 
 
 def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
@@ -212,14 +195,14 @@ def _objective(finalist: Finalist) -> str:
     return f" (best of {study.trials} trials: {study.value:.4f}{default})"
 
 
-def roll_back(preset_name: str, runs_folder: Path | None, tracking: TrackingKind) -> None:
+def roll_back(preset_name: str, workspace: Workspace) -> None:
     """Make the previous champion the champion again, and the champion the previous one; print both.
 
     Raises:
         OvertoneError: nothing is registered, or there is no previous champion.
     """
     preset = load_preset(preset_name)
-    tracker = open_tracker(tracking, find_runs_folder(runs_folder))
+    tracker = open_tracker(workspace.tracking, find_runs_folder(workspace.runs))
     name = champion_name(preset)
     before = tracker.champion(name)
     after = tracker.roll_back(name)

@@ -1,10 +1,10 @@
 """Opening the corpus that a preset or a user names."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.presets.preset import Preset
+from experiments.runs import Workspace
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 
@@ -14,32 +14,30 @@ if TYPE_CHECKING:
 DEMO_CORPUS = "demo"
 
 
-def open_corpus(preset: Preset, data: str | None, runs: Path, progress: Board, extra: Sequence[str] = ()) -> "Corpus":
+def open_corpus(preset: Preset, workspace: Workspace, progress: Board) -> "Corpus":
     """Return the corpus: the named folder or manifest, else the preset's; the demo corpus is made when missing.
 
     Args:
-        preset: names the corpus where ``data`` does not.
-        data: folder or manifest.
-        runs: where the demo corpus is made.
+        preset: names the corpus where the workspace does not.
+        workspace: names folder or manifest, further splits for train, and where the demo corpus is made.
         progress: told of it.
-        extra: further splits of the manifest that join train.
 
     Raises:
         OvertoneError: there is none, or it cannot be read.
     """
     from datamodules.corpora.corpus import load_corpus
 
-    source = data or preset.corpus
+    source = workspace.data or preset.corpus
     if source is None:
         raise OvertoneError(f"Preset {preset.name} has no corpus of its own: name a folder of speech with --data.")
     if source != DEMO_CORPUS:
         return load_corpus(
-            Path(source), extra, lambda done, total: progress.update("corpus", done, total, "files looked at")
+            Path(source), workspace.extra, lambda done, total: progress.update("corpus", done, total, "files looked at")
         )
     from datamodules.demo.demo_corpus import prepare_demo_corpus
 
     folder = prepare_demo_corpus(
-        runs / "corpora", lambda done, total: progress.update("demo corpus", done, total, "voices")
+        workspace.runs / "corpora", lambda done, total: progress.update("demo corpus", done, total, "voices")
     )
     return load_corpus(folder)
 

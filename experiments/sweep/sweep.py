@@ -1,16 +1,16 @@
 """overtone sweep: a study for each architecture, under equal budgets, on one machine or many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from optuna.storages import BaseStorage, fail_stale_trials
 
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.presets.preset import Preset, load_preset
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
+from experiments.sweep.options import SweepOptions
 from experiments.sweep.publication import publish_study
 from experiments.sweep.results import DEFAULT, TRIALS, StudySummary
 from experiments.sweep.search_space import SearchSpace
@@ -21,42 +21,10 @@ from experiments.sweep.workers import Launch, Workers, run_side_by_side
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import Tracker
 from experiments.training.child_process import ChildProcess
-from experiments.training.requests import TrackingKind
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
 
 ALL = "all"
-
-
-@dataclass(frozen=True)
-class SweepOptions:
-    """The options of the command.
-
-    Attributes:
-        trials: of each study in all, None for the preset's number.
-        workers: trials at the same time, of each study, that this command starts.
-        storage: URL of the database, None for one in the folder for runs.
-        study: another name of the study than the usual one.
-        data: folder or manifest of the corpus, None for the preset's own.
-        runs: folder for runs.
-        tracking: where runs are tracked.
-        extra: further splits of the manifest that join train.
-        side_by_side: whether the studies of all models run at the same time instead of in turn.
-        launcher: where workers run.
-        gpus_per_worker: GPUs that each asks a Ray cluster for.
-    """
-
-    trials: int | None = None
-    workers: int = 1
-    storage: str | None = None
-    study: str | None = None
-    data: str | None = None
-    runs: Path | None = None
-    tracking: TrackingKind = "mlflow"
-    extra: Sequence[str] = ()
-    side_by_side: bool = False
-    launcher: Literal["local", "ray"] = "local"
-    gpus_per_worker: float = 0.0
 
 
 def sweep(model: str, preset_name: str, options: SweepOptions) -> None:
@@ -72,15 +40,17 @@ def sweep(model: str, preset_name: str, options: SweepOptions) -> None:
     """
     preset = load_preset(preset_name)
     models = _checked_models(model, preset, options)
-    runs = find_runs_folder(options.runs)
+    runs = find_runs_folder(options.workspace.runs)
+    data = options.workspace.data and str(Path(options.workspace.data).resolve())  # workers may run elsewhere
+    workspace = replace(options.workspace, runs=runs, data=data)
     url = absolute_url(options.storage or default_storage(runs))
     with board() as progress, _launcher(options, preset) as launch, one_line_errors(url):
         storage = open_storage(url, preset.sweep)
-        corpus = open_corpus(preset, options.data, runs, progress, options.extra)
+        corpus = open_corpus(preset, workspace, progress)
         report_corpus(corpus, progress)
         keys = [study_key(preset, one, corpus.digest, options.study) for one in models]
-        tracker = open_tracker(options.tracking, runs)
-        command = _Command(preset, preset_name, options, runs, url, storage, tracker, launch, progress)
+        tracker = open_tracker(workspace.tracking, runs)
+        command = _Command(preset, preset_name, options, workspace, url, storage, tracker, launch, progress)
         for together in [keys] if options.side_by_side else [[key] for key in keys]:
             studies = [command.prepare(key) for key in together]
             run_side_by_side(studies)
@@ -96,7 +66,7 @@ class _Command:
     preset: Preset
     preset_name: str
     options: SweepOptions
-    runs: Path
+    workspace: Workspace
     url: str
     storage: BaseStorage
     tracker: Tracker
@@ -119,12 +89,9 @@ class _Command:
             storage=self.url,
             trials=trials,
             sampler_seed=preset.sweep.seed if new else None,
-            data=options.data and str(Path(options.data).resolve()),
-            runs=str(self.runs),
-            tracking=str(options.tracking),  # not the command line's own type, which Ray could not send
-            extra=tuple(options.extra),
+            workspace=self.workspace,
         )
-        self.progress.say(f"Study {key.name}: {trials} trials; runs lie in {self.runs}")
+        self.progress.say(f"Study {key.name}: {trials} trials; runs lie in {self.workspace.runs}")
 
         def publish(final: bool) -> None:
             publish_study(study, self.tracker, preset, key.model, final)
@@ -146,13 +113,8 @@ def _checked_models(model: str, preset: Preset, options: SweepOptions) -> list[s
     """Return the models whose studies run.
 
     Raises:
-        OvertoneError: the preset has no such model, or a number is out of its range.
+        OvertoneError: the preset has no such model, or all are searched under one study's name.
     """
-    for name, value in {"--trials": options.trials, "--workers": options.workers}.items():
-        if value is not None and value < 1:
-            raise OvertoneError(f"{name}: expected at least 1, got {value}.")
-    if options.gpus_per_worker < 0:
-        raise OvertoneError(f"--gpus-per-worker: expected at least 0, got {options.gpus_per_worker:g}.")
     if model == ALL:
         if options.study is not None:
             raise OvertoneError("--study names one study, but each architecture has its own. Name one model with it.")

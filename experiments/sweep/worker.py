@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from optuna.trial import FrozenTrial
 
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
+from experiments.records import checked
+from experiments.runs import Workspace
 from experiments.sweep.publication import close_trial_run, study_run, trial_run
 from experiments.sweep.results import FINISHED, finished_trials
 from experiments.sweep.storage import one_line_errors, open_storage
@@ -22,7 +23,6 @@ from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.tracker import Run
 from experiments.training.child_process import Event, Say, serve
 from experiments.training.fit import quiet_libraries
-from experiments.training.requests import TrackingKind
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 
@@ -41,10 +41,7 @@ class WorkerRequest:
         storage: URL of the database.
         trials: finished trials that the study shall have.
         sampler_seed: of the worker's sampler; None for one that no other worker has.
-        data: folder or manifest of the corpus, None for the preset's own.
-        runs: the folder for runs.
-        tracking: where curves go.
-        extra: further splits of the manifest that join train.
+        workspace: corpus, folder for runs and tracking.
     """
 
     model: str
@@ -53,15 +50,12 @@ class WorkerRequest:
     storage: str
     trials: int
     sampler_seed: int | None
-    data: str | None
-    runs: str
-    tracking: TrackingKind
-    extra: Sequence[str] = ()
+    workspace: Workspace
 
     @property
     def folder(self) -> Path:
         """The folder of the study's trainings."""
-        return Path(self.runs) / "sweeps" / self.study
+        return self.workspace.runs / "sweeps" / self.study
 
     @property
     def log(self) -> Path:
@@ -81,14 +75,14 @@ def work(plain: Event, say: Say) -> None:
         OvertoneError: a user's error, a study of other trials, or a database that does not answer.
         KeyboardInterrupt: the process was told to stop.
     """
-    request = WorkerRequest(**plain)
+    request = checked(WorkerRequest, plain)
     with quiet_libraries(), one_line_errors(request.storage):
         preset = load_preset(request.preset)
-        corpus = open_corpus(preset, request.data, Path(request.runs), Board(None), request.extra)
+        corpus = open_corpus(preset, request.workspace, Board(None))
         key = study_key(preset, request.model, corpus.digest, request.study)
         study = open_study(open_storage(request.storage, preset.sweep), key, preset.sweep, request.sampler_seed)
         scoring = TrialScoring(preset, corpus, request.folder)
-        tracker = open_tracker(request.tracking, Path(request.runs))
+        tracker = open_tracker(request.workspace.tracking, request.workspace.runs)
         parent = study_run(tracker, preset, study.study_name, request.model)
 
         def track(number: int) -> Run:

@@ -30,7 +30,7 @@ class ChildProcess:
 
     Args:
         module: full name of the module to run; it calls `serve`.
-        request: plain values, which the child receives.
+        request: plain values, and paths, which the child receives as texts.
         log: file to which the child's standard error and other output is appended; None for this process' own.
         environment: variables on top of this process' environment.
     """
@@ -55,7 +55,7 @@ class ChildProcess:
         self._reader.start()
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended already; its exit code says why
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps(request, default=str) + "\n")
             self._process.stdin.flush()
 
     @property

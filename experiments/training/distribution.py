@@ -2,7 +2,9 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge
 
 from overtone.errors import OvertoneError
 from overtone.worker_pool import available_cores
@@ -10,25 +12,22 @@ from overtone.worker_pool import available_cores
 if TYPE_CHECKING:
     from pytorch_lightning.plugins.environments import ClusterEnvironment
 
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-
 
 @dataclass(frozen=True)
 class Distribution:
     """Over how many processes a training is spread. It decides how fast a training is, not what it learns.
 
     Attributes:
-        devices: processes on each machine, one a device.
-        num_nodes: machines.
-        strategy: one of `STRATEGIES`; ``auto`` and ``ddp`` look for unused parameters where the model needs it.
-        accelerator: one of `ACCELERATORS`.
+        devices: processes of a training on each machine, one a device.
+        num_nodes: machines of a training.
+        strategy: how gradients are averaged; auto and ddp look for unused parameters where the model needs it.
+        accelerator: kind of device.
     """
 
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    accelerator: str = "auto"
+    devices: Annotated[int, Ge(1)] = 1
+    num_nodes: Annotated[int, Ge(1)] = 1
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
 
     @property
     def processes(self) -> int:
@@ -36,23 +35,14 @@ class Distribution:
         return self.devices * self.num_nodes
 
     def check(self, batch_size: int) -> None:
-        """Refuse what cannot be.
+        """Raise unless the processes can share a batch evenly.
 
         Args:
             batch_size: of the preset, over all processes.
 
         Raises:
-            OvertoneError: a number below 1, an unknown strategy or accelerator, or a batch that has no even shares.
+            OvertoneError: they cannot.
         """
-        for option, value in {"--devices": self.devices, "--num-nodes": self.num_nodes}.items():
-            if value < 1:
-                raise OvertoneError(f"{option} must be at least 1, got {value}.")
-        for option, name, known in (
-            ("--strategy", self.strategy, STRATEGIES),
-            ("--accelerator", self.accelerator, ACCELERATORS),
-        ):
-            if name not in known:
-                raise OvertoneError(f"{option}: expected one of {', '.join(known)}, got {name!r}.")
         if batch_size % self.processes:
             raise OvertoneError(
                 f"{self.processes} processes ({self.devices} devices x {self.num_nodes} nodes) cannot share the "

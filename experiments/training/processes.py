@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
+from experiments.records import checked
 from experiments.training.child_process import TERMINATED, ChildProcess, Event, Say, exit_text, serve
 from experiments.training.fit import quiet_libraries
 from experiments.training.requests import TrainRequest
@@ -144,9 +145,9 @@ def termination_raised() -> Iterator[None]:
 
 
 def _train(plain: Event, say: Say) -> None:
-    request = TrainRequest.from_plain(plain)
+    request = checked(TrainRequest, plain)
     with quiet_libraries():
-        corpus = open_corpus(load_preset(request.preset), request.data, Path(request.runs), Board(None), request.extra)
+        corpus = open_corpus(load_preset(request.preset), request.workspace, Board(None))
         run_training(request, corpus, lambda done, total, note: say({"done": done, "total": total, "note": note}))
 
 

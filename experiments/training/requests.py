@@ -1,14 +1,12 @@
 """What a training process is asked to do."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
-from experiments.training.distribution import (
-    Distribution,
-)
+from annotated_types import Interval
 
-TrackingKind = str  # mlflow, none, or the address of an MLflow server
+from experiments.runs import Workspace
+from experiments.training.distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -16,31 +14,20 @@ class TrainRequest:
     """What a training needs to be told; plain values, so that it can go to another process.
 
     Attributes:
-        model: the registry's name.
-        preset: name or path of the preset.
+        model: a registered model.
+        preset: name of a preset, or a .yaml file.
         seed: of weights and order of examples.
-        data: folder or manifest of the corpus, None for the preset's own.
-        runs: the folder for runs.
-        tracking: where curves go.
-        extra: further splits of the manifest that join train.
+        workspace: corpus, folder for runs and tracking.
         distribution: over how many processes it is spread.
     """
 
     model: str
     preset: str
-    seed: int
-    data: str | None
-    runs: str
-    tracking: TrackingKind
-    extra: Sequence[str] = ()
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    workspace: Workspace = field(default_factory=Workspace)
     distribution: Distribution = field(default_factory=Distribution)
 
     @property
     def name(self) -> str:
         """The training's readable name."""
         return f"{self.model}-seed{self.seed}"
-
-    @staticmethod
-    def from_plain(values: Mapping[str, Any]) -> "TrainRequest":
-        """Return the request that `dataclasses.asdict` made plain values of."""
-        return TrainRequest(**{**values, "distribution": Distribution(**values["distribution"])})

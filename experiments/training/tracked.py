@@ -1,6 +1,5 @@
 """A training with its tracked run."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.keys import commit
@@ -34,9 +33,9 @@ def run_training(
     from experiments.tracking.mlflow_tracker import open_tracker, send_what_waits
     from experiments.training.fit import TrainingRecord, train
 
-    preset, runs = load_preset(request.preset), Path(request.runs)
+    preset, runs = load_preset(request.preset), request.workspace.runs
     place = training_place(runs, preset, request.model, request.seed, corpus.digest)
-    tracking = request.tracking if process_rank() == 0 else "none"
+    tracking = request.workspace.tracking if process_rank() == 0 else "none"
     if place.finished:
         send_what_waits(tracking, runs)
         return place, TrainingRecord.read(place)

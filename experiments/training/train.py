@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import redirect_stdout
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.data.opening import open_corpus, report_corpus
@@ -29,34 +28,31 @@ if TYPE_CHECKING:
     from datamodules.corpora.corpus import Corpus
 
 
-def train_command(request: TrainRequest, runs: Path | None) -> None:
+def train_command(request: TrainRequest) -> None:
     """Train one model of a preset and say where it lies.
 
     Args:
-        request: what to train; its folder is filled in.
-        runs: the folder for runs, None for the usual one.
+        request: what to train.
 
     Raises:
         OvertoneError: a user's mistake, an unusable corpus, a failed training.
     """
     preset = load_preset(request.preset)
     preset.training_configuration(request.model, request.seed)
-    request = replace(
-        request, runs=str(find_runs_folder(runs)), distribution=launched_distribution(request.distribution)
-    )
-    request.distribution.check(preset.data.batch_size)
+    distribution = launched_distribution(request.distribution)
+    distribution.check(preset.data.batch_size)
+    workspace = replace(request.workspace, runs=find_runs_folder(request.workspace.runs))
+    request = replace(request, workspace=workspace, distribution=distribution)
     if process_rank() > 0:  # the first process says it all
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), board() as progress:
-            train_here(
-                request, open_corpus(preset, request.data, Path(request.runs), progress, request.extra), progress
-            )
+            train_here(request, open_corpus(preset, workspace, progress), progress)
         return
     with board() as progress:
-        corpus = open_corpus(preset, request.data, Path(request.runs), progress, request.extra)
+        corpus = open_corpus(preset, workspace, progress)
         report_corpus(corpus, progress)
-        place = training_place(Path(request.runs), preset, request.model, request.seed, corpus.digest)
+        place = training_place(workspace.runs, preset, request.model, request.seed, corpus.digest)
         tell_damaged([] if place.finished else [place], progress)
-        if request.distribution.processes > 1 and outer_launcher() is None:
+        if distribution.processes > 1 and outer_launcher() is None:
             train_side_by_side([request], 1, preset.budget.threads, progress)
         else:
             train_here(request, corpus, progress)
@@ -78,7 +74,13 @@ def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
 
 
 def train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
-    """Train in this process."""
+    """Train in this process.
+
+    Args:
+        request: what to train.
+        corpus: the clips.
+        progress: told of it.
+    """
     with quiet_libraries():
         run_training(request, corpus, lambda done, total, note: progress.update(request.name, done, total, note))
 
@@ -129,7 +131,7 @@ def train_side_by_side(requests: Sequence[TrainRequest], jobs: int, threads: int
 def _train_in_processes(
     request: TrainRequest, threads: int | None, progress: Board, running: list[TrainingProcesses]
 ) -> None:
-    log = Path(request.runs) / "trainings" / f"{request.name}.log"
+    log = request.workspace.runs / "trainings" / f"{request.name}.log"
     processes = TrainingProcesses(request, rank_environments(request.distribution, threads), log)
 
     def update(event: Event) -> None:

@@ -160,7 +160,8 @@ def test_a_preset_that_is_no_mapping_is_refused(refused, shared, tmp_path, text)
     [
         ("compare", "demo", "--frobnicate"),
         ("train", "dnn_fft", "demo", "--seed", "some"),
-        ("compare", "demo", "--tracking", "paper"),
+        ("train", "dnn_fft", "demo", "--strategy", "fsdp"),
+        ("sweep", "dnn_fft", "demo", "--launcher", "abacus"),
         ("compare",),
         ("frobnicate",),
         (),
@@ -177,7 +178,13 @@ def test_options_that_do_not_exist_end_with_usage(capsys, arguments):
 
 @pytest.mark.parametrize(("option", "value"), [("--seeds", "0"), ("--seeds", "-1"), ("--jobs", "0"), ("--jobs", "-2")])
 def test_numbers_below_one_are_refused(refused, shared, tiny_preset, option, value):
-    assert option in refused("compare", tiny_preset, "--data", "nowhere", option, value, *shared)
+    error = refused("compare", tiny_preset, "--data", "nowhere", option, value, *shared)
+    assert f"{option}: expected greater than or equal to 1, got {value}" in error
+
+
+def test_runs_are_tracked_nowhere_else(refused):
+    error = refused("compare", "demo", "--tracking", "paper")
+    assert "--tracking: expected mlflow, none, or the http://HOST:PORT of an MLflow server, got 'paper'" in error
 
 
 # Data
@@ -406,8 +413,9 @@ def test_fetch_is_called_with_what_was_asked_for(monkeypatch):
 
 def test_further_splits_reach_train_and_compare(monkeypatch):
     calls = []
-    monkeypatch.setattr("experiments.training.train.train_command", lambda request, _: calls.append(request.extra))
-    monkeypatch.setattr("experiments.comparison.compare.compare", lambda _, options: calls.append(options.extra))
+    noted = lambda *arguments: calls.append(arguments[-1].workspace.extra)  # noqa: E731
+    monkeypatch.setattr("experiments.training.train.train_command", noted)
+    monkeypatch.setattr("experiments.comparison.compare.compare", noted)
     assert main(["train", "wavegan", "demo", "--extra", "train_extra, wild"]) == 0
     assert main(["compare", "demo", "--extra", "train_extra"]) == 0
     assert main(["compare", "demo"]) == 0

@@ -18,8 +18,9 @@ from processes import children_of, is_running, wait_for
 
 from benchmarks.pages import results_page
 from experiments.cli.main import main
-from experiments.comparison.compare import CompareOptions
+from experiments.comparison.options import CompareOptions
 from experiments.presets.preset import load_preset
+from experiments.runs import Workspace
 from experiments.training.places import training_place
 from overtone.errors import OvertoneError
 
@@ -130,7 +131,7 @@ def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(fin
 
 
 def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
-    options = CompareOptions(models=["dnn_fft", "wavegan"], seeds=2, data="speech", extra=("a", "b"))
+    options = CompareOptions(("dnn_fft", "wavegan"), seeds=2, workspace=Workspace(data="speech", extra=("a", "b")))
     assert options.command("compare", "demo") == (
         "overtone compare demo --data speech --extra a,b --models dnn_fft,wavegan --seeds 2"
     )

@@ -17,6 +17,7 @@ from experiments.comparison.evidence import finalist_scores, finalists_table
 from experiments.comparison.select import refuse_unequal
 from experiments.presets.preset import load_preset
 from experiments.ranking.primary import add_primary
+from experiments.runs import Workspace
 from experiments.scoring.splits import table_path, write_scores
 from experiments.sweep.finalists import cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.storage import default_storage, open_storage
@@ -137,7 +138,7 @@ def train_in_advance(preset_file, corpus, runs, seeds):
     found = preset_file.with_name("found.yaml")
     found.write_text(yaml.safe_dump(plain))
     for seed in range(seeds):
-        request = TrainRequest("dnn_fft", str(found), seed, str(corpus), str(runs), "none")
+        request = TrainRequest("dnn_fft", str(found), seed, Workspace(runs, str(corpus), tracking="none"))
         run_training(request, load_corpus(corpus), lambda *_: None)
     return finished(runs)
 

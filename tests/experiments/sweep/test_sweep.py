@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -17,12 +18,14 @@ from project import PROJECT
 from datamodules.corpora.corpus import load_corpus
 from experiments.cli.main import main
 from experiments.presets.preset import load_preset
+from experiments.runs import Workspace
 from experiments.sweep import trial as sweep_trial
+from experiments.sweep.options import SweepOptions
 from experiments.sweep.results import DEFAULT, REASON, best_trial, counted_trials, retry_of
 from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
-from experiments.sweep.sweep import SweepOptions, sweep
+from experiments.sweep.sweep import sweep
 from experiments.sweep.worker import WorkerRequest, work
 from experiments.tracking.mlflow_tracker import open_tracker
 from models.base import SpeechModule
@@ -74,10 +77,9 @@ def worker(preset_path, tiny_corpus, tmp_path):
         url, key = default_storage(runs), study_key(preset, "dnn_fft", load_corpus(tiny_corpus).digest)
         study, _ = make_study(open_storage(url, preset.sweep), key, preset)
         said = []
-        request = WorkerRequest(
-            "dnn_fft", str(preset_path), key.name, url, trials, 0, str(tiny_corpus), str(runs), "none"
-        )
-        return study, lambda: work(vars(request), said.append), said
+        workspace = Workspace(runs, str(tiny_corpus), tracking="none")
+        request = WorkerRequest("dnn_fft", str(preset_path), key.name, url, trials, 0, workspace)
+        return study, lambda: work(asdict(request), said.append), said
 
     return make
 
@@ -154,7 +156,7 @@ def test_a_sweep_survives_ctrl_c_and_kills_and_a_finished_one_does_nothing(
     wait_for(lambda: not is_running(worker))  # no worker outlives its parent, and it keeps a checkpoint
     assert command.study().trials[last].state == TrialState.FAIL
 
-    options = SweepOptions(data=str(tiny_corpus), runs=runs, tracking="none")
+    options = SweepOptions(workspace=Workspace(runs, str(tiny_corpus), tracking="none"))
     capsys.readouterr()
     sweep("dnn_fft", str(long_preset_path), options)
     text = command.text() + capsys.readouterr().out
@@ -205,7 +207,7 @@ def test_a_machine_that_is_lost_with_a_trial_costs_only_its_time(long_preset_pat
 
 def test_all_models_of_a_preset_each_have_a_study_and_its_runs(preset_path, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
-    options = SweepOptions(trials=1, data=str(tiny_corpus), runs=runs, side_by_side=True)
+    options = SweepOptions(trials=1, workspace=Workspace(runs, str(tiny_corpus)), side_by_side=True)
     sweep("all", str(preset_path), options)
     names = optuna.get_all_study_names(default_storage(runs))
     assert sorted(name.split("-")[1] for name in names) == ["dnn_fft", "dnn_fft_seed"]

@@ -1,0 +1,60 @@
+"""What the command line may change of a comparison or a selection."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge
+
+from experiments.runs import Workspace
+from experiments.training.distribution import Distribution
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What the command line may change of a comparison.
+
+    Attributes:
+        models: some of the preset's models, NAME,NAME; all where none is named.
+        seeds: trainings of each model; the preset's number where it is not given.
+        jobs: trainings side by side; as many as the cores allow where it is not given.
+        workspace: corpus, folder for runs and tracking.
+        distribution: over how many processes each training is spread.
+    """
+
+    models: tuple[str, ...] = ()
+    seeds: Annotated[int, Ge(1)] | None = None
+    jobs: Annotated[int, Ge(1)] | None = None
+    workspace: Workspace = field(default_factory=Workspace)
+    distribution: Distribution = field(default_factory=Distribution)
+
+    def command(self, name: str, preset: str) -> str:
+        """Return the command line that gives the same result.
+
+        Args:
+            name: of the command.
+            preset: name or file.
+        """
+        given = {
+            "--data": self.workspace.data,
+            "--extra": ",".join(self.workspace.extra),
+            "--models": ",".join(self.models),
+            "--seeds": self.seeds,
+        }
+        return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """What the command line may change of a selection.
+
+    Attributes:
+        comparison: models, seeds (at least 3), corpus, folder, tracking and jobs, as `compare` takes them.
+        storage: URL of the database with the studies; optuna.db in the folder for runs where it is not given.
+        study: a study of another name than `sweep` gives it; several may follow.
+        allow_unequal: compare although the studies' budgets differ, and say so.
+    """
+
+    comparison: CompareOptions = field(default_factory=CompareOptions)
+    storage: str | None = field(default=None, metadata={"metavar": "URL"})
+    study: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL=STUDY", "nargs": "+", "type": str})
+    allow_unequal: bool = False
