@@ -38,7 +38,12 @@ class ClipChoice:
         self._others = _Pool(others or full_band, weight)
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Clip, Sequence[Clip]]:
-        """Return the clip for an item's index, and all clips of its speaker and pool, itself included."""
+        """Return the clip for an item's index, and all clips of its speaker and pool, itself included.
+
+        Args:
+            index: of the item.
+            rng: source of random numbers.
+        """
         pool = self._full_band if index * _GOLDEN % 1 < self._share else self._others
         return pool.draw(rng)
 
@@ -68,7 +73,12 @@ def cumulative_shares(weights: Sequence[float]) -> NDArray[np.float64]:
 
 
 def drawn(ends: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """Return the index of the interval that a uniform random number falls into."""
+    """Return the index of the interval that a uniform random number falls into.
+
+    Args:
+        ends: ``(choices,)``, as `cumulative_shares` returns them.
+        rng: source of random numbers.
+    """
     return int(np.searchsorted(ends, rng.random(), side="right"))
 
 

@@ -60,6 +60,11 @@ class ClipReader:
     def crop(self, clip: Clip, start: int, samples: int) -> Waveform:
         """Return ``(samples,)`` of a clip from ``start`` on, without decoding all of it where it is not kept.
 
+        Args:
+            clip: of the corpus.
+            start: first sample, at the reader's rate.
+            samples: how many.
+
         Raises:
             AudioError: the file cannot be read any more, or is shorter than the corpus says.
         """
@@ -100,7 +105,13 @@ class ClipRecordings:
         return self._clips[index if index < self._without.start else index + len(self._without)]
 
     def segment(self, index: int, rng: np.random.Generator, samples: int) -> Waveform:
-        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter."""
+        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter.
+
+        Args:
+            index: of the recording.
+            rng: source of random numbers.
+            samples: how many, at the reader's rate.
+        """
         clip = self._clip(index)
         available = self._reader.samples(clip)
         start = int(rng.integers(available))

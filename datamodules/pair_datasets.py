@@ -36,7 +36,12 @@ class Surroundings:
             self._ranges[clip.speaker] = range(first, index + 1)
 
     def scene(self, speaker: str, rng: np.random.Generator) -> Scene:
-        """Return the scene around a speaker."""
+        """Return the scene around a speaker.
+
+        Args:
+            speaker: who speaks, and is therefore not among the other talkers.
+            rng: source of random numbers.
+        """
         return Scene(
             sample_rate=self._reader.sample_rate,
             rng=rng,
@@ -145,7 +150,12 @@ class FixedPairs(Dataset[Item]):
 
 
 def join(pieces: Sequence[Waveform], gap_samples: int) -> Waveform:
-    """Join waveforms ``(samples,)`` with ``gap_samples`` zeros between them."""
+    """Join waveforms ``(samples,)`` with ``gap_samples`` zeros between them.
+
+    Args:
+        pieces: ``(samples,)`` each, of any lengths.
+        gap_samples: length of the silence between two.
+    """
     gap = np.zeros(gap_samples, dtype=np.float32)
     joined = [part for piece in pieces for part in (gap, piece)][1:]
     return np.concatenate(joined)
@@ -165,7 +175,12 @@ def collate(items: Sequence[Item]) -> Item:
 
 
 def loudness_gain(clip: Clip, loudness_lufs: float | None) -> np.float32:
-    """Return the factor that brings a clip to a loudness without clipping; 1 where no loudness could be measured."""
+    """Return the factor that brings a clip to a loudness without clipping; 1 where no loudness could be measured.
+
+    Args:
+        clip: with its measured loudness and peak.
+        loudness_lufs: what is wanted; None for no change.
+    """
     if loudness_lufs is None or clip.loudness_lufs is None:
         return np.float32(1.0)
     gain = 10 ** ((loudness_lufs - clip.loudness_lufs) / 20)
@@ -179,12 +194,22 @@ def _random_gain(speech: Waveform, rng: np.random.Generator) -> np.float32:
 
 
 def band_hz_of(clips: Sequence[Clip], sample_rate: int) -> float:
-    """The lowest of the clips' bands; a clip that nobody measured ends at most at its own Nyquist frequency."""
+    """The lowest of the clips' bands; a clip that nobody measured ends at most at its own Nyquist frequency.
+
+    Args:
+        clips: at least one.
+        sample_rate: of the result, in Hz; no band reaches beyond half of it.
+    """
     return float(min(sample_rate / 2, *map(own_band_hz, clips)))
 
 
 def joined_name(corpus: Corpus, clips: Sequence[Clip]) -> str:
-    """Return what joined clips are called: the first one's path, and how many follow."""
+    """Return what joined clips are called: the first one's path, and how many follow.
+
+    Args:
+        corpus: of the clips.
+        clips: in their order.
+    """
     further = f"+{len(clips) - 1}" if len(clips) > 1 else ""
     return corpus.name_of(clips[0]) + further
 

@@ -94,7 +94,11 @@ class SpeechPairsDataModule(pl.LightningDataModule):
             self._val = FixedPairs(self.utterances("val"), self.crop_samples)
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Return the batches of one virtual epoch; the trainer tells the sampler which."""
+        """Return the batches of one virtual epoch; the trainer tells the sampler which.
+
+        Raises:
+            RuntimeError: `setup` was not called.
+        """
         if self._train is None:
             raise RuntimeError("setup('fit') comes first")
         replicas, rank = self._replicas_and_rank()
@@ -123,7 +127,11 @@ class SpeechPairsDataModule(pl.LightningDataModule):
         self._resumed = state_dict
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Return one fixed crop of each utterance of val under each test condition, ``clips`` with each batch."""
+        """Return one fixed crop of each utterance of val under each test condition, ``clips`` with each batch.
+
+        Raises:
+            RuntimeError: `setup` was not called.
+        """
         if self._val is None:
             raise RuntimeError("setup('fit') comes first")
         batches = DealtBatches(len(self._val), self.settings.batch_size, *self._replicas_and_rank())

@@ -43,6 +43,11 @@ def model_class(name: str) -> type["SpeechModule"]:
 def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "SpeechModule":
     """Return a new module from plain hyper-parameters.
 
+    Args:
+        name: of a registered model.
+        sample_rate: in Hz.
+        settings: hyper-parameters that differ from the architecture's own.
+
     Raises:
         OvertoneError: no such name, or a hyper-parameter that the architecture does not have or of another type.
     """

@@ -59,6 +59,10 @@ def scan(folder: Path, suffixes: Iterable[str] = READABLE_SUFFIXES) -> Iterator[
 
     A file in ``folder`` itself is a speaker of its own. Links to folders are followed, each folder is visited once;
     hidden files and folders are left out.
+
+    Args:
+        folder: to search.
+        suffixes: of audio files, in lower case, with the dot.
     """
     wanted = frozenset(suffixes)
     visited: set[tuple[int, int]] = set()

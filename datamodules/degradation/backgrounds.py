@@ -53,7 +53,14 @@ def music(waveform: Waveform, scene: Scene, *, snr_db: float) -> Waveform:
 
 
 def at_snr(background: Waveform, waveform: Waveform, sample_rate: int, snr_db: float) -> Waveform:
-    """Scale a background ``(samples,)`` to an active level ``snr_db`` dB below the waveform's; mute it for silence."""
+    """Scale a background ``(samples,)`` to an active level ``snr_db`` dB below the waveform's; mute it for silence.
+
+    Args:
+        background: ``(samples,)``.
+        waveform: speech ``(samples,)`` that it is heard beside.
+        sample_rate: of both, in Hz.
+        snr_db: by how much the speech is louder, in dB.
+    """
     speech_level = active_level(waveform, sample_rate)
     background_level = active_level(background, sample_rate) or 1.0
     return np.float32(speech_level / background_level * 10 ** (-snr_db / 20)) * background

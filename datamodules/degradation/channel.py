@@ -31,7 +31,13 @@ def transmission(waveform: Waveform, scene: Scene, *, snr_db: float, fading_db: 
 
 
 def clip(waveform: Waveform, scene: Scene, *, db: float) -> Waveform:
-    """Clip hard at ``db`` dB below the waveform's own peak."""
+    """Clip hard at ``db`` dB below the waveform's own peak.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+        db: how far below the peak, in dB.
+    """
     threshold = float(np.abs(waveform).max(initial=0.0)) * 10 ** (-db / 20)
     return np.clip(waveform, -np.float32(threshold), np.float32(threshold))
 
@@ -71,7 +77,14 @@ def packet_loss(
 
 
 def lost_packets(packets: int, share: float, burst: float, rng: np.random.Generator) -> np.ndarray:
-    """Return which packets ``(packets,)`` are lost: a Markov chain that starts in its long run."""
+    """Return which packets ``(packets,)`` are lost: a Markov chain that starts in its long run.
+
+    Args:
+        packets: how many are sent.
+        share: of them that are lost in the long run, 0 to 1.
+        burst: mean number of packets lost in a row.
+        rng: source of random numbers.
+    """
     lost = np.zeros(packets, dtype=bool)
     loses, recovers = share / (burst * (1 - share)), 1 / burst
     drawn = rng.random(packets + 1)
@@ -83,7 +96,13 @@ def lost_packets(packets: int, share: float, burst: float, rng: np.random.Genera
 
 
 def gain(waveform: Waveform, scene: Scene, *, db: float) -> Waveform:
-    """Scale by ``db`` decibels, without clipping."""
+    """Scale by ``db`` decibels, without clipping.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+        db: in decibels.
+    """
     return waveform * np.float32(10 ** (db / 20))
 
 

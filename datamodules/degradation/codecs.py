@@ -94,24 +94,47 @@ def vorbis(waveform: Waveform, scene: Scene, *, quality: float) -> Waveform:
 
 
 def mulaw(waveform: Waveform, scene: Scene, *, rate: float = TELEPHONE_RATE) -> Waveform:
-    """Resample to ``rate`` Hz and quantise by ITU-T G.711 mu-law, 8 bits a sample."""
+    """Resample to ``rate`` Hz and quantise by ITU-T G.711 mu-law, 8 bits a sample.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+        rate: in Hz.
+    """
     return _coded(waveform, scene.sample_rate, round(rate), lambda scaled, at: _through_file(scaled, at, "WAV", "ULAW"))
 
 
 def alaw(waveform: Waveform, scene: Scene, *, rate: float = TELEPHONE_RATE) -> Waveform:
-    """Resample to ``rate`` Hz and quantise by ITU-T G.711 A-law, 8 bits a sample."""
+    """Resample to ``rate`` Hz and quantise by ITU-T G.711 A-law, 8 bits a sample.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+        rate: in Hz.
+    """
     return _coded(waveform, scene.sample_rate, round(rate), lambda scaled, at: _through_file(scaled, at, "WAV", "ALAW"))
 
 
 def gsm(waveform: Waveform, scene: Scene) -> Waveform:
-    """Encode by GSM 06.10 full rate, 13 kbps at 8 kHz, and decode."""
+    """Encode by GSM 06.10 full rate, 13 kbps at 8 kHz, and decode.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+    """
     return _coded(
         waveform, scene.sample_rate, TELEPHONE_RATE, lambda scaled, rate: _through_file(scaled, rate, "WAV", "GSM610")
     )
 
 
 def bits(waveform: Waveform, scene: Scene, *, bits: float) -> Waveform:
-    """Round to ``bits`` bits a sample, full scale being +-1; silence stays silence."""
+    """Round to ``bits`` bits a sample, full scale being +-1; silence stays silence.
+
+    Args:
+        waveform: ``(samples,)``, full scale 1, not changed.
+        scene: sample rate and random numbers.
+        bits: of a sample; half bits are allowed.
+    """
     steps = np.float32(2 ** (round(bits) - 1))
 
     def rounded(scaled: Waveform, rate: int) -> Waveform:
@@ -121,17 +144,33 @@ def bits(waveform: Waveform, scene: Scene, *, bits: float) -> Waveform:
 
 
 def mp3_cutoff_hz(sample_rate: int, *, kbps: float, quality: float = 5) -> float | None:
-    """Return where MP3 at a bit rate ends the band, at any quality, measured once; None where it keeps it."""
+    """Return where MP3 at a bit rate ends the band, at any quality, measured once; None where it keeps it.
+
+    Args:
+        sample_rate: in Hz.
+        kbps: bit rate.
+        quality: of the encoder; it does not move the cutoff.
+    """
     return _measured_cutoff_hz("mp3", sample_rate, _mp3_kbps(kbps))
 
 
 def opus_cutoff_hz(sample_rate: int, *, kbps: float) -> float | None:
-    """Return where Opus at a bit rate (to the nearest kbps) ends the band, measured once; None where it keeps it."""
+    """Return where Opus at a bit rate (to the nearest kbps) ends the band, measured once; None where it keeps it.
+
+    Args:
+        sample_rate: in Hz.
+        kbps: bit rate.
+    """
     return _measured_cutoff_hz("opus", sample_rate, round(kbps))
 
 
 def vorbis_cutoff_hz(sample_rate: int, *, quality: float) -> float | None:
-    """Return where Vorbis at a quality (to the nearest whole) ends the band, measured once; None where it keeps it."""
+    """Return where Vorbis at a quality (to the nearest whole) ends the band, measured once; None where it keeps it.
+
+    Args:
+        sample_rate: in Hz.
+        quality: of the encoder, -1 to 10.
+    """
     return _measured_cutoff_hz("vorbis", sample_rate, round(quality))
 
 

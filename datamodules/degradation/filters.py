@@ -100,7 +100,12 @@ def resample(waveform: Waveform, scene: Scene, *, rate: float, quality: str = "H
 
 
 def fitted(waveform: Waveform, samples: int) -> Waveform:
-    """Cut or zero-pad the end so that ``samples`` remain, as float32."""
+    """Cut or zero-pad the end so that ``samples`` remain, as float32.
+
+    Args:
+        waveform: ``(samples before,)``.
+        samples: wanted.
+    """
     cut = np.asarray(waveform[:samples], dtype=np.float32)
     return cut if cut.size == samples else np.pad(cut, (0, samples - cut.size))
 
@@ -124,7 +129,15 @@ def lowpass_gain(
 
 
 def bandpass_gain(hertz: NDArray[np.float64], sample_rate: int, low_hz: float, high_hz: float, order: int) -> _Gain:
-    """Return the magnitude response at ``hertz`` ``(bins,)`` of a digital Butterworth band-pass."""
+    """Return the magnitude response at ``hertz`` ``(bins,)`` of a digital Butterworth band-pass.
+
+    Args:
+        hertz: frequencies ``(bins,)``.
+        sample_rate: in Hz.
+        low_hz: lower corner.
+        high_hz: upper corner.
+        order: of the filter.
+    """
     low, high = np.tan(np.pi / sample_rate * np.array([low_hz, high_hz]))
     analogue = np.clip(np.tan(np.pi / sample_rate * hertz), 1 / _FURTHEST, _FURTHEST)
     around = np.abs(analogue - low * high / analogue) / (high - low)
@@ -159,7 +172,13 @@ def _prototype(
 def filtered(
     waveform: Waveform, sample_rate: int, gain: Callable[[NDArray[np.float64]], NDArray[np.float32]]
 ) -> Waveform:
-    """Return a waveform ``(samples,)`` under a zero-phase gain, a function of frequencies in Hz."""
+    """Return a waveform ``(samples,)`` under a zero-phase gain, a function of frequencies in Hz.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        gain: returns the factor for each of the frequencies ``(bins,)`` in Hz.
+    """
     size = scipy.fft.next_fast_len(waveform.size + round(_RINGING_SECONDS * sample_rate), real=True)
     spectrum = scipy.fft.rfft(waveform, size)
     spectrum *= gain(scipy.fft.rfftfreq(size, 1 / sample_rate))

@@ -41,7 +41,13 @@ def _shaped(samples: int, gain: NDArray[np.float64], rng: np.random.Generator) -
 
 
 def pink(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Return noise ``(samples,)`` that falls 3 dB an octave above 50 Hz, of unit root mean square."""
+    """Return noise ``(samples,)`` that falls 3 dB an octave above 50 Hz, of unit root mean square.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     samples_or_more = max(samples, 64)
     frequencies = np.fft.rfftfreq(samples_or_more, 1 / sample_rate)
     noise = _shaped(samples_or_more, 1 / np.sqrt(np.maximum(frequencies, 50.0)), rng)
@@ -49,14 +55,26 @@ def pink(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
 
 
 def hum_and_hiss(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Mains hum of 50 Hz with harmonics under the hiss of an amplifier."""
+    """Mains hum of 50 Hz with harmonics under the hiss of an amplifier.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     time = np.arange(samples) / sample_rate
     hum = sum(np.sin(2 * np.pi * 50 * n * time + rng.uniform(0, 2 * np.pi)) / n for n in (1, 2, 3, 5, 7))
     return _unit(hum + 0.35 * rng.standard_normal(samples))
 
 
 def fan(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """A fan: a broad resonance near 400 Hz, modulated by the blades at 23 Hz."""
+    """A fan: a broad resonance near 400 Hz, modulated by the blades at 23 Hz.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)
     gain = 1 / (1 + np.abs(frequencies - 400) / 300)
     blades = 1 + 0.4 * np.sin(2 * np.pi * 23 * np.arange(samples) / sample_rate)
@@ -64,7 +82,13 @@ def fan(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
 
 
 def street(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Traffic: a rumble that falls 9 dB an octave above 80 Hz and swells every few seconds, with tyre noise."""
+    """Traffic: a rumble that falls 9 dB an octave above 80 Hz and swells every few seconds, with tyre noise.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)
     rumble = _unit(_shaped(samples, np.maximum(frequencies, 80.0) ** -1.5, rng))
     tyres = _unit(_shaped(samples, np.exp(-(((frequencies - 900) / 900) ** 2)), rng))
@@ -74,7 +98,13 @@ def street(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform
 
 
 def rain(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Rain: some 600 decaying clicks a second over a soft high hiss."""
+    """Rain: some 600 decaying clicks a second over a soft high hiss.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     impulses = rng.standard_normal(samples) * (rng.random(samples) < 600 / sample_rate)
     drop = np.exp(-np.arange(round(0.004 * sample_rate)) / (0.0008 * sample_rate))
     drop *= rng.standard_normal(drop.size)
@@ -84,12 +114,25 @@ def rain(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
 
 
 def hum(samples: int, sample_rate: int, rng: np.random.Generator, mains_hz: float) -> Waveform:
-    """Return mains hum ``(samples,)`` with harmonics that fall 6 dB an octave, of unit root mean square."""
+    """Return mains hum ``(samples,)`` with harmonics that fall 6 dB an octave, of unit root mean square.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+        mains_hz: 50 or 60.
+    """
     return _tone(samples, sample_rate, rng, mains_hz, harmonics=20, tilt=1.0)
 
 
 def speech_shaped(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Return noise ``(samples,)`` with the long-term spectrum of speech, in four to six syllables a second."""
+    """Return noise ``(samples,)`` with the long-term spectrum of speech, in four to six syllables a second.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     frequencies = np.fft.rfftfreq(max(samples, 64), 1 / sample_rate)
     # Flat from 100 to 500 Hz, then 9 dB an octave down (after Byrne et al. 1994).
     gain = np.clip(frequencies / 100, 0, 1) * np.maximum(frequencies / 500, 1.0) ** -1.5
@@ -98,7 +141,13 @@ def speech_shaped(samples: int, sample_rate: int, rng: np.random.Generator) -> W
 
 
 def arpeggios(samples: int, sample_rate: int, rng: np.random.Generator) -> Waveform:
-    """Return plucked notes of major and minor chords ``(samples,)`` over a sustained bass."""
+    """Return plucked notes of major and minor chords ``(samples,)`` over a sustained bass.
+
+    Args:
+        samples: length.
+        sample_rate: in Hz.
+        rng: source of random numbers.
+    """
     beat = round(sample_rate * rng.uniform(0.12, 0.3))
     decay = np.exp(-3 * np.arange(4 * beat, dtype=np.float32) / sample_rate)
     piece = np.zeros(samples + 4 * beat, np.float32)
@@ -125,7 +174,13 @@ def _tone(
 
 
 def babble(samples: int, talkers: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
-    """Sum talkers ``(samples,)``, each from a random point of its speech on, round and round."""
+    """Sum talkers ``(samples,)``, each from a random point of its speech on, round and round.
+
+    Args:
+        samples: length.
+        talkers: speech, ``(samples,)`` each, of any lengths.
+        rng: source of random numbers.
+    """
     total = np.zeros(samples)
     for talker in talkers:
         total += _unit(np.resize(np.roll(talker, -int(rng.integers(talker.size))), samples).astype(np.float64))

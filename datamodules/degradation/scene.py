@@ -15,7 +15,13 @@ class Recordings(Protocol):
     def __len__(self) -> int: ...
 
     def segment(self, index: int, rng: np.random.Generator, samples: int) -> Waveform:
-        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter."""
+        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter.
+
+        Args:
+            index: of the recording.
+            rng: source of random numbers.
+            samples: how many, at the scene's rate.
+        """
         ...
 
     def whole(self, index: int) -> Waveform:
@@ -42,7 +48,13 @@ class HeldRecordings:
         return len(self._waveforms)
 
     def segment(self, index: int, rng: np.random.Generator, samples: int) -> Waveform:
-        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter."""
+        """Return ``(samples,)`` of recording ``index`` from a random point on, round and round where it is shorter.
+
+        Args:
+            index: of the recording.
+            rng: source of random numbers.
+            samples: how many, at the scene's rate.
+        """
         waveform = self._waveforms[index]
         if waveform.size == 0:
             return np.zeros(samples, np.float32)

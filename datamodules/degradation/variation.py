@@ -44,7 +44,15 @@ class Variation:
     def apply(
         self, speech: Waveform, speed: float, samples: int, sample_rate: int, rng: np.random.Generator
     ) -> Waveform:
-        """Return ``samples`` of speech ``(speed * samples,)`` played at ``speed``, under a tilt that is drawn here."""
+        """Return ``samples`` of speech ``(speed * samples,)`` played at ``speed``, under a tilt that is drawn here.
+
+        Args:
+            speech: ``(speed * samples,)``.
+            speed: factor of playback, from `draw_speed`.
+            samples: of the result.
+            sample_rate: in Hz.
+            rng: source of random numbers.
+        """
         if speed != 1.0:
             speech = fitted(soxr.resample(speech, speed, 1.0, quality="HQ"), samples)
         slope = _drawn(self.tilt_db_per_octave, rng)
@@ -52,7 +60,13 @@ class Variation:
 
 
 def tilted(speech: Waveform, db_per_octave: float, sample_rate: int) -> Waveform:
-    """Return speech under a zero-phase gain of ``db_per_octave`` around 1 kHz, at most 12 dB either way."""
+    """Return speech under a zero-phase gain of ``db_per_octave`` around 1 kHz, at most 12 dB either way.
+
+    Args:
+        speech: ``(samples,)``.
+        db_per_octave: slope, positive for a brighter sound.
+        sample_rate: in Hz.
+    """
 
     def gain(hertz: NDArray[np.float64]) -> NDArray[np.float32]:
         slope_db = db_per_octave * np.log2(np.maximum(hertz, 1.0) / _TILT_PIVOT_HZ)

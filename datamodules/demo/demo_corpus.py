@@ -180,6 +180,10 @@ def _rng(*words: str) -> np.random.Generator:
 def speak(voice: Voice, sentences: Sequence[str]) -> list[Waveform]:
     """Speak sentences with one voice in a fresh process, and put them into the voice's room.
 
+    Args:
+        voice: who speaks, and in which room.
+        sentences: what is said.
+
     Returns:
         One waveform ``(samples,)`` at `SAMPLE_RATE` per sentence; the same samples every time for the same list.
 

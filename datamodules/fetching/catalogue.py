@@ -157,6 +157,10 @@ class Dataset:
     def urls(self, file: RemoteFile, mirror: str | None = None) -> list[str]:
         """Return a file's addresses: with a mirror's name that one first, with an address of one's own only that.
 
+        Args:
+            file: of the corpus.
+            mirror: name of one of its mirrors, or an address; None for the usual order.
+
         Raises:
             OvertoneError: no mirror has that name.
         """
@@ -224,6 +228,10 @@ def write_manifest(dataset: Dataset, folder: Path) -> dict[str, int]:
 
     The columns are `MANIFEST_COLUMNS`; paths are relative to the folder, ordered; ``split`` is empty where the corpus
     has no fixed split, so that speakers are split by their names' hash.
+
+    Args:
+        dataset: of the catalogue.
+        folder: that holds the unpacked archives.
 
     Returns:
         The number of files of each kind.

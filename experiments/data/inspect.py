@@ -61,6 +61,10 @@ def is_prepared(manifest: Path) -> bool:
 def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
     """Read a CSV file as a table.
 
+    Args:
+        path: of the file.
+        rows: at most so many; None for all.
+
     Raises:
         OvertoneError: it is none.
     """
@@ -124,7 +128,13 @@ def quantiles_table(files: pd.DataFrame) -> Table:
 
 
 def minutes_table(files: pd.DataFrame, column: str, title: str) -> Table:
-    """Return clips and minutes for those values of a column that have most of them, and for the others together."""
+    """Return clips and minutes for those values of a column that have most of them, and for the others together.
+
+    Args:
+        files: a row each, with column ``seconds``.
+        column: whose values are counted.
+        title: of the table.
+    """
     table = _table("", (title,), ("clips", "minutes"))
     values = files.groupby(column)["seconds"].agg(["count", "sum"]).sort_values("sum", ascending=False)
     named = values.head(_MOST_ROWS)

@@ -43,7 +43,13 @@ def open_corpus(preset: Preset, workspace: Workspace, progress: Board) -> "Corpu
 
 
 def report_corpus(corpus: "Corpus", progress: Board, most: int = 5) -> None:
-    """Say what a corpus holds, what was converted and what was left out."""
+    """Say what a corpus holds, what was converted and what was left out.
+
+    Args:
+        corpus: what was read.
+        progress: told of it.
+        most: skipped files that are named.
+    """
     speakers = len({clip.speaker for clip in corpus.clips})
     minutes = sum(clip.seconds for clip in corpus.clips) / 60
     progress.say(f"Corpus: {len(corpus.clips)} clips, {speakers} speakers, {minutes:.0f} minutes ({corpus.root})")

@@ -42,7 +42,13 @@ def prepare_command(
 
 
 def report(preparation: Preparation, progress: Board, most: int = 8) -> None:
-    """Say what a preparation found and what it rejected."""
+    """Say what a preparation found and what it rejected.
+
+    Args:
+        preparation: what was found.
+        progress: told of it.
+        most: rejected files that are named.
+    """
     rejected = preparation.rejected
     known = preparation.clips + rejected.total() - preparation.measured
     again = f", {known} of them known from before" if known > 0 else ""

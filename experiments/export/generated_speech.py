@@ -20,7 +20,13 @@ def generated_clips(sample_rate: int) -> dict[str, Waveform]:
 
 
 def syllables(sample_rate: int, seconds: float, seed: int) -> Waveform:
-    """Return a speech-like waveform ``(samples,)``: voiced and hissing syllables in turn, digital silence between."""
+    """Return a speech-like waveform ``(samples,)``: voiced and hissing syllables in turn, digital silence between.
+
+    Args:
+        sample_rate: in Hz.
+        seconds: length.
+        seed: of the hiss; it moves the pitch too.
+    """
     generator = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     phase = 2 * np.pi * np.cumsum((100 + 25 * seed) * (1 + 0.1 * np.sin(3 * time))) / sample_rate
@@ -34,6 +40,11 @@ def syllables(sample_rate: int, seconds: float, seed: int) -> Waveform:
 
 
 def narrowed(clip: Waveform, sample_rate: int) -> Waveform:
-    """Return a clip after a visit to 8 kHz."""
+    """Return a clip after a visit to 8 kHz.
+
+    Args:
+        clip: ``(samples,)``.
+        sample_rate: of the clip, in Hz.
+    """
     back = resample(resample(clip, sample_rate, NARROW_RATE), NARROW_RATE, sample_rate)
     return fitted(back, len(clip))

@@ -88,7 +88,12 @@ def parity_of(module: StreamingModule, model: Model, clips: dict[str, Waveform],
 
 
 def odd_lengths(model: Model, longest: int) -> list[int]:
-    """Return lengths around one sample, a hop, the latency, and a prime number of samples."""
+    """Return lengths around one sample, a hop, the latency, and a prime number of samples.
+
+    Args:
+        model: whose hop and latency count.
+        longest: no length is above it, in samples.
+    """
     hop, latency = model.hop_samples, model.hop_samples + model.delay_samples
     around = {length + change for length in (hop, latency) for change in (-1, 0, 1)}
     return sorted(length for length in around | {1, 2, 12_345, 12_347} if 0 < length <= longest)
@@ -135,7 +140,12 @@ def _streamed(enhancer: Enhancer, clip: Waveform, sizes: Sequence[int]) -> Wavef
 
 
 def real_clips(corpus: Corpus, sample_rate: int) -> dict[str, Waveform]:
-    """Return clips of test speakers, one of each, full band and narrowband."""
+    """Return clips of test speakers, one of each, full band and narrowband.
+
+    Args:
+        corpus: the clips.
+        sample_rate: of the result, in Hz.
+    """
     by_speaker = {clip.speaker: clip for clip in reversed(corpus.split("test"))}
     clips = {}
     for clip in list(by_speaker.values())[: CLIPS // 2]:
@@ -159,7 +169,12 @@ def parity_record(parity: Parity) -> dict[str, object]:
 
 
 def parity_page(parity: Parity, versions: str) -> str:
-    """Return the report in Markdown."""
+    """Return the report in Markdown.
+
+    Args:
+        parity: what was compared.
+        versions: of the libraries, as a sentence.
+    """
     largest = parity.largest
     table = markdown_table(
         ["clip", "samples", "blocks", "largest difference"],

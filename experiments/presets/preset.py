@@ -156,6 +156,10 @@ class Preset:
     def training_configuration(self, model: str, seed: int) -> dict[str, Any]:
         """Return the plain values that decide one training.
 
+        Args:
+            model: one of the preset's.
+            seed: of weights and order of examples.
+
         Raises:
             OvertoneError: the preset does not list the model.
         """

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -19,7 +20,12 @@ CHECKPOINT_PARTS = ("state_dict", "optimizer_states", "loops", "callbacks", "epo
 
 
 def largest_of_all(trainer: lightning.Trainer, value: int) -> int:
-    """Return the largest value that any of a training's processes has; all must ask for it at the same point."""
+    """Return the largest value that any of a training's processes has; all must ask for it at the same point.
+
+    Args:
+        trainer: of this process.
+        value: this process' own.
+    """
     if trainer.world_size == 1:
         return value
     shared = torch.tensor(value, device=trainer.strategy.root_device)
@@ -32,6 +38,10 @@ def keep_checkpoint(trainer: lightning.Trainer, path: Path) -> None:
 
     The trainer moves what it writes from the system's temporary folder, which may be on another disk: a full one, or
     one that is killed then, would leave half a file in place of the checkpoint before.
+
+    Args:
+        trainer: of this process.
+        path: of the checkpoint.
     """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
@@ -51,9 +61,13 @@ def checkpoint_damage(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as parts:
+            broken = parts.testzip()  # torch looks at no checksum
         kept = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the bytes make of the reader
         return f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+    if broken:
+        return f"{broken} is not as it was written"
     missing = [part for part in CHECKPOINT_PARTS if not isinstance(kept, dict) or part not in kept]
     return f"it holds no {missing[0]}" if missing else None
 

@@ -88,7 +88,13 @@ class TrainingRecord:
 
 
 def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
-    """Return the DataModule that a preset declares; the same pairs for every architecture."""
+    """Return the DataModule that a preset declares; the same pairs for every architecture.
+
+    Args:
+        preset: declares how pairs are made.
+        corpus: the clips.
+        seed: of the training items.
+    """
     examples = preset.budget.examples_per_epoch
     return SpeechPairsDataModule(corpus, preset.sample_rate, preset.data, examples_per_epoch=examples, seed=seed)
 
@@ -131,13 +137,12 @@ def train(
     clock, spending = Clock(preset.budget.safety_seconds), Spending()
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
-    last = place.checkpoint
-    interruption = Interruption(last)
+    interruption = Interruption(place.checkpoint)
     own = [Divergence(), clock, spending, report, RandomState(), interruption]
-    checkpoints = Checkpoints(last, CHECKPOINT_INTERVAL)
-    trainer = make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
+    checkpoints = Checkpoints(place.checkpoint, CHECKPOINT_INTERVAL)
+    trainer = _make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
     if trainer.is_global_zero:
-        declare(preset, place, corpus, run)
+        _declare(preset, place, corpus, run)
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=interruption.resumed_from, weights_only=True)
@@ -145,7 +150,7 @@ def train(
         if trainer.interrupted and stop.code != TERMINATED:
             raise KeyboardInterrupt from None
         raise
-    record = make_record(trainer, clock, spending, report, preset)
+    record = _make_record(trainer, clock, spending, report, preset)
     if not trainer.is_global_zero:
         return record
     module.save_weights(place.weights)
@@ -155,7 +160,7 @@ def train(
     return record
 
 
-def declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> None:
+def _declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> None:
     """Write down what is about to be trained."""
     configuration = preset.training_configuration(place.model, place.seed)
     with written_whole(place.folder / "config.yaml") as path:
@@ -164,7 +169,7 @@ def declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> N
     run.log_file(place.folder / "config.yaml")
 
 
-def make_trainer(
+def _make_trainer(
     preset: Preset, module: SpeechModule, callbacks: Sequence[lightning.Callback], distribution: Distribution
 ) -> lightning.Trainer:
     """Return a quiet trainer for one process of a training.
@@ -201,6 +206,10 @@ def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy 
     An architecture with two optimisers leaves the other one's parameters without a gradient at each step, which DDP
     has to look for; the others would pay for the search in vain.
 
+    Args:
+        module: what is trained.
+        distribution: over how many processes the training is spread.
+
     Raises:
         OvertoneError: such an architecture was told not to look.
     """
@@ -216,7 +225,7 @@ def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy 
     return DDPStrategy(find_unused_parameters=find, broadcast_buffers=False)  # all buffers are constants
 
 
-def make_record(
+def _make_record(
     trainer: lightning.Trainer, clock: Clock, spending: Spending, report: EpochReport, preset: Preset
 ) -> TrainingRecord:
     """Return what a finished trainer has spent."""

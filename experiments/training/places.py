@@ -51,7 +51,15 @@ class TrainingPlace:
 
 
 def training_place(runs: Path, preset: Preset, model: str, seed: int, data_digest: str) -> TrainingPlace:
-    """Return the place of one training of a preset on a corpus."""
+    """Return the place of one training of a preset on a corpus.
+
+    Args:
+        runs: the folder for runs.
+        preset: declares the training.
+        model: the registry's name.
+        seed: of weights and order of examples.
+        data_digest: of the corpus.
+    """
     model_class(model)
     key = digest(preset.training_configuration(model, seed), data_digest, training_code(model))
     return TrainingPlace(model, seed, key, runs / "trainings" / f"{model}-seed{seed}-{key}")

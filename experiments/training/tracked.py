@@ -29,6 +29,11 @@ def run_training(
     """Train what a request asks for, tracked, or read the result if it is already there.
 
     Of several processes that train together, each calls this; the first one tracks.
+
+    Args:
+        request: what to train.
+        corpus: the clips.
+        progress: called with examples seen, the budget, and a note.
     """
     from experiments.tracking.mlflow_tracker import open_tracker, send_what_waits
     from experiments.training.fit import TrainingRecord, train
@@ -46,7 +51,12 @@ def run_training(
 
 
 def clip_table(corpus: "Corpus", split: str) -> "pd.DataFrame":
-    """Return the clips of a split, a row each."""
+    """Return the clips of a split, a row each.
+
+    Args:
+        corpus: the clips.
+        split: train, val or test.
+    """
     import pandas as pd
 
     rows = [(corpus.name_of(clip), clip.speaker, clip.seconds, clip.sample_rate) for clip in corpus.split(split)]
@@ -54,7 +64,13 @@ def clip_table(corpus: "Corpus", split: str) -> "pd.DataFrame":
 
 
 def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str, str]:
-    """Return the tags by which a reviewer filters and groups runs."""
+    """Return the tags by which a reviewer filters and groups runs.
+
+    Args:
+        preset: that the training belongs to.
+        place: of the training.
+        corpus: the clips.
+    """
     architecture = place.model.removesuffix("_seed")
     return {
         "model": place.model,

@@ -45,7 +45,7 @@ def train_command(request: TrainRequest) -> None:
     request = replace(request, workspace=workspace, distribution=distribution)
     if process_rank() > 0:  # the first process says it all
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), board() as progress:
-            train_here(request, open_corpus(preset, workspace, progress), progress)
+            _train_here(request, open_corpus(preset, workspace, progress), progress)
         return
     with board() as progress:
         corpus = open_corpus(preset, workspace, progress)
@@ -55,8 +55,8 @@ def train_command(request: TrainRequest) -> None:
         if distribution.processes > 1 and outer_launcher() is None:
             train_side_by_side([request], 1, preset.budget.threads, progress)
         else:
-            train_here(request, corpus, progress)
-        say_trained(place, progress)
+            _train_here(request, corpus, progress)
+        _say_trained(place, progress)
 
 
 def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
@@ -73,25 +73,14 @@ def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
             progress.say(f"{place.checkpoint} is damaged ({damage}): {place.name} is begun anew.")
 
 
-def train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
-    """Train in this process.
-
-    Args:
-        request: what to train.
-        corpus: the clips.
-        progress: told of it.
-    """
+def _train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
+    """Train in this process."""
     with quiet_libraries():
         run_training(request, corpus, lambda done, total, note: progress.update(request.name, done, total, note))
 
 
-def say_trained(place: TrainingPlace, progress: Board) -> None:
-    """Say what a training cost and where it lies.
-
-    Args:
-        place: of the training.
-        progress: told of it.
-    """
+def _say_trained(place: TrainingPlace, progress: Board) -> None:
+    """Say what a training cost and where it lies."""
     from experiments.training.fit import TrainingRecord
 
     if not place.finished:  # a machine whose part has ended before the first one's

@@ -21,7 +21,12 @@ COST_SECONDS = 4.0
 
 @torch.inference_mode()
 def enhance_waveform(module: SpeechModule, narrowband: Waveform) -> Waveform:
-    """Return the enhanced waveform ``(samples,)`` of a narrowband one."""
+    """Return the enhanced waveform ``(samples,)`` of a narrowband one.
+
+    Args:
+        module: the model.
+        narrowband: ``(samples,)`` at the model's rate.
+    """
     training = module.training
     module.eval()
     batch = torch.from_numpy(np.ascontiguousarray(narrowband))[None].to(module.device)
