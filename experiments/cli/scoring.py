@@ -90,7 +90,7 @@ def _run_listen(options: Namespace) -> None:
 def _run_ui(options: Namespace) -> None:
     from experiments.tracking.ui import serve_ui
 
-    serve_ui(find_runs_folder(options.runs), options.host, options.port)
+    serve_ui(find_runs_folder(made(Workspace, options).runs), options.host, options.port)
 
 
 COMMANDS = {
