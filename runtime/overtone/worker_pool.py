@@ -7,11 +7,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Self, TypeVar
 
+from overtone.errors import OvertoneError
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 JOBS_PER_WORKER = 2
+NOT_STARTED = (
+    'The worker processes could not start. A script that starts them needs `if __name__ == "__main__":` around its '
+    "calls, because each worker imports the script first. Otherwise there may be no memory for them: ask for fewer."
+)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -52,6 +59,9 @@ class WorkerPool:
         Args:
             function: of a module, so that it can be named to another process.
             jobs: consumed as they are worked on; `JOBS_PER_WORKER` of each process are held at most.
+
+        Raises:
+            OvertoneError: no process could start.
         """
         if self.workers <= 1:
             yield from ((job, function(job)) for job in jobs)
@@ -64,6 +74,8 @@ class WorkerPool:
                 return
             except BrokenProcessPool:
                 self._close()
+            if not self._started.is_set():
+                raise OvertoneError(NOT_STARTED)
             suspects = list(unfinished.values())
             unfinished.clear()
             for job in suspects:
@@ -73,7 +85,7 @@ class WorkerPool:
         self, function: Callable[[Job], Result], jobs: Iterator[Job], unfinished: dict[Future[Result], Job]
     ) -> Iterator[tuple[Job, Result]]:
         if self._pool is None:
-            self._pool = _start(self.workers)
+            self._pool, self._started = _start(self.workers)
         for job in jobs:
             try:
                 unfinished[self._pool.submit(function, job)] = job
@@ -86,7 +98,8 @@ class WorkerPool:
             yield from _finished(unfinished)
 
     def _alone(self, function: Callable[[Job], Result], job: Job) -> Result | None:
-        with _start(1) as pool:
+        pool, _ = _start(1)
+        with pool:
             try:
                 return pool.submit(function, job).result()
             except BrokenProcessPool:
@@ -104,14 +117,19 @@ def _finished(unfinished: dict[Future[Result], Job]) -> Iterator[tuple[Job, Resu
         yield unfinished.pop(future), result
 
 
-def _start(workers: int) -> ProcessPoolExecutor:
+def _start(workers: int) -> tuple[ProcessPoolExecutor, Event]:
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(1)  # a worker that is importing a script without a guard, which would start everything once more
     # One thread each, which libraries read from the environment when they are first imported. Spawned, because
     # a forked child of a process that has used threads (torch, BLAS) may hang.
     os.environ |= dict.fromkeys(THREAD_VARIABLES, "1")
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_process)
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    return ProcessPoolExecutor(workers, context, _start_process, (started,)), started
 
 
-def _start_process() -> None:
+def _start_process(started: Event) -> None:
+    started.set()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the parent says what there is to say
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where decoders write warnings of their own
     threading.Thread(target=_end_with_parent, daemon=True).start()
