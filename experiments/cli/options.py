@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.runs import Workspace
 from overtone.errors import OvertoneError
 
 T = typing.TypeVar("T")
@@ -76,11 +75,6 @@ def made(cls: type[T], options: Namespace) -> T:
     except OvertoneError as error:
         option, _, reason = str(error).partition(":")
         raise OvertoneError(f"--{option.replace('_', '-')}:{reason}") from None
-
-
-def add_runs(parser: ArgumentParser) -> None:
-    """Add the folder for runs."""
-    add_options(parser, Workspace, without=["data", "extra", "tracking"])
 
 
 def names(value: str) -> tuple[str, ...]:

@@ -1,34 +1,25 @@
 """Ship a model: a folder with an ONNX graph, configuration, card, checksums, and the proof that it is the same."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.corpora.corpus import Corpus, load_corpus
 from experiments.export.card import TrainingData, training_data
 from experiments.export.package import check_target, export_package
 from experiments.export.source import ModelSource, champion_source, checkpoint_source
-from experiments.runs import find_runs_folder
+from experiments.runs import Workspace, find_runs_folder
 from overtone.errors import OvertoneError
 from overtone.progress import board, console
 
 
-def export_command(
-    out: Path,
-    preset: str | None = None,
-    checkpoint: Path | None = None,
-    runs: Path | None = None,
-    data: str | None = None,
-    extra: Sequence[str] = (),
-) -> None:
+def export_command(out: Path, workspace: Workspace, preset: str | None = None, checkpoint: Path | None = None) -> None:
     """Export a champion or a file of weights.
 
     Args:
         out: the package's folder; replaced when it is one already.
+        workspace: folder for runs, and the corpus for the proof and the card; without it clips are generated and the
+            card states no data.
         preset: whose champion; with ``checkpoint``, what that was trained for.
         checkpoint: a file of weights or a training's checkpoint.
-        runs: folder for runs.
-        data: corpus for the proof and the card; without it clips are generated and the card states no data.
-        extra: further splits of the manifest that had joined train.
 
     Raises:
         OvertoneError: nothing to export, a model that cannot stream, a folder that is something else, or an exported
@@ -38,10 +29,10 @@ def export_command(
     if checkpoint is not None:
         source = checkpoint_source(checkpoint, preset)
     elif preset is not None:
-        source = champion_source(preset, find_runs_folder(runs))
+        source = champion_source(preset, find_runs_folder(workspace.runs))
     else:
         raise OvertoneError("Expected --preset NAME for its champion, or --checkpoint FILE; received neither.")
-    corpus, about = _corpus(data, source, extra)
+    corpus, about = _corpus(workspace, source)
     with board() as progress:
         progress.say(f"Exporting {source.module.name} at {source.module.sample_rate} Hz from {source.origin} ...")
         parity = export_package(source, out, corpus, about)
@@ -54,11 +45,11 @@ def export_command(
     )
 
 
-def _corpus(data: str | None, source: ModelSource, extra: Sequence[str]) -> tuple[Corpus | None, TrainingData | None]:
-    if data is None:
+def _corpus(workspace: Workspace, source: ModelSource) -> tuple[Corpus | None, TrainingData | None]:
+    if workspace.data is None:
         return None, None
-    path = Path(data)
-    corpus = load_corpus(path, extra)
+    path = Path(workspace.data)
+    corpus = load_corpus(path, workspace.extra)
     manifest = path / "manifest.csv" if path.is_dir() else path
     if not manifest.is_file() or manifest.suffix != ".csv":
         return corpus, None
