@@ -29,7 +29,7 @@ from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
 from experiments.registry import load_model
 from experiments.training.fit import quiet_libraries
-from models.base import SpeechModule, read_weights
+from models.base import SpeechModule
 from models.reconstruction.methods import METHODS, reconstruct
 from models.whole_file import WholeFileSpectrogram
 from overtone.progress import Board, board
@@ -321,7 +321,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    trained = [load_model(read_weights(path)) for path in options.trained]
+    trained = [load_model(path) for path in options.trained]
     corpus = load_corpus(options.data)
     methods: list[pd.DataFrame] = []
     borders: list[pd.DataFrame] = []

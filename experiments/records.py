@@ -32,6 +32,8 @@ def checked(kind: type[T], plain: object) -> T:
     where = ".".join(map(str, first["loc"]))[:SHOWN]
     if first["type"] == "unexpected_keyword_argument":
         raise OvertoneError(f"unknown key {where}. Known: {', '.join(_keys(kind, first['loc'][:-1]))}.")
+    if first["type"] == "value_error":  # the dataclass' own check, whose message names the value
+        raise OvertoneError(first["msg"].removeprefix("Value error, "))
     if first["type"] == "missing":
         raise OvertoneError(f"{where}: expected a value, found none.")
     place = f"{where}: " if where else ""
@@ -51,10 +53,10 @@ def read_record(path: Path, kind: type[T], advice: str) -> T:
     """
     try:
         return checked(kind, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError):
-        raise OvertoneError(f"{path}: damaged; expected JSON. {advice}") from None
     except OvertoneError as error:
         raise OvertoneError(f"{path}: damaged; {error} {advice}") from None
+    except (ValueError, RecursionError):
+        raise OvertoneError(f"{path}: damaged; expected JSON. {advice}") from None
 
 
 def _keys(kind: typing.Any, section: Sequence[int | str]) -> list[str]:  # noqa: ANN401

@@ -1,6 +1,8 @@
 """Names of architectures: the one place to enter a new one."""
 
 import importlib
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overtone.errors import OvertoneError
@@ -49,7 +51,8 @@ def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "Speec
         settings: hyper-parameters that differ from the architecture's own.
 
     Raises:
-        OvertoneError: no such name, or a hyper-parameter that the architecture does not have or of another type.
+        OvertoneError: no such name, a hyper-parameter that the architecture does not have or of another type, or values
+            with which no network can be built.
     """
     cls = model_class(name)
     settings_class: Any = cls.settings_class  # each architecture has fields of its own
@@ -62,14 +65,31 @@ def build_model(name: str, sample_rate: int, settings: dict[str, Any]) -> "Speec
     defaults = settings_class()
     for key, value in plain.items():
         expected = type(getattr(defaults, key))
-        if not isinstance(value, (int, float) if expected is float else expected):
+        numbers = value if isinstance(value, tuple) else (value,)
+        finite = all(not isinstance(number, float) or math.isfinite(number) for number in numbers)
+        if not finite or not isinstance(value, (int, float) if expected is float else expected):
             raise OvertoneError(f"{name}: setting {key} expects a {expected.__name__}, got {value!r}.")
-    return cls(sample_rate, settings_class(**plain))
+    try:
+        return cls(sample_rate, settings_class(**plain))
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OvertoneError(f"{name} cannot be built with {settings} at {sample_rate} Hz: {reason}") from None
 
 
-def load_model(checkpoint: dict[str, Any]) -> "SpeechModule":
-    """Return the module that :func:`models.base.read_weights` read, in evaluation mode."""
-    description = checkpoint["overtone"]
-    module = build_model(description["model"], description["sample_rate"], description["settings"])
-    module.network.load_state_dict(checkpoint["network"])
+def load_model(path: Path) -> "SpeechModule":
+    """Return the module whose weights, or training checkpoint, a file holds, in evaluation mode.
+
+    Raises:
+        OvertoneError: it is no such file, or is damaged.
+    """
+    from models.base import read_weights
+
+    checkpoint = read_weights(path)
+    try:
+        described = checkpoint["overtone"]
+        module = build_model(described["model"], described["sample_rate"], described["settings"])
+        module.network.load_state_dict(checkpoint["network"])
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError, OvertoneError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OvertoneError(f"{path}: not the weights of a model that this version knows ({reason}).") from None
     return module.eval()

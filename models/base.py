@@ -235,6 +235,8 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise OvertoneError(f"{path}: not readable as a checkpoint ({type(error).__name__}).") from None
     if not isinstance(checkpoint, dict) or "overtone" not in checkpoint:
         raise OvertoneError(f"{path}: not an Overtone checkpoint: it names no registered model.")
+    if not isinstance(checkpoint.get("network", checkpoint.get("state_dict")), dict):
+        raise OvertoneError(f"{path}: damaged: it holds no weights.")
     if "network" not in checkpoint:
         weights = checkpoint["state_dict"].items()
         network = {key.removeprefix("network."): value for key, value in weights if key.startswith("network.")}

@@ -7,7 +7,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from experiments.data.opening import open_corpus
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, load_preset
-from experiments.registry import load_model
+from experiments.registry import build_model, load_model
 from experiments.runs import Workspace, find_runs_folder
 from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.trained_system import enhance_waveform
-from models.base import SpeechModule, read_weights
+from models.base import SpeechModule
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -221,11 +221,11 @@ def _scores(story: Story, pairs: Mapping[str, Sequence[tuple[Utterance, Waveform
 
 
 def _enhancer(form: Form, place: TrainingPlace) -> Callable[[Waveform], Waveform]:
-    weights = read_weights(place.weights)
+    module = load_model(place.weights)
     if form.reconstruction is not None:
-        settings = weights["overtone"]["settings"] | {"reconstruction": form.reconstruction}
-        weights["overtone"] = weights["overtone"] | {"settings": settings}
-    module = load_model(weights)
+        trained, settings = module, asdict(module.settings) | {"reconstruction": form.reconstruction}
+        module = build_model(form.model, module.sample_rate, settings).eval()
+        module.network.load_state_dict(trained.network.state_dict())
     return partial(_in_blocks if form.in_blocks else enhance_waveform, module)
 
 

@@ -15,7 +15,7 @@ from experiments.registry import load_model
 from experiments.runs import runs_option
 from experiments.scoring.splits import read_scores
 from experiments.tracking.mlflow_tracker import open_tracker
-from models.base import StreamingModule, read_weights
+from models.base import StreamingModule
 from overtone.errors import OvertoneError
 
 CONFIGURATION = "config.yaml"
@@ -137,7 +137,7 @@ def streaming_module(checkpoint: Path) -> StreamingModule:
     Raises:
         OvertoneError: no usable checkpoint, or of a model that needs the whole file.
     """
-    module = load_model(read_weights(checkpoint))
+    module = load_model(checkpoint)
     if not isinstance(module, StreamingModule):
         raise OvertoneError(
             f"{checkpoint}: {module.name} needs the whole file and cannot stream. "

@@ -40,7 +40,7 @@ class Budget:
 
     examples: Examples
     epochs: Count
-    safety_seconds: Annotated[float, Field(gt=0)] = 86400.0
+    safety_seconds: Annotated[float, Field(gt=0, le=1e9)] = 86400.0
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
 
     def __post_init__(self) -> None:
@@ -190,11 +190,11 @@ def load_preset(name: str) -> Preset:
         raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.")
     try:
         return checked(Preset, _plain(path))
-    except (ValueError, yaml.YAMLError) as error:
-        raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
     except OvertoneError as error:
         text = str(error)
         raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
 
 
 class _PresetLoader(yaml.SafeLoader):

@@ -1,6 +1,5 @@
-"""What a trainer calls between batches and epochs: interruption, checkpoints, clock, cost, curves and spectrograms."""
+"""What a trainer calls between batches and epochs: divergence, cost, curves and spectrograms."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from evaluation.contracts import Utterance
 from experiments.pages.spectrograms import figure_array, spectrogram_stack
 from experiments.presets.preset import Preset
 from experiments.tracking.tracker import Run
-from experiments.training.checkpoints import largest_of_all
 from experiments.training.resource_use import resource_use
 from experiments.training.trained_system import enhance_waveform
 from models.base import SpeechModule
@@ -66,35 +64,6 @@ class RandomState(lightning.Callback):
         if self._kept is not None:
             torch.set_rng_state(self._kept.cpu())
             self._kept = None
-
-
-class Clock(lightning.Callback):
-    """Counts the seconds of all starts of a training, as far as they were kept, and stops one that takes too long."""
-
-    def __init__(self, safety_seconds: float) -> None:
-        self._safety_seconds = safety_seconds
-        self._before = 0.0
-        self._started = time.monotonic()
-        self.over_budget = False
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the seconds so far."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's seconds."""
-        self._before = state_dict["seconds"]
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Stop when the safety limit is reached."""
-        if largest_of_all(trainer, self.seconds > self._safety_seconds):
-            self.over_budget = True
-            trainer.should_stop = True
 
 
 class Spending(lightning.Callback):

@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytorch_lightning as lightning
 import torch
 import yaml
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -22,7 +23,7 @@ from experiments.presets.preset import Preset
 from experiments.records import read_record
 from experiments.registry import build_model
 from experiments.tracking.tracker import Run
-from experiments.training.callbacks import Clock, Divergence, EpochReport, Progress, RandomState, Spending
+from experiments.training.callbacks import Divergence, EpochReport, Progress, RandomState, Spending
 from experiments.training.checkpoints import Checkpoints, Interruption
 from experiments.training.child_process import TERMINATED
 from experiments.training.distribution import (
@@ -134,11 +135,11 @@ def train(
     lightning.seed_everything(place.seed, verbose=False)
     module = build_model(place.model, preset.sample_rate, preset.models[place.model])
     datamodule = make_datamodule(preset, corpus, place.seed)
-    clock, spending = Clock(preset.budget.safety_seconds), Spending()
+    timer, spending = Timer(timedelta(seconds=preset.budget.safety_seconds)), Spending()
     clips = [utterance for utterance, _ in zip(datamodule.utterances("val"), range(SPECTROGRAM_CLIPS), strict=False)]
     report = EpochReport(run, progress, clips, preset)
     interruption = Interruption(place.checkpoint)
-    own = [Divergence(), clock, spending, report, RandomState(), interruption]
+    own = [Divergence(), timer, spending, report, RandomState(), interruption]
     checkpoints = Checkpoints(place.checkpoint, CHECKPOINT_INTERVAL)
     trainer = _make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
     if trainer.is_global_zero:
@@ -150,7 +151,7 @@ def train(
         if trainer.interrupted and stop.code != TERMINATED:
             raise KeyboardInterrupt from None
         raise
-    record = _make_record(trainer, clock, spending, report, preset)
+    record = _make_record(trainer, timer, spending, report, preset)
     if not trainer.is_global_zero:
         return record
     module.save_weights(place.weights)
@@ -226,16 +227,16 @@ def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy 
 
 
 def _make_record(
-    trainer: lightning.Trainer, clock: Clock, spending: Spending, report: EpochReport, preset: Preset
+    trainer: lightning.Trainer, timer: Timer, spending: Spending, report: EpochReport, preset: Preset
 ) -> TrainingRecord:
     """Return what a finished trainer has spent."""
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return TrainingRecord(
         examples=min(batches * preset.data.batch_size, preset.budget.examples),
-        seconds=round(clock.seconds, 1),
+        seconds=round(timer.time_elapsed(), 1),
         cpu_seconds=round(spending.cpu_seconds, 1),
         peak_mb=round(spending.peak_mb, 1),
-        over_budget=clock.over_budget,
+        over_budget=trainer.should_stop,
         val_loss=float(trainer.callback_metrics.get("val/loss", torch.nan)),
         curve=report.curve,
         processes=trainer.world_size,

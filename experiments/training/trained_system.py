@@ -12,7 +12,7 @@ from experiments.records import read_record
 from experiments.registry import load_model
 from experiments.training.places import TrainingPlace
 from experiments.training.resource_use import processor_name, real_time_factor
-from models.base import SpeechModule, read_weights
+from models.base import SpeechModule
 from overtone.audio import Waveform
 from overtone.files import written_whole
 
@@ -47,7 +47,7 @@ class TrainedSystem:
     @staticmethod
     def load(place: TrainingPlace) -> "TrainedSystem":
         """Return the system of a finished training."""
-        return TrainedSystem(place.model, load_model(read_weights(place.weights)))
+        return TrainedSystem(place.model, load_model(place.weights))
 
     def __call__(self, utterance: Utterance) -> Waveform:
         """Enhance the narrowband; nothing else of the utterance is looked at."""

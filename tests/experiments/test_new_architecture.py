@@ -16,7 +16,6 @@ import models
 from experiments.export.package import export_package
 from experiments.export.source import ModelSource
 from experiments.registry import MODELS, build_model, load_model, model_class
-from models.base import read_weights
 from overtone.errors import OvertoneError
 
 RATE = 16000
@@ -56,7 +55,7 @@ def test_it_trains_and_its_checkpoint_is_read(tmp_path):
     trainer.fit(module, torch.utils.data.DataLoader([batch()] * 2, batch_size=None))
     assert all(not torch.equal(one, other) for one, other in zip(before, module.network.parameters(), strict=True))
     module.save_weights(tmp_path / "mine.ckpt")
-    loaded = load_model(read_weights(tmp_path / "mine.ckpt"))
+    loaded = load_model(tmp_path / "mine.ckpt")
     waveform = batch()["narrowband"]
     torch.testing.assert_close(loaded.enhance(waveform), module.enhance(waveform), rtol=0, atol=0)
 

@@ -211,11 +211,35 @@ def test_the_same_seed_trains_the_same_weights(name):
 def test_saved_weights_rebuild_the_model(name, tmp_path):
     module = make(name).eval()
     module.save_weights(tmp_path / "model.pt")
-    rebuilt = load_model(read_weights(tmp_path / "model.pt"))
+    rebuilt = load_model(tmp_path / "model.pt")
     waveform = torch.from_numpy(speech_like(3000))[None]
     with torch.no_grad():
         torch.testing.assert_close(rebuilt.enhance(waveform), module.enhance(waveform), atol=0, rtol=0)
     assert rebuilt.settings == module.settings
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": None},
+        {"network": {}},
+        {"network": {"last.weight": torch.zeros(3)}},
+        {"overtone": None},
+        {"overtone": {"model": "dnn_fft"}},
+        {"overtone": {"model": "nobody", "sample_rate": 16000, "settings": {}}},
+        {"overtone": {"model": "dnn_fft", "sample_rate": "high", "settings": {}}},
+        {"overtone": {"model": "dnn_fft", "sample_rate": 16000, "settings": {"hidden": -3}}},
+        {"overtone": {"model": "dnn_fft", "sample_rate": 16000, "settings": {"learning_rate": float("nan")}}},
+        {"overtone": {"model": "dnn_fft", "sample_rate": 16000, "settings": 3}},
+    ],
+    ids=str,
+)
+def test_damaged_weights_are_one_line(tmp_path, changes):
+    make("dnn_fft").save_weights(tmp_path / "model.pt")
+    torch.save(read_weights(tmp_path / "model.pt") | changes, tmp_path / "model.pt")
+    with pytest.raises(OvertoneError, match=r"model\.pt: ") as refused:
+        load_model(tmp_path / "model.pt")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -223,7 +247,7 @@ def test_a_training_checkpoint_pickles_no_class_and_rebuilds_the_model(name, tmp
     module = make(name)
     trainer = fit(module, steps=1)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    rebuilt = load_model(read_weights(tmp_path / "last.ckpt"))
+    rebuilt = load_model(tmp_path / "last.ckpt")
     for key, weight in module.network.state_dict().items():
         assert torch.equal(weight, rebuilt.network.state_dict()[key])
 
