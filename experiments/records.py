@@ -66,7 +66,15 @@ def _keys(kind: typing.Any, section: Sequence[int | str]) -> list[str]:  # noqa:
 
 
 def _expected(message: str) -> str:
-    return message.replace("Input should be", "expected", 1)
+    words = {
+        "Input should be": "expected",
+        "greater than or equal to": "at least",
+        "less than or equal to": "at most",
+        "greater than": "more than",
+    }
+    for long, short in words.items():
+        message = message.replace(long, short, 1)
+    return message
 
 
 def _shown(value: object) -> str:

@@ -179,7 +179,7 @@ def test_options_that_do_not_exist_end_with_usage(capsys, arguments):
 @pytest.mark.parametrize(("option", "value"), [("--seeds", "0"), ("--seeds", "-1"), ("--jobs", "0"), ("--jobs", "-2")])
 def test_numbers_below_one_are_refused(refused, shared, tiny_preset, option, value):
     error = refused("compare", tiny_preset, "--data", "nowhere", option, value, *shared)
-    assert f"{option}: expected greater than or equal to 1, got {value}" in error
+    assert f"{option}: expected at least 1, got {value}" in error
 
 
 def test_runs_are_tracked_nowhere_else(refused):

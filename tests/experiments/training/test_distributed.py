@@ -217,8 +217,8 @@ def test_batches_are_dealt_whole_once_each_and_equally_many(items, replicas):
     ("options", "words"),
     [
         (["--devices", "3"], "3 processes (3 devices x 1 nodes) cannot share the preset's batch of 4 evenly"),
-        (["--devices", "0"], "--devices: expected greater than or equal to 1, got 0"),
-        (["--num-nodes", "-1"], "--num-nodes: expected greater than or equal to 1, got -1"),
+        (["--devices", "0"], "--devices: expected at least 1, got 0"),
+        (["--num-nodes", "-1"], "--num-nodes: expected at least 1, got -1"),
         (["--num-nodes", "2"], "missing NODE_RANK, MASTER_ADDR, MASTER_PORT"),
     ],
 )
