@@ -101,6 +101,8 @@ class _Program:
     def run(self) -> None:
         """Enhance, whatever devices come and go, until q or Ctrl-C."""
         session = self._open()
+        if console.is_terminal:
+            _say("Space switches between enhanced and original; q ends.")
         with pressed_keys() as keys:
             while True:
                 try:
@@ -155,10 +157,10 @@ class _Program:
         return gone
 
     def _bars(self, processor: LiveProcessor) -> str:
-        heard, other = ("enhanced", "original") if self._enhanced else ("original", "enhanced")
+        heard = "enhanced" if self._enhanced else "original"
         levels = f"in {_bar(processor.input_level.read())}  out {_bar(processor.output_level.read())}"
         facts = f"{1000 * self._latency:.0f} ms  missed {self._tally.missed}"
-        return f"{heard}  {levels}  {facts}  [space] {other} [q] end"
+        return f"{heard}  {levels}  {facts}"
 
     def _totals(self) -> str:
         drift = f", corrections of drifting clocks: {self._tally.corrections}" if self._tally.corrections else ""
