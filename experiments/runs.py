@@ -73,8 +73,12 @@ class Workspace:
 
 
 @contextmanager
-def sole_use(folder: Path, what: str) -> Iterator[None]:
-    """Hold a lock that the system releases when the process ends, however it ends.
+def held(lock: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock file, in a folder made if need be; the system releases it when the process ends, however it ends.
+
+    Args:
+        lock: the file.
+        busy: what the user is told where another process holds it; None to wait until it is free.
 
     Args:
         folder: which only one process may use.
@@ -83,13 +87,28 @@ def sole_use(folder: Path, what: str) -> Iterator[None]:
     Raises:
         OvertoneError: another process holds it.
     """
-    with (folder / ".compare.lock").open("w") as lock:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OvertoneError(
-                f"{folder}: another {what} is running there. Wait for it, stop it, or name another folder with --runs."
-            ) from None
+            raise OvertoneError(busy) from None
+        yield
+
+
+@contextmanager
+def sole_use(folder: Path, what: str) -> Iterator[None]:
+    """Let one comparison, or one import into it, run in a folder at a time.
+
+    Args:
+        folder: that it writes to.
+        what: names it in the message.
+
+    Raises:
+        OvertoneError: another process is at it.
+    """
+    advice = "Wait for it, stop it, or name another folder with --runs."
+    with held(folder / ".compare.lock", f"{folder}: another {what} is running there. {advice}"):
         yield
 
 

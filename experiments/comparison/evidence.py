@@ -87,7 +87,7 @@ def finalist_scores(
     for finalist in finalists:
         row: dict[str, Any] = {"model": finalist.model, "tuned": finalist.tuned, "seeds": comparison.preset.seeds}
         if study := finalist.study:
-            row |= {"study": study.name, "trial": study.trial, "trials": study.trials, "asked": study.asked}
+            row |= {"study": study.name, "trial": study.trial, "trials": study.trials, "asked": finalist.asked}
             row |= {"best": study.value, "default": study.default_value}
         for split, scores in zip(SPLITS, (outcome.val, outcome.findings.scores), strict=True):
             row |= _beside_default(preset, finalist, comparison, split, scores)

@@ -22,7 +22,7 @@ from experiments.pages.tables import Table
 from experiments.presets.preset import Preset, champion_name, load_preset
 from experiments.runs import Workspace, find_runs_folder
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
-from experiments.sweep.publication import publish_study, study_run
+from experiments.sweep.publication import StudyRuns
 from experiments.sweep.storage import default_storage, without_password
 from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.store import KEY_TAG
@@ -174,8 +174,9 @@ def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist])
     links = {}
     for finalist in finalists:
         if finalist.study is not None:
-            publish_study(finalist.study.study, tracker, preset, finalist.model)
-            with study_run(tracker, preset, finalist.study.name, finalist.model) as run:
+            runs = StudyRuns(tracker, preset, finalist.model, finalist.study.name)
+            runs.publish(finalist.study.study)
+            with runs.parent() as run:
                 links[finalist.study.name] = run.url_fragment
     return links
 

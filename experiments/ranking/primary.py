@@ -8,6 +8,7 @@ from experiments.presets.winner_rule import UNPROCESSED
 from overtone.errors import OvertoneError
 
 PRIMARY = "primary"
+PRIMARY_MEASURES = ("extended_ber", "lsd", "si_sdr")  # what it is made of
 SI_SDR_LIMIT_DB = 20.0
 
 

@@ -3,60 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from experiments.keys import digest
 from experiments.presets.preset import Preset, load_preset
-from experiments.sweep.results import TRIALS, StudySummary, best_trial
+from experiments.sweep.results import TRIALS, StudyResult
 from experiments.sweep.search_space import SearchSpace
-from experiments.sweep.study import IDENTITY, StudyKey, known_studies, load_study, study_key
+from experiments.sweep.study import EXAMPLES, IDENTITY, known_studies, load_study, study_key
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
-
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial
-
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study says.
-
-    Attributes:
-        study: in its storage.
-        trial: number of its best feasible trial.
-        value: the objective there.
-        default_value: the objective of the preset's own settings; None where they were not tried to the end.
-        trials: how many are complete or pruned.
-        asked: how many were asked for.
-        examples: training examples that a trial may spend; None where the study does not say.
-        comparable: whether its trials were made with the data, code, budget, objective and search space of today.
-    """
-
-    study: Study = field(compare=False)
-    trial: int
-    value: float
-    default_value: float | None
-    trials: int
-    asked: int
-    examples: int | None
-    comparable: bool
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return str(self.study.study_name)
-
-    @property
-    def finished(self) -> bool:
-        """Whether as many trials have ended as were asked for."""
-        return self.trials >= self.asked
 
 
 @dataclass(frozen=True)
@@ -68,16 +27,21 @@ class Finalist:
         settings: as a preset lists them.
         tuned: whether they differ from the preset's own.
         study: where they come from; None for the preset's own without a study.
+        comparable: whether the study's trials were made with the data, code, budget, objective and search space of
+            today.
+        asked: how many trials were asked for.
     """
 
     model: str
-    settings: Settings
-    tuned: bool
-    study: StudyResult | None
+    settings: Mapping[str, Any]
+    tuned: bool = False
+    study: StudyResult | None = None
+    comparable: bool = True
+    asked: int = 0
 
     @property
     def origin(self) -> str:
-        """Where the settings come from, in words."""
+        """Where the settings come from, for people."""
         if self.study is None:
             return "the preset's own settings, no study"
         return f"trial {self.study.trial} of {self.study.name}" + ("" if self.tuned else ", the preset's own settings")
@@ -98,68 +62,57 @@ def find_finalists(preset: Preset, data_digest: str, storage: str, named: Sequen
     """
     names = _named_studies(preset, named)
     known = known_studies(storage)
-    finalists = []
-    for model in preset.models:
-        key = study_key(preset, model, data_digest, names.get(model))
-        found = key.name in known or model in names
-        finalists.append(_finalist(preset, key, load_study(storage, key.name) if found else None))
+    finalists = [_finalist(preset, model, data_digest, storage, names.get(model), known) for model in preset.models]
     if all(finalist.study is None for finalist in finalists):
-        raise OvertoneError(_no_study(preset, known))
+        others = [name for name in known if name.startswith(f"{preset.name}-")]
+        seen = f" Those of other data, code or settings do not count: {', '.join(others)}; name one with --study."
+        raise OvertoneError(
+            f"Preset {preset.name}: no study of any of its models ({', '.join(preset.models)}) on this corpus. "
+            f"Run overtone sweep all {preset.name} first.{seen if others else ''}"
+        )
     return finalists
 
 
 def _named_studies(preset: Preset, named: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=")[::2] for text in named]
-    for (model, name), text in zip(pairs, named, strict=True):
+    names = {}
+    for text in named:
+        model, _, name = text.partition("=")
         if model not in preset.models or not name:
             raise OvertoneError(f"--study {text}: expected MODEL=STUDY with one of {', '.join(preset.models)}.")
-    return dict(pairs)
+        names[model] = name
+    return names
 
 
-def _no_study(preset: Preset, known: Sequence[str]) -> str:
-    others = [name for name in known if name.startswith(f"{preset.name}-")]
-    seen = f" Those of other data, code or settings do not count: {', '.join(others)}; name one with --study."
-    return (
-        f"Preset {preset.name}: no study of any of its models ({', '.join(preset.models)}) on this corpus. "
-        f"Run overtone sweep all {preset.name} first.{seen if others else ''}"
-    )
-
-
-def _finalist(preset: Preset, key: StudyKey, study: Study | None) -> Finalist:
-    model = key.model
-    own = preset.models[model]
-    if study is None:
-        return Finalist(model, own, tuned=False, study=None)
-    if study.user_attrs.get("model", model) != model:
-        raise OvertoneError(f"--study {model}={key.name}: that study is of {study.user_attrs['model']}.")
-    best = best_trial(study)
-    if best is None:
+def _finalist(
+    preset: Preset, model: str, data_digest: str, storage: str, name: str | None, known: Sequence[str]
+) -> Finalist:
+    own, key = preset.models[model], study_key(preset, model, data_digest, name)
+    if name is None and key.name not in known:
+        return Finalist(model, own)
+    result = StudyResult.of(load_study(storage, key.name))
+    attributes = result.study.user_attrs
+    if attributes.get("model", model) != model:
+        raise OvertoneError(f"--study {model}={key.name}: that study is of {attributes['model']}.")
+    if result.best is None:
         raise OvertoneError(
-            f"Study {key.name} has no feasible trial among its {len(study.trials)}. Continue it with overtone "
-            f"sweep {model} {preset.name} --trials N, or leave {model} out with --models."
+            f"Study {key.name} has no feasible trial among its {sum(result.states.values())}. Continue it with "
+            f"overtone sweep {model} {preset.name} --trials N, or leave {model} out with --models."
         )
-    settings = SearchSpace(preset, model).settings_with(best.params)
-    return Finalist(model, settings, settings != own, _result(preset, key, study, best))
-
-
-def _result(preset: Preset, key: StudyKey, study: Study, best: FrozenTrial) -> StudyResult:
-    summary = StudySummary.of(study)
-    return StudyResult(
-        study=study,
-        trial=best.number,
-        value=float(best.value or 0.0),
-        default_value=summary.default.value if summary.default else None,
-        trials=summary.finished,
-        asked=study.user_attrs.get(TRIALS, preset.sweep.trials),
-        examples=study.user_attrs.get("examples"),
-        comparable=study.user_attrs.get(IDENTITY) == key.identity,
-    )
+    settings = SearchSpace(preset, model).settings_with(result.best.params)
+    comparable = attributes.get(IDENTITY) == key.identity
+    asked = attributes.get(TRIALS, preset.sweep.trials)
+    return Finalist(model, settings, settings != own, result, comparable, asked)
 
 
 def resolved_preset(preset: Preset, finalists: Sequence[Finalist], runs: Path) -> tuple[Path, Preset]:
-    """Write the preset with the finalists' settings as a file of its own; return its path and what it says."""
-    resolved = replace(preset, models={finalist.model: dict(finalist.settings) for finalist in finalists})
-    plain = asdict(resolved)
+    """Write the preset with the finalists' settings as a file of its own; return its path and what it says.
+
+    Args:
+        preset: the declared one.
+        finalists: with their settings.
+        runs: the folder for runs.
+    """
+    plain = asdict(replace(preset, models={finalist.model: dict(finalist.settings) for finalist in finalists}))
     path = runs / "selections" / f"{preset.name}-{digest(plain)}.yaml"
     if not path.is_file():
         with written_whole(path) as temporary:
@@ -174,10 +127,10 @@ def cautions(finalists: Sequence[Finalist]) -> Iterator[str]:
         if study is None:
             yield f"{finalist.model} has no study: it keeps the preset's own settings."
             continue
-        if not study.comparable:
+        if not finalist.comparable:
             yield f"Study {study.name} was made with other data, code, budget, objective or search space than today's."
-        if not study.finished:
-            yield f"Study {study.name} is unfinished: {study.trials} of {study.asked} trials have ended."
+        if study.trials < finalist.asked:
+            yield f"Study {study.name} is unfinished: {study.trials} of {finalist.asked} trials have ended."
         if not finalist.tuned:
             yield f"Study {study.name} found nothing better than the preset's own settings."
 
@@ -185,11 +138,10 @@ def cautions(finalists: Sequence[Finalist]) -> Iterator[str]:
 def inequalities(finalists: Sequence[Finalist]) -> Iterator[str]:
     """Say in which respects the studies had unequal budgets."""
     studies = {finalist.model: finalist.study for finalist in finalists if finalist.study is not None}
+    examples = {model: study.study.user_attrs.get(EXAMPLES) for model, study in studies.items()}
     spent = {
         "numbers of trials": {model: study.trials for model, study in studies.items()},
-        "numbers of examples per trial": {
-            model: study.examples for model, study in studies.items() if study.examples is not None
-        },
+        "numbers of examples per trial": {model: number for model, number in examples.items() if number is not None},
     }
     for what, values in spent.items():
         if len(set(values.values())) > 1:

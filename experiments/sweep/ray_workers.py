@@ -6,12 +6,13 @@ Ray places each worker's process, with the processors and GPUs that it asks for,
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from experiments.sweep.worker import MODULE, WorkerRequest
+from experiments.sweep.worker import MODULE
+from experiments.sweep.workers import Launch
 from experiments.training.child_process import ChildProcess, Event
 from overtone.errors import OvertoneError
 
@@ -83,7 +84,7 @@ class RayWorker:
 
 
 @contextmanager
-def ray_launcher(threads: int, gpus: float) -> Iterator[Callable[[WorkerRequest], RayWorker]]:
+def ray_launcher(threads: int, gpus: float) -> Iterator[Launch]:
     """Yield a function that starts workers on the Ray cluster that ``RAY_ADDRESS`` names, or the one on this machine.
 
     Args:

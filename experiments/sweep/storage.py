@@ -16,9 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from experiments.presets.preset import SweepSettings
 from overtone.errors import OvertoneError
 
-DATABASE = "optuna.db"
-CONNECT_SECONDS = 10
-LOCKED_SECONDS = 60
+TIMEOUTS = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}  # seconds, under the drivers' own names
 DATABASE_ERRORS = (StorageInternalError, SQLAlchemyError)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -28,27 +26,12 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 def default_storage(runs: Path) -> str:
     """Return the URL of the database in a folder for runs."""
-    return f"sqlite:///{runs / DATABASE}"
-
-
-def parse_url(url: str) -> URL:
-    """Return the parts of a database's URL.
-
-    Raises:
-        OvertoneError: it is not a URL.
-    """
-    try:
-        return make_url(url)
-    except ArgumentError:
-        raise OvertoneError(
-            f"--storage: expected a database URL such as postgresql+psycopg://user@host/name or sqlite:///optuna.db, "
-            f"got {url!r}."
-        ) from None
+    return f"sqlite:///{runs / 'optuna.db'}"
 
 
 def without_password(url: str) -> str:
     """Return a URL without its password."""
-    return parse_url(url).render_as_string(hide_password=True)
+    return _parsed(url).render_as_string(hide_password=True)
 
 
 def absolute_url(url: str) -> str:
@@ -57,7 +40,7 @@ def absolute_url(url: str) -> str:
     Raises:
         OvertoneError: it is not a URL, or names a database in memory, which other processes cannot see.
     """
-    parsed = parse_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
         return url
     if not parsed.database or parsed.database == ":memory:":
@@ -76,18 +59,21 @@ def open_storage(url: str, sweep: SweepSettings | None = None, must_exist: bool 
     Raises:
         OvertoneError: the URL is not one, its driver is not installed, or the database does not answer.
     """
-    parsed, where = parse_url(url), without_password(url)
+    parsed, where = _parsed(url), without_password(url)
     if must_exist and parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise OvertoneError(f"{where}: no such database. Sweep first, or name the sweep's with --storage.")
-    timeouts = {"sqlite": {"timeout": LOCKED_SECONDS}, "postgresql": {"connect_timeout": CONNECT_SECONDS}}
-    engine = {"pool_pre_ping": True, "connect_args": timeouts.get(parsed.get_backend_name(), {})}
-    heartbeats = {} if sweep is None else _heartbeats(sweep)
+    options: dict[str, Any] = {
+        "engine_kwargs": {"pool_pre_ping": True, "connect_args": TIMEOUTS.get(parsed.get_backend_name(), {})}
+    }
+    if sweep is not None:
+        options |= {"heartbeat_interval": sweep.heartbeat_seconds, "grace_period": sweep.grace_seconds}
+        options["heartbeat_stale_trial_callback"] = retries(sweep.max_retries)
     try:
         try:
-            return RDBStorage(url, engine, **heartbeats)
+            return RDBStorage(url, **options)
         except DATABASE_ERRORS:  # another machine makes the tables of a new database at the same time
             time.sleep(1)
-            return RDBStorage(url, engine, **heartbeats)
+            return RDBStorage(url, **options)
     except (NoSuchModuleError, ImportError):
         raise OvertoneError(
             f"{where}: no driver for {parsed.drivername!r} is installed. For postgresql+psycopg://... it comes with "
@@ -99,22 +85,18 @@ def open_storage(url: str, sweep: SweepSettings | None = None, must_exist: bool 
         ) from None
 
 
-def _heartbeats(sweep: SweepSettings) -> dict[str, Any]:
-    return {
-        "heartbeat_interval": sweep.heartbeat_seconds,
-        "grace_period": sweep.grace_seconds,
-        "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(
-            sweep.max_retries, inherit_intermediate_values=True
-        ),
-    }
+def retries(most: int | None) -> RetryHeartbeatStaleTrialCallback:
+    """Return what puts a trial in its study's queue again, to continue from its checkpoint.
+
+    Args:
+        most: how often a trial may be repeated; None for any number of times.
+    """
+    return RetryHeartbeatStaleTrialCallback(most, inherit_intermediate_values=True)
 
 
 @contextmanager
 def one_line_errors(url: str) -> Iterator[None]:
-    """Make an error that the user understands of a database that stops answering.
-
-    Args:
-        url: of the database.
+    """Turn the error of a database that stops answering into one that the user understands.
 
     Raises:
         OvertoneError: the database does not answer.
@@ -125,6 +107,16 @@ def one_line_errors(url: str) -> Iterator[None]:
         raise OvertoneError(
             f"{without_password(url)}: the database does not answer ({_cause(error)}). Start it, then the same command "
             "again; it continues where it was."
+        ) from None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError:
+        raise OvertoneError(
+            f"--storage: expected a database URL such as postgresql+psycopg://user@host/name or sqlite:///optuna.db, "
+            f"got {url!r}."
         ) from None
 
 

@@ -12,9 +12,8 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import TrialState
 
 from evaluation.measures.catalogue import MEASURES
 from experiments.keys import commit, digest, training_code
@@ -26,7 +25,7 @@ from experiments.sweep.storage import open_storage, without_password
 from overtone.errors import OvertoneError
 
 VAL_LOSS = "val_loss"
-IDENTITY = "identity"
+IDENTITY, EXAMPLES = "identity", "examples"  # attributes of a study
 
 
 @dataclass(frozen=True)
@@ -120,16 +119,9 @@ def make_study(storage: BaseStorage, key: StudyKey, preset: Preset) -> tuple[Stu
     except DuplicatedStudyError:
         return open_study(storage, key, preset.sweep), False
     budget = trial_preset(preset, key.model, {}).budget
-    attributes = {
-        IDENTITY: key.identity,
-        "preset": preset.name,
-        "model": key.model,
-        "objective": preset.sweep.objective,
-        "examples": budget.examples,
-        "epochs": budget.epochs,
-        "data_digest": key.data_digest,
-        "commit": commit(),
-    }
+    attributes: dict[str, Any] = {IDENTITY: key.identity, "data_digest": key.data_digest, "commit": commit()}
+    attributes |= {"preset": preset.name, "model": key.model, "objective": preset.sweep.objective}
+    attributes |= {EXAMPLES: budget.examples, "epochs": budget.epochs}
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     return study, True
@@ -151,9 +143,7 @@ def open_study(storage: BaseStorage, key: StudyKey, sweep: SweepSettings, sample
         study_name=key.name,
         storage=storage,
         sampler=TPESampler(n_startup_trials=sweep.random_trials, seed=sampler_seed),
-        pruner=MedianPruner(
-            n_startup_trials=sweep.pruner_startup_trials, n_warmup_steps=sweep.pruner_warmup_epochs + 1
-        ),
+        pruner=MedianPruner(sweep.pruner_startup_trials, n_warmup_steps=sweep.pruner_warmup_epochs + 1),
     )
     if study.user_attrs.get(IDENTITY, key.identity) != key.identity:
         raise OvertoneError(
@@ -188,16 +178,3 @@ def load_study(url: str, name: str) -> Study:
     except KeyError:
         known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
         raise OvertoneError(f"No study {name!r} in {without_password(url)}. There are: {known}.") from None
-
-
-def retry(study: Study, number: int, max_retries: int | None = None) -> None:
-    """Put a trial in the queue again whose process is known to have ended; its heartbeat need not be waited for.
-
-    Args:
-        study: the trial's.
-        number: the trial's.
-        max_retries: how often a trial may be repeated; None for any number of times.
-    """
-    study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-    callback = RetryHeartbeatStaleTrialCallback(max_retries, inherit_intermediate_values=True)
-    callback(study, study.trials[number])

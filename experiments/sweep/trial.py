@@ -1,10 +1,7 @@
 """One trial: a training with proposed settings, whose curve may prune it, and its score on val."""
 
-import fcntl
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +11,11 @@ from optuna.exceptions import TrialPruned
 
 from datamodules.corpora.corpus import Corpus
 from experiments.presets.preset import Preset
-from experiments.sweep.results import REASON
+from experiments.runs import held
+from experiments.sweep.publication import StudyRuns
+from experiments.sweep.results import COSTS, REASON
 from experiments.sweep.search_space import SearchSpace
-from experiments.sweep.storage import DATABASE_ERRORS
+from experiments.sweep.storage import DATABASE_ERRORS, retries
 from experiments.sweep.study import trial_preset
 from experiments.sweep.trial_scoring import TrialScoring
 from experiments.tracking.tracker import Run
@@ -31,7 +30,7 @@ class TrialFailed(Exception):
     """A trial failed through its own settings; the study goes on without it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Objective:
     """The function that Optuna calls with a trial.
 
@@ -39,23 +38,21 @@ class Objective:
         preset: the study's.
         model: the study's.
         corpus: the clips.
-        runs: folder of the trainings of this study.
+        folder: of the trainings of this study.
         scoring: of the study.
-        track: opens the tracked run of a trial by its number.
+        runs: the tracked runs of the study.
+        parent: the run of the study.
         say: called with events for the parent process.
-        number: of the running trial; None between trials.
-        run: the tracked run of the last trial.
     """
 
     preset: Preset
     model: str
     corpus: Corpus
-    runs: Path
+    folder: Path
     scoring: TrialScoring
-    track: Callable[[int], Run]
+    runs: StudyRuns
+    parent: Run
     say: Say
-    number: int | None = None
-    run: Run | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train and score.
@@ -63,14 +60,18 @@ class Objective:
         Raises:
             TrialPruned: its curve is worse than the median of the others, it diverged, or it could not be scored.
             TrialFailed: the training or the scoring raised an error that may be due to the settings.
-            OvertoneError: an error that every trial would meet, such as an unreadable corpus.
+            OvertoneError: an error that every trial would meet, such as an unreadable corpus; as the two after it,
+                it leaves the trial in the study's queue.
             OSError: the same, such as a full disk.
+            KeyboardInterrupt: the process was told to stop.
         """
-        self.number = trial.number
         self.say({"trial": trial.number})
         try:
             return self._train_and_score(trial)
-        except (TrialPruned, OvertoneError, OSError, *DATABASE_ERRORS):
+        except (TrialPruned, *DATABASE_ERRORS):
+            raise
+        except (KeyboardInterrupt, OvertoneError, OSError):
+            retries(None)(trial.study, trial.study.trials[trial.number])
             raise
         except Exception as error:
             traceback.print_exc()
@@ -80,17 +81,16 @@ class Objective:
     def _train_and_score(self, trial: optuna.Trial) -> float:
         space = SearchSpace(self.preset, self.model)
         preset = trial_preset(self.preset, self.model, space.settings_with(space.suggest(trial)))
-        place = training_place(self.runs, preset, self.model, preset.sweep.seed, self.corpus.digest)
+        place = training_place(self.folder, preset, self.model, preset.sweep.seed, self.corpus.digest)
         trial.set_user_attr("folder", str(place.folder))
-        with alone_in(place.folder):
-            self.run = self.track(trial.number)
+        with held(place.folder / ".trial.lock"):  # two trials may have equal settings, and are trained once
             started = time.monotonic()
-            record = self._train(trial, preset, place, self.run)
+            record = self._train(trial, preset, place)
             trained = time.monotonic()
             scores = self.scoring.score(place, record)
-        costs = {key: getattr(record, key) for key in ("examples", "seconds", "cpu_seconds", "peak_mb")}
-        costs |= {"training_seconds": trained - started, "scoring_seconds": time.monotonic() - trained}
-        attributes = costs | {"scores": scores.scores, "guards": [str(reason) for reason in scores.reasons]}
+        attributes = {key: getattr(record, key) for key in COSTS}
+        attributes |= {"training_seconds": trained - started, "scoring_seconds": time.monotonic() - trained}
+        attributes |= {"scores": scores.scores, "guards": [str(reason) for reason in scores.reasons]}
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
         # A number of guards, not a distance: the real-time factor is measured, and its noise would steer the sampler.
@@ -99,7 +99,7 @@ class Objective:
             raise _pruned(trial, f"{preset.sweep.objective} could not be scored")
         return scores.value
 
-    def _train(self, trial: optuna.Trial, preset: Preset, place: TrainingPlace, run: Run) -> TrainingRecord:
+    def _train(self, trial: optuna.Trial, preset: Preset, place: TrainingPlace) -> TrainingRecord:
         """Train, or read what was trained with the same settings."""
         seen = 0
 
@@ -110,6 +110,7 @@ class Objective:
             seen = done
             self.say({"done": done, "total": total, "note": note})
 
+        run = self.runs.trial(trial.number, self.parent)
         try:
             record = train(preset, place, self.corpus, run, progress, callbacks=[Curve(trial)])
         except (TrainingDiverged, TrialPruned) as error:
@@ -133,6 +134,10 @@ class Curve(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Report the epoch.
 
+        Args:
+            trainer: knows the epoch and its validation loss.
+            module: is not used.
+
         Raises:
             TrialPruned: the trial is worse than the median of the others at this epoch.
         """
@@ -140,18 +145,6 @@ class Curve(lightning.Callback):
         self._trial.report(float(trainer.callback_metrics["val/loss"]), epoch)
         if epoch < (trainer.max_epochs or 0) and self._trial.should_prune():
             raise TrialPruned(f"pruned after epoch {epoch}")
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains in a folder: two trials may have equal settings.
-
-    The system releases the lock when a process ends, however it ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".trial.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _pruned(trial: optuna.Trial, reason: str) -> TrialPruned:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +12,9 @@ from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import Preset
-from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
+from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.guards import FAILED_SCORES, GUARDS, Measured, Reason, disqualifying, guard_names
-from experiments.ranking.primary import PRIMARY, add_primary, failed_scores
+from experiments.ranking.primary import PRIMARY, PRIMARY_MEASURES, add_primary, failed_scores
 from experiments.scoring.rows import score_pairs
 from experiments.scoring.splits import read_scores, write_scores
 from experiments.sweep.study import VAL_LOSS
@@ -25,7 +24,6 @@ from experiments.training.trained_system import TrainedSystem, cost_of
 from models.baselines import Unprocessed
 
 KEPT_BYTES = 512 * 2**20
-PRIMARY_MEASURES = {"extended_ber", "lsd", "si_sdr"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,12 @@ class TrialScoring:
     """
 
     def __init__(self, preset: Preset, corpus: Corpus, folder: Path) -> None:
-        self._preset, self._folder = preset, folder
+        sweep, rule = preset.sweep, preset.winner
+        self._sweep = sweep
+        self._rule = replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and sweep.visqol)
+        wanted = {*PRIMARY_MEASURES, sweep.objective, *(guard_names(self._rule) if sweep.guards else ())}
+        self._measures = [key for key in MEASURES if key in wanted]
+        self._control = folder / f"{UNPROCESSED}.csv"
         self._data = make_datamodule(preset, corpus, seed=0)
         self._kept: list[Utterance] | None = None
 
@@ -64,12 +67,14 @@ class TrialScoring:
             place: of the training.
             record: its losses.
         """
-        sweep, cost = self._preset.sweep, cost_of(place)
+        sweep, cost = self._sweep, cost_of(place)
         scores = {VAL_LOSS: record.val_loss, "rtf": cost.rtf, "latency_ms": cost.latency_ms, "macs": cost.macs}
         reasons: list[Reason] = []
         if sweep.guards or sweep.objective != VAL_LOSS:
-            rows = self._rows(TrainedSystem.load(place)).assign(seed=0.0)
-            table = add_primary(pd.concat([rows, self._unprocessed], ignore_index=True))
+            if not self._control.is_file():
+                write_scores(self._rows(Unprocessed()), self._control)
+            tables = [self._rows(TrainedSystem.load(place)).assign(seed=0.0), read_scores(self._control)]
+            table = add_primary(pd.concat(tables, ignore_index=True))
             trained, control = table[table["seed"].notna()], table[table["seed"].isna()]
             scores |= {key: speaker_mean(trained, key) for key in (PRIMARY, *self._measures)}
             measured = Measured(trained, control, pd.Series(cost.numbers), failed_scores(trained))
@@ -79,24 +84,6 @@ class TrialScoring:
             reasons = list(disqualifying(measured, self._rule, guards))
         finite = {key: float(value) for key, value in scores.items() if math.isfinite(value)}
         return TrialScores(scores[sweep.objective], finite, reasons)
-
-    @property
-    def _rule(self) -> WinnerRule:
-        rule = self._preset.winner
-        return replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and self._preset.sweep.visqol)
-
-    @property
-    def _measures(self) -> list[str]:
-        sweep = self._preset.sweep
-        wanted = PRIMARY_MEASURES | {sweep.objective} | (set(guard_names(self._rule)) if sweep.guards else set())
-        return [key for key in MEASURES if key in wanted]
-
-    @cached_property
-    def _unprocessed(self) -> pd.DataFrame:
-        path = self._folder / f"{UNPROCESSED}.csv"
-        if not path.is_file():
-            write_scores(self._rows(Unprocessed()), path)
-        return read_scores(path).assign(seed=math.nan)
 
     def _rows(self, system: System) -> pd.DataFrame:
         pairs = ((utterance, system(utterance)) for utterance in self._utterances())

@@ -13,17 +13,15 @@ from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
 from experiments.records import checked
 from experiments.runs import Workspace
-from experiments.sweep.publication import close_trial_run, study_run, trial_run
+from experiments.sweep.publication import StudyRuns, close_trial_run
 from experiments.sweep.results import FINISHED, finished_trials
 from experiments.sweep.storage import one_line_errors, open_storage
-from experiments.sweep.study import open_study, retry, study_key
+from experiments.sweep.study import open_study, study_key
 from experiments.sweep.trial import Objective, TrialFailed
 from experiments.sweep.trial_scoring import TrialScoring
 from experiments.tracking.mlflow_tracker import open_tracker
-from experiments.tracking.tracker import Run
 from experiments.training.child_process import Event, Say, serve
 from experiments.training.fit import quiet_libraries
-from overtone.errors import OvertoneError
 from overtone.progress import Board
 
 MODULE = "experiments.sweep.worker"
@@ -64,7 +62,7 @@ class WorkerRequest:
 
 
 def work(plain: Event, say: Say) -> None:
-    """Take trials until the study has all that were asked for.
+    """Take trials until the study has all that were asked for; one that is interrupted is put in its queue again.
 
     Args:
         plain: a `WorkerRequest` as plain values.
@@ -81,46 +79,23 @@ def work(plain: Event, say: Say) -> None:
         corpus = open_corpus(preset, request.workspace, Board(None))
         key = study_key(preset, request.model, corpus.digest, request.study)
         study = open_study(open_storage(request.storage, preset.sweep), key, preset.sweep, request.sampler_seed)
+        if len(finished_trials(study)) >= request.trials:
+            return
+        runs = StudyRuns(open_tracker(request.workspace.tracking, request.workspace.runs), preset, request.model, request.study)
+        parent = runs.parent()
         scoring = TrialScoring(preset, corpus, request.folder)
-        tracker = open_tracker(request.workspace.tracking, request.workspace.runs)
-        parent = study_run(tracker, preset, study.study_name, request.model)
+        objective = Objective(preset, request.model, corpus, request.folder, scoring, runs, parent, say)
 
-        def track(number: int) -> Run:
-            return trial_run(tracker, preset, study.study_name, request.model, number, parent)
+        def ended(_: Study, trial: FrozenTrial) -> None:
+            close_trial_run(runs.trial(trial.number, parent), trial)
+            say({"ended": trial.number})
 
-        objective = Objective(preset, request.model, corpus, request.folder, scoring, track, say)
-        optimize(study, objective, request.trials)
-
-
-def optimize(study: Study, objective: Objective, trials: int) -> None:
-    """Take trials of a study; one that is interrupted is put in its queue again.
-
-    Args:
-        study: with a storage that records heartbeats.
-        objective: trains and scores.
-        trials: finished trials that the study shall have.
-    """
-
-    def ended(_: Study, trial: FrozenTrial) -> None:
-        objective.number = None
-        if objective.run is not None:
-            close_trial_run(objective.run, trial)
-            objective.run = None
-        objective.say({"ended": trial.number})
-
-    if len(finished_trials(study)) >= trials:
-        return
-    try:
         study.optimize(
             objective,
-            callbacks=[ended, MaxTrialsCallback(trials, FINISHED)],
+            callbacks=[ended, MaxTrialsCallback(request.trials, FINISHED)],
             catch=(TrialFailed,),
             gc_after_trial=True,
         )
-    except (KeyboardInterrupt, OvertoneError, OSError):
-        if objective.number is not None:
-            retry(study, objective.number)
-        raise
 
 
 if __name__ == "__main__":

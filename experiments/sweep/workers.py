@@ -3,21 +3,19 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Union
+from typing import Protocol
 
 from optuna import Study
 from optuna.trial import TrialState
 
 from experiments.presets.preset import SweepSettings
-from experiments.sweep.results import REASON, StudySummary, finished_trials, retry_of
-from experiments.sweep.study import retry
+from experiments.sweep.publication import StudyRuns
+from experiments.sweep.results import REASON, StudyResult, finished_trials, retry_of
+from experiments.sweep.storage import retries
 from experiments.sweep.worker import STOPPING_SECONDS, WorkerRequest
-from experiments.training.child_process import ChildProcess, Event, exit_text
+from experiments.training.child_process import Event, exit_text
 from overtone.errors import OvertoneError
 from overtone.progress import Board
-
-if TYPE_CHECKING:
-    from experiments.sweep.ray_workers import RayWorker
 
 POLL_SECONDS = 0.1
 CHECK_SECONDS = 2.0
@@ -25,7 +23,23 @@ PUBLISH_SECONDS = 30.0
 MOST_FAILURES = 3
 
 
-Child = Union[ChildProcess, "RayWorker"]
+class Child(Protocol):
+    """A worker's process, here or on a cluster: what `ChildProcess` does."""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def events(self) -> list[Event]:
+        """Return the events since the last call."""
+
+    def close(self) -> None:
+        """Ask it to keep a checkpoint and end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 Launch = Callable[[WorkerRequest], Child]
 
 
@@ -47,7 +61,8 @@ class Workers:
         count: workers at the same time.
         launch: starts a worker.
         progress: shows how far it is.
-        publish: brings the tracked run of the study up to date, for the last time if its argument is true.
+        runs: the tracked runs of the study.
+        running: the workers that run.
     """
 
     study: Study
@@ -56,12 +71,12 @@ class Workers:
     count: int
     launch: Launch
     progress: Board
-    publish: Callable[[bool], None]
-    _running: list[_Worker] = field(default_factory=list)
+    runs: StudyRuns
+    running: list[_Worker] = field(default_factory=list)
     _started: int = 0
     _failures: int = 0
-    _checked: float = -CHECK_SECONDS
-    _published: tuple[float, int] = (0.0, 0)
+    _next_check: float = 0.0
+    _published: tuple[float, int] = (0.0, 0)  # when, and how many trials
 
     def step(self) -> bool:
         """Hear the workers once, and start others where there is work; return whether the study is done.
@@ -69,31 +84,23 @@ class Workers:
         Raises:
             OvertoneError: a worker met an error that the others would meet too, or too many trials failed in a row.
         """
-        for worker in list(self._running):
-            self._hear(worker)
-        if time.monotonic() - self._checked >= CHECK_SECONDS:
+        for worker in list(self.running):
+            code = worker.child.code  # before its events, of which none are missing once it has ended
+            for event in worker.child.events():
+                self._take(worker, event)
+            if code is not None:
+                self.running.remove(worker)
+                self._next_check = 0.0
+                self._end(worker, code)
+        if time.monotonic() >= self._next_check:
             self._check()
-        return not self._running and len(finished_trials(self.study)) >= self.request.trials
-
-    def _hear(self, worker: _Worker) -> None:
-        code = worker.child.code
-        for event in worker.child.events():
-            self._take(worker, event)
-        if code is None:
-            return
-        self._running.remove(worker)
-        self._checked = -CHECK_SECONDS
-        if worker.trial is not None:
-            self.progress.drop(self._name(worker.trial))
-        if code:
-            self._requeue(worker, exit_text(code))
+        return not self.running and len(finished_trials(self.study)) >= self.request.trials
 
     def _take(self, worker: _Worker, event: Event) -> None:
         if "trial" in event:
             worker.trial = event["trial"]
         elif "ended" in event:
             worker.trial = None
-            self.progress.drop(self._name(event["ended"]))
             self._report(event["ended"])
         elif "done" in event and worker.trial is not None and event["done"] < event["total"]:
             self.progress.update(self._name(worker.trial), event["done"], event["total"], event["note"])
@@ -103,32 +110,37 @@ class Workers:
             raise OvertoneError(event["error"])
 
     def _report(self, number: int) -> None:
-        trial = self.study.trials[number]
+        trial, name = self.study.trials[number], self._name(number)
+        self.progress.drop(name)
         value = f" {self.sweep.objective} {trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
         reasons = [*trial.user_attrs.get("guards", ()), *filter(None, [trial.user_attrs.get(REASON)])]
         why = f" ({'; '.join(reasons)})" if reasons else ""
-        self.progress.say(f"{self._name(number)}: {trial.state.name.lower()}{value}{why}")
-        if trial.state == TrialState.FAIL:
-            self._fail(f"trial {number}{why}")
-        else:
-            self._failures = 0
+        self.progress.say(f"{name}: {trial.state.name.lower()}{value}{why}")
+        self._count_failure(f"trial {number}{why}" if trial.state == TrialState.FAIL else None)
 
-    def _requeue(self, worker: _Worker, how: str) -> None:
-        """Put the trial of a worker that died in the queue again."""
-        number, name = worker.trial, f"{self.request.model}: {worker.name}"
+    def _end(self, worker: _Worker, code: int) -> None:
+        """Put the trial of a worker that died in the queue again; its heartbeat need not be waited for."""
+        number, how = worker.trial, exit_text(code)
+        if number is not None:
+            self.progress.drop(self._name(number))
+        if code == 0:
+            return
         if number is None:
-            self.progress.say(f"{name} {how}.")
-            self._fail(f"{worker.name} {how}")
+            self.progress.say(f"{self.request.model}: {worker.name} {how}.")
+            self._count_failure(f"{worker.name} {how}")
             return
         if self.study.trials[number].state == TrialState.RUNNING:
-            retry(self.study, number, self.sweep.max_retries)
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            retries(self.sweep.max_retries)(self.study, self.study.trials[number])
         repeated = any(retry_of(trial) == number for trial in self.study.trials)
-        self.progress.say(f"{name} {how}; trial {number} is {'tried again' if repeated else 'given up'}.")
+        what = "tried again" if repeated else "given up"
+        self.progress.say(f"{self.request.model}: {worker.name} {how}; trial {number} is {what}.")
         if not repeated:
-            self._fail(f"trial {number}, whose process {how}")
+            self._count_failure(f"trial {number}, whose process {how}")
 
-    def _fail(self, what: str) -> None:
-        self._failures += 1
+    def _count_failure(self, what: str | None) -> None:
+        """Give up after too many failures in a row; None for a success."""
+        self._failures = 0 if what is None else self._failures + 1
         if self._failures >= MOST_FAILURES:
             raise OvertoneError(
                 f"Study {self.request.study}: {self._failures} failures in a row, the last: {what}. "
@@ -137,27 +149,21 @@ class Workers:
 
     def _check(self) -> None:
         """Start workers for the trials that are missing, and show how far the study is."""
-        self._checked = time.monotonic()
-        summary = StudySummary.of(self.study)
-        missing = self.request.trials - summary.finished
-        while len(self._running) < min(self.count, missing):
+        now = time.monotonic()
+        self._next_check = now + CHECK_SECONDS
+        result, asked = StudyResult.of(self.study), self.request.trials
+        while len(self.running) < min(self.count, asked - result.trials):
             self._started += 1
-            self._running.append(_Worker(f"worker {self._started}", self.launch(self.request)))
+            self.running.append(_Worker(f"worker {self._started}", self.launch(self.request)))
             self.request = replace(self.request, sampler_seed=None)  # two equal samplers propose equal trials
-        note = f"best {summary.best.value:.4f} (trial {summary.best.number})" if summary.best else ""
-        self.progress.update(f"{self.request.model}: trials", summary.finished, self.request.trials, note)
-        when, published = self._published
-        if summary.finished != published and self._checked - when >= PUBLISH_SECONDS:
-            self.publish(False)
-            self._published = self._checked, summary.finished
+        note = f"best {result.value:.4f} (trial {result.trial})" if result.best else ""
+        self.progress.update(f"{self.request.model}: trials", result.trials, asked, note)
+        if result.trials != self._published[1] and now - self._published[0] >= PUBLISH_SECONDS:
+            self.runs.publish(self.study)
+            self._published = now, result.trials
 
     def _name(self, number: int) -> str:
         return f"{self.request.model} trial {number}"
-
-    @property
-    def children(self) -> list[Child]:
-        """The processes that run."""
-        return [worker.child for worker in self._running]
 
 
 def run_side_by_side(studies: Sequence[Workers]) -> None:
@@ -175,7 +181,7 @@ def run_side_by_side(studies: Sequence[Workers]) -> None:
         while left := [workers for workers in left if not workers.step()]:
             time.sleep(POLL_SECONDS)
     finally:
-        _stop([child for workers in studies for child in workers.children])
+        _stop([worker.child for workers in studies for worker in workers.running])
 
 
 def _stop(children: Sequence[Child]) -> None:

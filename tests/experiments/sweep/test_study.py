@@ -8,10 +8,10 @@ from optuna.trial import TrialState, create_trial
 
 from experiments.presets.preset import SweepSettings, load_preset
 from experiments.registry import MODELS, build_model
-from experiments.sweep.results import TRIALS, StudySummary, best_trial, counted_trials, retry_of, trial_table
+from experiments.sweep.results import TRIALS, StudyResult, counted_trials, retry_of, trial_table
 from experiments.sweep.search_space import SearchSpace
-from experiments.sweep.storage import open_storage
-from experiments.sweep.study import known_studies, load_study, make_study, open_study, retry, study_key, trial_preset
+from experiments.sweep.storage import open_storage, retries
+from experiments.sweep.study import known_studies, load_study, make_study, open_study, study_key, trial_preset
 from overtone.errors import OvertoneError
 
 X = {"x": optuna.distributions.FloatDistribution(0, 1)}
@@ -39,11 +39,11 @@ def complete(value, broken=0.0, state=TrialState.COMPLETE):
 
 def test_the_best_trial_is_feasible_complete_and_the_earliest_of_equals(storage):
     study = optuna.create_study(storage=storage)
-    assert best_trial(study) is None
+    assert StudyResult.of(study).best is None
     study.add_trial(complete(0.1, broken=1.0))
-    assert best_trial(study) is None
+    assert StudyResult.of(study).best is None
     study.add_trials([complete(0.2, state=TrialState.PRUNED), complete(0.4), complete(0.3), complete(0.3)])
-    assert best_trial(study).number == 3
+    assert StudyResult.of(study).trial == 3
 
 
 def test_the_first_finished_by_number_count_and_the_summary_says_so(storage):
@@ -52,12 +52,12 @@ def test_the_first_finished_by_number_count_and_the_summary_says_so(storage):
     study.add_trials([complete(0.4), create_trial(state=TrialState.FAIL), complete(0.3), complete(0.5, broken=1.0)])
     study.add_trial(complete(0.1))  # a second worker's, as good as it is
     assert [trial.number for trial in counted_trials(study)] == [0, 2, 3]
-    assert best_trial(study).number == 2
+    assert StudyResult.of(study).trial == 2
     assert list(trial_table(study)["counts"]) == [True, False, True, True, False]
-    summary = StudySummary.of(study)
+    summary = StudyResult.of(study)
     assert summary.counts == "4 complete, 1 fail; the first 3 that finished count, 1 more do not"
     study.set_user_attr(TRIALS, 4)
-    assert best_trial(study).number == 4
+    assert StudyResult.of(study).trial == 4
 
 
 def test_a_trial_whose_process_ended_is_queued_again_as_it_was_until_it_died_too_often(storage):
@@ -67,11 +67,12 @@ def test_a_trial_whose_process_ended_is_queued_again_as_it_was_until_it_died_too
         trial = study.ask()
         assert trial.number == number
         assert trial.suggest_float("x", 0, 1) == 0.25
-        retry(study, number, max_retries=2)
+        study.tell(number, state=TrialState.FAIL)
+        retries(2)(study, study.trials[number])
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
     assert [retry_of(trial) for trial in study.trials] == [None, 0, 1]
     assert study.trials[2].user_attrs == {"default": True}
-    retry(study, 2)  # interrupted, which may happen any number of times
+    retries(None)(study, study.trials[2])  # interrupted, which may happen any number of times
     assert study.trials[3].state == TrialState.WAITING
 
 

@@ -15,14 +15,7 @@ import optuna
 import pytest
 
 from experiments.presets.preset import load_preset
-from experiments.sweep.figures import study_figures
-from experiments.sweep.publication import (
-    close_trial_run,
-    publish_study,
-    study_run,
-    sweep_experiment,
-    trial_run,
-)
+from experiments.sweep.publication import StudyRuns, close_trial_run, study_figures, sweep_experiment
 from experiments.sweep.results import DEFAULT, REASON, trial_table
 from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
 from experiments.tracking.tracker import NoTracker
@@ -73,10 +66,11 @@ def study(tracker, preset):
     add(study, state=optuna.trial.TrialState.PRUNED, value=0.6, width=24, **{REASON: "worse than the median"})
     add(study, state=optuna.trial.TrialState.FAIL, **{REASON: "its process died"})
     add(study, 0.35, width=40, retries=[4])
-    parent = study_run(tracker, preset, study.study_name, "dnn_fft")
+    runs = StudyRuns(tracker, preset, "dnn_fft", study.study_name)
+    parent = runs.parent()
     for trial in study.trials[:4]:
-        close_trial_run(trial_run(tracker, preset, study.study_name, "dnn_fft", trial.number, parent), trial)
-    publish_study(study, tracker, preset, "dnn_fft", final=True)
+        close_trial_run(runs.trial(trial.number, parent), trial)
+    runs.publish(study, final=True)
     return study
 
 
@@ -131,7 +125,7 @@ def test_a_study_says_what_it_found(tracker, preset, study):
 def test_published_again_nothing_is_doubled_and_the_page_opens_folded(tracker, preset, study):
     before = runs_by_name(tracker, preset, study)
     again = MlflowTracker(tracker.runs_dir)  # another process, which knows nothing of what was published
-    publish_study(study, again, preset, "dnn_fft")
+    StudyRuns(again, preset, "dnn_fft", study.study_name).publish(study)
     after = runs_by_name(tracker, preset, study)
     assert {name: run.info.run_id for name, run in before.items()} == {
         name: run.info.run_id for name, run in after.items()
@@ -184,7 +178,7 @@ def test_poor_studies_have_the_plots_that_say_something(kind):
     figures = dict(study_figures(study, "primary"))
     assert set(figures) == expected
     assert dict(plt.rcParams) == style and not plt.get_fignums()
-    publish_study(study, NoTracker(), load_preset("demo"), "dnn_fft", final=True)
+    StudyRuns(NoTracker(), load_preset("demo"), "dnn_fft", study.study_name).publish(study, final=True)
     assert len(trial_table(study)) == len(study.trials)
 
 
@@ -202,7 +196,7 @@ def test_the_headline(tracker, preset, values, words):
     for number, value in enumerate(values):
         state = optuna.trial.TrialState.FAIL if value is None else optuna.trial.TrialState.COMPLETE
         add(study, value, state=state, width=8 + number)
-    publish_study(study, tracker, preset, "dnn_fft")
+    StudyRuns(tracker, preset, "dnn_fft", study.study_name).publish(study)
     assert words in runs_by_name(tracker, preset, study)[study.study_name].data.tags["mlflow.note.content"]
 
 

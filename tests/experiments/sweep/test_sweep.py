@@ -21,7 +21,7 @@ from experiments.presets.preset import load_preset
 from experiments.runs import Workspace
 from experiments.sweep import trial as sweep_trial
 from experiments.sweep.options import SweepOptions
-from experiments.sweep.results import DEFAULT, REASON, best_trial, counted_trials, retry_of
+from experiments.sweep.results import DEFAULT, REASON, StudyResult, counted_trials, retry_of
 from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
@@ -260,7 +260,7 @@ def test_what_breaks_a_guard_cannot_win(worker, preset_path):
     for trial in complete:
         assert trial.constraints == {"guards": 1.0}
         assert trial.user_attrs["guards"][0].startswith("the real-time factor is")
-    assert best_trial(study) is None
+    assert StudyResult.of(study).best is None
 
 
 @pytest.mark.parametrize(("objective", "direction"), [("val_loss", "MINIMIZE"), ("si_sdr", "MAXIMIZE")])
