@@ -33,16 +33,27 @@ def find_runs_folder(named: Path | None) -> Path:
         OvertoneError: it cannot be made or written.
     """
     folder = named.resolve() if named else usual_runs_folder()
+    check_writable(folder, "Name another with --runs.")
+    return folder
+
+
+def check_writable(folder: Path, advice: str) -> None:
+    """Make a folder if need be, and a file in it that is removed at once.
+
+    Args:
+        folder: where files will be written.
+        advice: what the user may do where that fails.
+
+    Raises:
+        OvertoneError: it cannot be made or written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OvertoneError(
-            f"{folder}: cannot write runs there ({error.strerror}). Name another with --runs."
-        ) from None
-    return folder
+        raise OvertoneError(f"{folder}: cannot be written to ({error.strerror}). {advice}") from None
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def held(lock: Path, busy: str | None = None) -> Iterator[None]:
         OvertoneError: another process holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with lock.open("a") as file:  # what is in it stays
         try:
             fcntl.flock(file, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

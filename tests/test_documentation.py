@@ -51,6 +51,8 @@ DESCRIBED = [
     "experiments/data",
     "experiments/export",
     "experiments/presets",
+    "experiments/scoring",
+    "experiments/sweep",
     "experiments/training",
     "models",
     "runtime/overtone",

@@ -26,6 +26,7 @@ def _prepare_parser() -> ArgumentParser:
     parser.add_argument("--licence", metavar="TEXT", help="of files for which the manifest says none")
     parser.add_argument("--kind", choices=KINDS, default="speech", help="of files for which it says none (speech)")
     parser.add_argument("--jobs", type=int, help="processes (all cores)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a manifest that was not prepared here")
     return parser
 
 
@@ -52,7 +53,13 @@ def _run_prepare(options: Namespace) -> None:
     from experiments.data.prepare import prepare_command
 
     prepare_command(
-        Path(options.source), Path(options.out), options.speaker_pattern, options.licence, options.kind, options.jobs
+        Path(options.source),
+        Path(options.out),
+        options.speaker_pattern,
+        options.licence,
+        options.kind,
+        options.jobs,
+        overwrite=options.overwrite,
     )
 
 

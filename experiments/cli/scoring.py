@@ -36,6 +36,7 @@ def _evaluate_parser() -> ArgumentParser:
         "--speaker-pattern", metavar="PATTERN", help="finds the speaker in a reference's path, as in data prepare"
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all cores)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a table that was not written here")
     return parser
 
 
@@ -74,6 +75,7 @@ def _run_evaluate(options: Namespace) -> None:
         length_tolerance_ms=options.length_tolerance,
         missing=options.missing,
         speaker_pattern=options.speaker_pattern,
+        overwrite=options.overwrite,
     )
     evaluate(Path(options.reference), options.estimate, Path(options.out), how)
 

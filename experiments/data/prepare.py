@@ -2,14 +2,24 @@
 
 from pathlib import Path
 
+from datamodules.corpora.journal import JOURNAL
+from datamodules.corpora.manifest import MANIFEST
 from datamodules.corpora.preparation import REJECTED, Preparation, prepare
 from overtone.errors import OvertoneError
+from overtone.files import refuse_overwriting
 from overtone.progress import Board, board
 from overtone.worker_pool import available_cores
 
 
 def prepare_command(
-    source: Path, out: Path, pattern: str | None, licence: str | None, kind: str, jobs: int | None
+    source: Path,
+    out: Path,
+    pattern: str | None,
+    licence: str | None,
+    kind: str,
+    jobs: int | None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Measure the files of a folder or manifest, write ``manifest.csv`` and ``rejected.csv``, and say what came of it.
 
@@ -20,14 +30,18 @@ def prepare_command(
         licence: of files for which the manifest says none.
         kind: of files for which the manifest says none.
         jobs: processes, None for one per core.
+        overwrite: whether tables in ``out`` are replaced that no preparation has written.
 
     Raises:
-        OvertoneError: as `datamodules.corpora.preparation.prepare`, or the number of jobs is not positive.
+        OvertoneError: as `datamodules.corpora.preparation.prepare`; or the number of jobs is not positive, or there
+            are tables in ``out`` that would be lost.
     """
     if jobs is not None and jobs < 1:
         raise OvertoneError(f"--jobs must be at least 1, got {jobs}.")
     if out.exists() and not out.is_dir():
         raise OvertoneError(f"{out}: expected a folder, got a file. Name another one with --out.")
+    for name in (MANIFEST, REJECTED):
+        refuse_overwriting(out / name, own=(out / JOURNAL).exists(), overwrite=overwrite)
     with board() as progress:
         preparation = prepare(
             source,

@@ -106,6 +106,11 @@ class Delay:
     files: int
     constant: bool
 
+    @property
+    def span(self) -> str:
+        """The least and the largest, for a message."""
+        return f"{1000 * self.low:.4g} to {1000 * self.high:.4g} ms in {self.files} files"
+
 
 def find_delay(pairs: Iterable[tuple[Path, Path]]) -> Delay | None:
     """Measure the constant delay of a system's files.

@@ -2,18 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from evaluation.harness import check_measures
+import numpy as np
+import pandas as pd
+
+from evaluation.harness import STATE_COLUMNS, check_measures
+from evaluation.measures.catalogue import MEASURES, Measure
+from evaluation.measures.stft import NotApplicable
 from experiments.keys import digest, statements_reached_from
+from experiments.runs import check_writable
 from experiments.scoring.alignment import find_delay
-from experiments.scoring.folder_job import NONE, Source, Task, condition
+from experiments.scoring.folder_job import NONE, Evaluation, Source, Task, condition
 from experiments.scoring.folder_summary import print_summary
-from experiments.scoring.folder_table import ScoreTable, write_table
 from experiments.scoring.folders import (
     Counterparts,
     Files,
@@ -25,14 +31,16 @@ from experiments.scoring.folders import (
     speakers_of,
 )
 from experiments.scoring.journal import Entry, ScoreJournal
-from experiments.scoring.rows import score
+from experiments.scoring.rows import NOTES, score
 from models.baselines import build_controls
 from overtone.errors import OvertoneError
+from overtone.files import refuse_overwriting, written_whole
 from overtone.progress import Board, board, console
 from overtone.worker_pool import WorkerPool
 
 DELAY_FILES = 8  # of each folder that are listened to for a constant delay
 MEASURING_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "visqol-python", "pesq", "pystoi")
+TABLE = "table"  # the journal's entry with the digest of the table
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class EvaluateOptions:
         length_tolerance_ms: by how much lengths may differ; both are cut to the shorter.
         missing: whether a reference without a counterpart is a mistake, or left out for that system.
         speaker_pattern: finds the speaker in a reference's path, see `datamodules.corpora.manifest.speaker_pattern`.
+        overwrite: whether a table that was not written here is replaced.
     """
 
     narrowband: Path | None = None
@@ -58,61 +67,7 @@ class EvaluateOptions:
     length_tolerance_ms: float = 50.0
     missing: Literal["refuse", "skip"] = "refuse"
     speaker_pattern: str | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The files of an evaluation: references, systems' outputs, and the input of the controls.
-
-    Attributes:
-        references: paths by name.
-        speakers: by name.
-        systems: a folder each.
-        narrowband: the controls' input, None where there is none.
-        controls: names.
-        measures: keys.
-        options: how it is scored.
-    """
-
-    references: Files
-    speakers: dict[str, str]
-    systems: Sequence[Counterparts]
-    narrowband: Counterparts | None
-    controls: tuple[str, ...]
-    measures: tuple[str, ...]
-    options: EvaluateOptions
-
-    @property
-    def condition(self) -> str:
-        """The name of the controls' input."""
-        return condition(self.narrowband is not None, self.options.cutoff_hz)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Systems, then controls."""
-        return (*(system.name for system in self.systems), *self.controls)
-
-    def items(self, system: str) -> Iterator[str]:
-        """Yield the names of the references that a system or control is scored against."""
-        files = {folder.name: folder.files for folder in self.systems}.get(system)
-        if files is None and self.narrowband is not None:
-            files = self.narrowband.files
-        return (name for name in self.references if files is None or name in files)
-
-    def task(self, name: str) -> Task:
-        """Return everything that is scored against a reference."""
-        inputs = None if self.narrowband is None else _source(self.narrowband, name)
-        heard = self.narrowband is None or inputs is not None
-        sources = {system.name: source for system in self.systems if (source := _source(system, name)) is not None}
-        return Task(
-            name=name,
-            reference=self.references[name],
-            estimates=sources,
-            controls=self.controls if heard else (),
-            narrowband=inputs,
-            cutoff_hz=self.options.cutoff_hz,
-            tolerance_seconds=self.options.length_tolerance_ms / 1000,
-        )
+    overwrite: bool = False
 
 
 def evaluate(reference: Path, estimates: Sequence[str], out: Path, options: EvaluateOptions) -> None:
@@ -132,19 +87,20 @@ def evaluate(reference: Path, estimates: Sequence[str], out: Path, options: Eval
         OvertoneError: a folder, file, name or number is not usable; nothing is written then.
     """
     _check(out, options)
+    kept = out.parent / f".{out.name}.scores"
+    refuse_overwriting(out, own=kept.exists(), overwrite=options.overwrite)
     with board() as progress:
         evaluation = _open(reference, estimates, options, progress)
-        _say_what_controls_hear(evaluation, progress)
-        _check_writable(out.parent)
-        with ScoreJournal(out.parent / f".{out.name}.scores") as journal:
-            _score(evaluation, journal, progress)
-            uses = journal.count_use(*_identity(evaluation))
-            speakers = evaluation.speakers if options.speaker_pattern else None
-            table = ScoreTable(journal, evaluation.condition, evaluation.measures, speakers)
-            write_table(table, {name: list(evaluation.items(name)) for name in evaluation.names}, out)
-            common = [name for name in evaluation.references if all(name in one.files for one in evaluation.systems)]
-            systems = [system.name for system in evaluation.systems]
-            print_summary(table, systems, evaluation.controls, common, len(evaluation.references))
+        _say_what_controls_hear(evaluation, options, progress)
+        check_writable(out.parent, "Name another file with --out.")
+        with ScoreJournal(kept) as journal:
+            own = out.is_file() and journal.holds("", TABLE, _digest_of(out))
+            refuse_overwriting(out, own=own, overwrite=options.overwrite)
+            _score(evaluation, options, journal, progress)
+            uses = _count_use(evaluation, journal)
+            table = _table(evaluation, journal)
+            _write(table, out, journal)
+        print_summary(table, evaluation)
     if uses > 1:
         console.print(
             f"This reference has now scored {uses} different sets of estimates beside this table: the more choices "
@@ -155,24 +111,32 @@ def evaluate(reference: Path, estimates: Sequence[str], out: Path, options: Eval
 
 
 def _check(out: Path, options: EvaluateOptions) -> None:
+    """Raise unless all is well that can be told before a file is opened."""
     if out.suffix.lower() not in (".csv", ".parquet") or out.is_dir():
         raise OvertoneError(f"--out {out}: expected the name of a .csv file or a .parquet file.")
+    if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise OvertoneError("--out: Parquet needs pyarrow. Install it, or name a .csv file.")
     if options.workers < 1:
         raise OvertoneError(f"--workers: expected at least 1, got {options.workers}.")
     if not options.length_tolerance_ms >= 0:
         raise OvertoneError(f"--length-tolerance: expected 0 ms or more, got {options.length_tolerance_ms:g}.")
-    if options.measures is not None:
-        check_measures(options.measures)
+    for key in check_measures(options.measures) if options.measures is not None else ():
+        if "block_samples" in MEASURES[key].arguments:
+            raise OvertoneError(f"--measures {key}: needs a model's block length, which files do not tell.")
+        if options.cutoff_hz is None and _needs_cutoff(MEASURES[key]):
+            raise OvertoneError(f"--measures {key}: needs --cutoff-hz, where the input's own content ends.")
 
 
-def _check_writable(folder: Path) -> None:
-    probe = folder / f".{os.getpid()}.probe"
+def _needs_cutoff(measure: Measure) -> bool:
+    """Return whether a measure applies to nothing where the cutoff is not known."""
+    if "cutoff_hz" not in measure.arguments:
+        return False
+    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OvertoneError(f"{folder}: cannot write there ({error.strerror}). Name another file with --out.") from None
+        measure(preds=noise, target=noise, sample_rate=16000, cutoff_hz=None, band_hz=8000.0, block_samples=None)
+    except NotApplicable:
+        return True
+    return False
 
 
 def _open(reference: Path, estimates: Sequence[str], options: EvaluateOptions, progress: Board) -> Evaluation:
@@ -184,8 +148,9 @@ def _open(reference: Path, estimates: Sequence[str], options: EvaluateOptions, p
     references = reference_files(reference, apart)
     speakers = speakers_of(references, reference, options.speaker_pattern)
     folders = [counterparts(name, folder, reference, references, apart) for name, folder in named.items()]
-    for folder in folders:
-        _refuse_missing(folder, references, options.missing)
+    if options.missing == "refuse":
+        for folder in folders:
+            _refuse_missing(folder, references)
     for number, folder in enumerate(folders, start=1):
         folder.delay = find_delay(_spread(folder, references))
         folder.removed = options.align and folder.delay is not None and folder.delay.constant
@@ -199,26 +164,32 @@ def _open(reference: Path, estimates: Sequence[str], options: EvaluateOptions, p
     )
     for line in lines:
         progress.say(line)
+    return _evaluation(references, folders, speakers if options.speaker_pattern else None, options)
+
+
+def _evaluation(
+    references: Files, folders: list[Counterparts], speakers: Mapping[str, str] | None, options: EvaluateOptions
+) -> Evaluation:
     narrowband = folders.pop() if options.narrowband is not None else None
-    heard = condition(narrowband is not None, options.cutoff_hz) != NONE
-    return Evaluation(
-        references,
-        speakers,
-        folders,
-        narrowband,
-        tuple(control.name for control in build_controls()) if heard else (),
-        tuple(check_measures(options.measures)),
-        options,
-    )
+    name_of_input = condition(narrowband is not None, options.cutoff_hz)
+    controls = tuple(control.name for control in build_controls()) if name_of_input != NONE else ()
+    tasks = []
+    for name, path in references.items():
+        inputs = None if narrowband is None else _source(narrowband, name)
+        sources = {folder.name: source for folder in folders if (source := _source(folder, name)) is not None}
+        heard = controls if narrowband is None or inputs is not None else ()
+        tasks.append(Task(name, path, sources, heard, inputs, options.cutoff_hz, options.length_tolerance_ms / 1000))
+    systems = [folder.name for folder in folders]
+    return Evaluation(tasks, systems, controls, check_measures(options.measures), name_of_input, speakers)
 
 
-def _refuse_missing(folder: Counterparts, references: Files, missing: str) -> None:
-    if not folder.files:
-        raise OvertoneError(
-            f"{folder.name}: none of the files in {folder.folder} has the stem of a reference, such as "
-            f"{next(iter(references))!r}."
-        )
-    if folder.missing and missing == "refuse":
+def _source(folder: Counterparts, name: str) -> Source | None:
+    path = folder.files.get(name)
+    return None if path is None else Source(path, folder.delay_seconds)
+
+
+def _refuse_missing(folder: Counterparts, references: Files) -> None:
+    if folder.missing:
         first = folder.missing[0]
         others = f" ({some(folder.missing)})" if len(folder.missing) > 1 else ""
         raise OvertoneError(
@@ -235,52 +206,46 @@ def _spread(folder: Counterparts, references: Files) -> list[tuple[Path, Path]]:
     return [(Path(folder.files[name]), Path(references[name])) for name in chosen]
 
 
-def _say_what_controls_hear(evaluation: Evaluation, progress: Board) -> None:
-    cutoff_hz = evaluation.options.cutoff_hz
+def _say_what_controls_hear(evaluation: Evaluation, options: EvaluateOptions, progress: Board) -> None:
     if not evaluation.controls:
         progress.say("No controls: they need --narrowband, or --cutoff-hz to low-pass the reference at.")
-    elif evaluation.narrowband is None:
-        progress.say(f"Controls hear the reference low-passed at {cutoff_hz:g} Hz, because --narrowband is not given.")
-    elif cutoff_hz is None:
+    elif options.narrowband is None:
+        hz = options.cutoff_hz
+        progress.say(f"Controls hear the reference low-passed at {hz:g} Hz, because --narrowband is not given.")
+    elif options.cutoff_hz is None:
         progress.say("Without --cutoff-hz no band counts as missing: neither its measures apply nor controls fill it.")
 
 
-def _score(evaluation: Evaluation, journal: ScoreJournal, progress: Board) -> None:
+def _score(evaluation: Evaluation, options: EvaluateOptions, journal: ScoreJournal, progress: Board) -> None:
     """Score what the journal does not hold yet."""
-    shared = _shared_key(evaluation)
-    total = sum(1 for system in evaluation.names for _ in evaluation.items(system))
-    pending = sum(len(task.systems) for task in _pending(evaluation, journal, shared))
+    shared = _shared_key(evaluation, options)
+    keys = {task.name: _keys(task, shared) for task in evaluation.tasks}
+    total = sum(map(len, keys.values()))
+    tasks = [_left(task, keys[task.name], journal) for task in evaluation.tasks]
+    pending = sum(len(task.systems) for task in tasks)
     done = total - pending
     if done:
         progress.say(f"{done} of {total} rows were scored before and are kept.")
     progress.update("score", done, total)
-    with WorkerPool(min(evaluation.options.workers, max(pending, 1))) as pool:
-        for found in score(_pending(evaluation, journal, shared), pool, evaluation.measures):
-            name, keys = found.job.name, _keys(found.job, shared)
+    with WorkerPool(min(options.workers, max(pending, 1))) as pool:
+        for found in score((task for task in tasks if task.systems), pool, evaluation.measures):
+            name = found.job.name
             journal.add(
-                Entry(system, name, keys[system] if found.lasting else "", row) for system, row in found.rows.items()
+                Entry(system, name, keys[name][system] if found.lasting else "", row)
+                for system, row in found.rows.items()
             )
             done += len(found.rows)
             progress.update("score", done, total, name)
 
 
-def _pending(evaluation: Evaluation, journal: ScoreJournal, shared: str) -> Iterator[Task]:
-    """Yield the tasks that are left, each without what is scored already."""
-    for name in evaluation.references:
-        task = evaluation.task(name)
-        keys = _keys(task, shared)
-        left = {system for system in task.systems if not journal.holds(system, name, keys[system])}
-        if left:
-            yield replace(
-                task,
-                estimates={system: source for system, source in task.estimates.items() if system in left},
-                controls=tuple(control for control in task.controls if control in left),
-            )
-
-
-def _source(folder: Counterparts, name: str) -> Source | None:
-    path = folder.files.get(name)
-    return None if path is None else Source(path, folder.delay_seconds)
+def _left(task: Task, keys: Mapping[str, str], journal: ScoreJournal) -> Task:
+    """Return a task without what is scored already."""
+    left = {system for system in task.systems if not journal.holds(system, task.name, keys[system])}
+    return replace(
+        task,
+        estimates={system: source for system, source in task.estimates.items() if system in left},
+        controls=tuple(control for control in task.controls if control in left),
+    )
 
 
 def _keys(task: Task, shared: str) -> dict[str, str]:
@@ -300,19 +265,13 @@ def _stamp(path: str) -> list[object]:
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
-def _shared_key(evaluation: Evaluation) -> str:
+def _shared_key(evaluation: Evaluation, options: EvaluateOptions) -> str:
     """Digest of what all scores depend on: settings, the sources of measures and controls, and their packages."""
     code = statements_reached_from(
         "evaluation.harness", "models.baselines", "experiments.scoring.alignment", "experiments.scoring.folder_job"
     )
-    return digest(
-        evaluation.condition,
-        evaluation.options.cutoff_hz,
-        evaluation.options.length_tolerance_ms,
-        evaluation.measures,
-        code,
-        [_version(package) for package in MEASURING_PACKAGES],
-    )
+    settings = (evaluation.condition, options.cutoff_hz, options.length_tolerance_ms, evaluation.measures)
+    return digest(*settings, code, [_version(package) for package in MEASURING_PACKAGES])
 
 
 def _version(package: str) -> str:
@@ -322,13 +281,37 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _identity(evaluation: Evaluation) -> tuple[str, str]:
-    """Digests of the references and of the estimates, to count how often the former were used."""
-    used = hashlib.sha256()
-    for path in evaluation.references.values():
-        used.update(repr(_stamp(path)).encode())
-    scored = hashlib.sha256()
-    for system in evaluation.systems:
-        for path in system.files.values():
-            scored.update(repr((system.name, _stamp(path))).encode())
-    return used.hexdigest(), scored.hexdigest()
+def _count_use(evaluation: Evaluation, journal: ScoreJournal) -> int:
+    """Note which estimates the references scored; return how many different sets of them they have scored."""
+    references = digest([_stamp(task.reference) for task in evaluation.tasks])
+    sources = [(system, source) for task in evaluation.tasks for system, source in task.estimates.items()]
+    estimates = digest([(system, _stamp(source.path)) for system, source in sources])
+    journal.add([Entry("", f"{references} {estimates}", references, {})])
+    return journal.count(references)
+
+
+def _table(evaluation: Evaluation, journal: ScoreJournal) -> pd.DataFrame:
+    """Return the rows of all systems, each in the order of the references."""
+    speakers = evaluation.speakers
+    rows = []
+    for system in evaluation.names:
+        for task in evaluation.tasks:
+            if system in task.systems:
+                own = {"system": system, "file": task.name, "condition": evaluation.condition}
+                own |= {"speaker": speakers[task.name]} if speakers is not None else {}
+                rows.append((journal.find(system, task.name) or {}) | own)
+    speaker = [] if speakers is None else ["speaker"]
+    columns = ["system", "file", *speaker, "condition", *evaluation.measures, *STATE_COLUMNS, NOTES]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(evaluation.measures, float))
+
+
+def _write(table: pd.DataFrame, out: Path, journal: ScoreJournal) -> None:
+    """Write the table, whole or not at all, and note in the journal what it is, so that it may be replaced later."""
+    with written_whole(out) as temporary:
+        (table.to_csv if out.suffix.lower() == ".csv" else table.to_parquet)(temporary, index=False)
+        journal.add([Entry("", TABLE, _digest_of(temporary), {})])
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

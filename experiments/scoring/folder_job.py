@@ -1,6 +1,6 @@
-"""One reference file and all that is scored against it, read and scored in one process."""
+"""What an evaluation scores: reference files, each with all that is scored against it, read in one process."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -76,11 +76,9 @@ class Task:
         for system, source in self.estimates.items():
             try:
                 fitted = self._fitted(utterance, source)
+                yield Pair(system, _covered(utterance, fitted), fitted.waveform, notes="; ".join(fitted.notes))
             except AudioError as error:
                 yield Unusable(system, str(error))
-            else:
-                covered = _covered(utterance, fitted)
-                yield Pair(system, covered, fitted.waveform, notes="; ".join(fitted.notes))
         yield from self._control_pairs(utterance)
 
     def _utterance(self) -> Utterance:
@@ -101,14 +99,8 @@ class Task:
     def _fitted(self, utterance: Utterance, source: Source) -> Fitted:
         waveform, sample_rate = read_audio(Path(source.path))
         try:
-            return fit(
-                waveform,
-                sample_rate,
-                len(utterance.wideband),
-                utterance.sample_rate,
-                source.delay_seconds,
-                self.tolerance_seconds,
-            )
+            samples, rate = len(utterance.wideband), utterance.sample_rate
+            return fit(waveform, sample_rate, samples, rate, source.delay_seconds, self.tolerance_seconds)
         except NotFitting as error:
             raise AudioError(f"{source.path}: {error}") from None
 
@@ -128,6 +120,37 @@ class Task:
             utterance = replace(utterance, narrowband=narrowband)
         wanted = (control for control in _controls() if control.name in self.controls)
         return (Pair(control.name, utterance, control(utterance), notes=notes) for control in wanted)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that is scored, in the order of the table.
+
+    Attributes:
+        tasks: a reference each.
+        systems: names.
+        controls: names.
+        measures: keys.
+        condition: the name of the controls' input.
+        speakers: by the reference's name; None where they are not known.
+    """
+
+    tasks: Sequence[Task]
+    systems: Sequence[str]
+    controls: Sequence[str]
+    measures: Sequence[str]
+    condition: str
+    speakers: Mapping[str, str] | None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Systems, then controls."""
+        return (*self.systems, *self.controls)
+
+    @property
+    def common(self) -> list[str]:
+        """The references that every system has a file for."""
+        return [task.name for task in self.tasks if all(system in task.estimates for system in self.systems)]
 
 
 def condition(narrowband: bool, cutoff_hz: float | None) -> str:

@@ -14,7 +14,7 @@ from evaluation.statistics.intervals import Interval, applicable, bootstrap_inte
 from experiments.pages.tables import FLAG
 from experiments.ranking.columns import decimals, heading
 from experiments.ranking.outranking import flagged, outranked_by
-from experiments.scoring.folder_table import ScoreTable
+from experiments.scoring.folder_job import Evaluation
 from overtone.progress import console
 
 MOST_KEYS = 7  # in the summary, where none of the headline measures was asked for
@@ -27,31 +27,28 @@ Flags = dict[tuple[str, str], list[str]]
 Failures = dict[tuple[str, str], list[str]]  # systems by file and what failed
 
 
-def print_summary(
-    table: ScoreTable, systems: Sequence[str], controls: Sequence[str], files: Sequence[str], references: int
-) -> None:
+def print_summary(table: pd.DataFrame, evaluation: Evaluation) -> None:
     """Print each system's means over the files that all systems have, with 95 % intervals.
 
     Args:
-        table: the scores.
-        systems: names.
-        controls: names.
-        files: that every system has.
-        references: how many there are.
+        table: a row for each system and file; where speakers are not known, each file counts as one.
+        evaluation: what was scored.
     """
-    keys = [key for key in keys_shown(Shown.HEADLINE) if key in table.measures] or list(table.measures)[:MOST_KEYS]
-    means: Means = {}
+    measures, files = evaluation.measures, evaluation.common
+    keys = [key for key in keys_shown(Shown.HEADLINE) if key in measures] or list(measures)[:MOST_KEYS]
+    rows = table[table["file"].isin(files)]
+    if evaluation.speakers is None:
+        rows = rows.assign(speaker=rows["file"])
+    means = {name: {key: interval(rows[rows["system"] == name], key) for key in keys} for name in evaluation.names}
     failures: Failures = {}
-    rows = 0
-    for name in (*systems, *controls):
-        frame = table.frame(name, files, keys)
-        rows += len(frame)
-        for file, reasons in frame.loc[frame["failures"] != "", ["file", "failures"]].itertuples(index=False):
-            failures.setdefault((file, _what_failed(reasons, table.measures)), []).append(name)
-        means[name] = {key: interval(frame, key) for key in keys}
-    flagging = flags(means, systems)
-    console.print(_table(means, controls, flagging))
-    for line in _words(table, flagging, files, references, failures, rows):
+    for name, file, reasons in rows.loc[rows["failures"] != "", ["system", "file", "failures"]].itertuples(index=False):
+        failures.setdefault((file, _what_failed(reasons, measures)), []).append(name)
+    flagging = flags(means, evaluation.systems)
+    console.print(_table(means, evaluation.controls, flagging))
+    lines = [_over(evaluation, files), *_flag_lines(flagging)]
+    if failures:
+        lines.append(_failure_line(failures, len(rows)))
+    for line in lines:
         console.print(line, highlight=False, markup=False)
 
 
@@ -126,36 +123,33 @@ def _cell(score: Interval, key: str, flagged: bool) -> Text:
     return cell
 
 
-def _words(
-    table: ScoreTable,
-    flagging: Flags,
-    files: Sequence[str],
-    references: int,
-    failures: Failures,
-    rows: int,
-) -> list[str]:
+def _over(evaluation: Evaluation, files: Sequence[str]) -> str:
     over = f"{len(files)} files"
-    if len(files) < references:
-        over += f" that every system has, of {references}"
-    if table.speakers is not None:
-        over += f" of {len({table.speakers[file] for file in files})} speakers, means of speaker means"
-    lines = [f"Means over {over}; below them 95 % intervals."]
+    if len(files) < len(evaluation.tasks):
+        over += f" that every system has, of {len(evaluation.tasks)}"
+    if evaluation.speakers is not None:
+        over += f" of {len({evaluation.speakers[file] for file in files})} speakers, means of speaker means"
+    return f"Means over {over}; below them 95 % intervals."
+
+
+def _flag_lines(flagging: Flags) -> list[str]:
     by_control: dict[str, list[str]] = {}
     for (control, key), systems in flagging.items():
         by_control.setdefault(control, []).append(f"{key} ({', '.join(systems)})")
-    lines += [
+    return [
         f"{FLAG} {control} reads no target and outranks a system in {', '.join(keys)}."
         for control, keys in by_control.items()
     ]
-    if failures:
-        shown = [f"{file}, {what} ({_names(names)})" for (file, what), names in failures.items()]
-        further = f"; and {len(shown) - MOST_FAILURES} more" if len(shown) > MOST_FAILURES else ""
-        failed = sum(map(len, failures.values()))
-        lines.append(
-            f"{failed} of {rows} rows have failed scores: {'; '.join(shown[:MOST_FAILURES])}{further}. Their column "
-            "failures says why."
-        )
-    return lines
+
+
+def _failure_line(failures: Failures, rows: int) -> str:
+    shown = [f"{file}, {what} ({_names(names)})" for (file, what), names in failures.items()]
+    further = f"; and {len(shown) - MOST_FAILURES} more" if len(shown) > MOST_FAILURES else ""
+    failed = sum(map(len, failures.values()))
+    return (
+        f"{failed} of {rows} rows have failed scores: {'; '.join(shown[:MOST_FAILURES])}{further}. Their column "
+        "failures says why."
+    )
 
 
 def _names(names: Sequence[str]) -> str:

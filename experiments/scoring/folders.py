@@ -1,8 +1,8 @@
 """Folders of audio that belong together: which file is whose counterpart, and what their headers say."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.corpora.manifest import scan, speaker_pattern
@@ -100,7 +100,7 @@ def counterparts(
         without: folders below it that hold something else.
 
     Raises:
-        OvertoneError: it is no folder, holds no audio, or two files could belong to the same reference.
+        OvertoneError: it is no folder, holds no audio, none of a reference, or two of the same reference.
     """
     by_path: dict[str, list[str]] = {}
     by_stem: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ def counterparts(
         by_path.setdefault(_relative(path, folder), []).append(path)
         by_stem.setdefault(Path(path).stem, []).append(path)
     stems = Counter(Path(path).stem for path in references.values())
-    found = Counterparts(name, folder, {}, [], [])
+    files: Files = {}
     for item, path in references.items():
         candidates = by_stem.get(item, []) if stems[item] == 1 else []
         if len(candidates) != 1:
@@ -119,12 +119,14 @@ def counterparts(
                 f"belong to {path}. Rename one, or lay it out as the reference."
             )
         if candidates:
-            found.files[item] = candidates[0]
-        else:
-            found.missing.append(item)
-    used = set(found.files.values())
-    found.extra = sorted(path for path, files in by_path.items() if not used.issuperset(files))
-    return found
+            files[item] = candidates[0]
+    if not files:
+        raise OvertoneError(
+            f"{name}: none of the files in {folder} has the stem of a reference, such as {next(iter(references))!r}."
+        )
+    used = set(files.values())
+    extra = sorted(path for path, found in by_path.items() if not used.issuperset(found))
+    return Counterparts(name, folder, files, [item for item in references if item not in files], extra)
 
 
 def _audio(folder: Path, without: Collection[Path]) -> list[str]:
@@ -167,34 +169,113 @@ def speakers_of(references: Files, folder: Path, pattern: str | None) -> dict[st
 
 
 @dataclass(frozen=True)
-class Header:
-    """Sample rate, length and channels from a file's header."""
-
-    sample_rate: int
-    seconds: float
+class _Header:
+    path: str
+    rate: int
+    frames: int
     channels: int
 
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
 
-def read_header(path: str) -> Header | None:
+    def __str__(self) -> str:
+        return f"{self.seconds:.3f} s ({self.frames} samples at {self.rate} Hz)"
+
+
+def _header(path: str) -> _Header | None:
     """Return a file's header, None where it is not readable as audio or holds no samples."""
     try:
         with Recording(Path(path)) as audio:
             frames = audio.frames if audio.frames is not None else sum(map(len, audio.blocks(audio.rate)))
     except (AudioError, OSError):
         return None
-    return Header(audio.rate, frames / audio.rate, audio.channels) if frames else None
+    return _Header(path, audio.rate, frames, audio.channels) if frames else None
 
 
-@dataclass
-class Remarks:
-    """Differences between the headers of a folder's files and those of their references."""
+class _Headers:
+    """What is unusual in the headers of a folder's files beside those of their references."""
 
-    rates: Counter[int] = field(default_factory=Counter)
-    mixed_down: Counter[int] = field(default_factory=Counter)
-    cut: int = 0
-    most_cut_seconds: float = 0.0
-    broken: list[str] = field(default_factory=list)
-    misfits: list[str] = field(default_factory=list)
+    def __init__(self, folder: Counterparts, tolerance_seconds: float) -> None:
+        self._folder = folder
+        self._tolerance_seconds = tolerance_seconds
+        self._rates: Counter[int] = Counter()
+        self._channels: Counter[int] = Counter()
+        self._excesses: list[float] = []
+        self._broken: list[str] = []
+        self._misfits: list[str] = []
+
+    def add(self, name: str, expected: _Header) -> None:
+        """Compare the file of a reference, if there is one, with the reference's header."""
+        if name not in self._folder.files:
+            return
+        header = _header(self._folder.files[name])
+        if header is None:
+            self._broken.append(self._folder.files[name])
+            return
+        if header.rate != expected.rate:
+            self._rates[header.rate] += 1
+        if header.channels > 1:
+            self._channels[header.channels] += 1
+        sample = 1 / min(header.rate, expected.rate)
+        excess = excess_seconds(header.seconds, expected.seconds, self._folder.delay_seconds)
+        if excess > self._tolerance_seconds + sample:
+            self._misfits.append(f"{header.path} lasts {header}, its reference {expected.path} {expected}")
+        elif excess >= 0.999 * sample:
+            self._excesses.append(excess)
+
+    def refuse_misfits(self) -> None:
+        """Raise where the length of a file differs from its reference's by more than is cut off."""
+        if not self._misfits:
+            return
+        folder, delay, advice = self._folder, self._folder.delay, ""
+        others = f" ({len(self._misfits)} of {len(folder.files)} files do not fit)" if len(self._misfits) > 1 else ""
+        if delay is not None and not delay.constant:
+            advice = f"its delay is not constant ({delay.span}), which --align needs; "
+        elif delay is not None and delay.seconds and not folder.removed:
+            advice = "--align removes its constant delay; "
+        raise OvertoneError(
+            f"{folder.name}: {self._misfits[0]}{others}. Up to {1000 * self._tolerance_seconds:g} ms are cut off: "
+            f"{advice}--length-tolerance permits more."
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the user should know of the folder."""
+        folder, count = self._folder, len(self._folder.files)
+        if folder.missing:
+            yield f"{len(folder.missing)} references have no file and are left out ({some(folder.missing)})"
+        if folder.extra:
+            yield f"{len(folder.extra)} files have no reference and are left out ({some(folder.extra)})"
+        for rate, files in sorted(self._rates.items()):
+            yield (
+                f"{files} of {count} files have {rate} Hz and are resampled to their reference's rate; what a "
+                f"reference holds above {rate / 2:g} Hz is missing from them, what they hold above its band is not "
+                "judged"
+            )
+        for channels, files in sorted(self._channels.items()):
+            yield f"{files} of {count} files have {channels} channels, which are averaged"
+        if folder.delay is not None and (line := _delay_line(folder.delay, folder.removed)):
+            yield line
+        if self._excesses:
+            yield (
+                f"{len(self._excesses)} of {count} files differ in length from their reference, by up to "
+                f"{1000 * max(self._excesses):.3g} ms; only what both have is scored"
+            )
+        if self._broken:
+            yield f"{len(self._broken)} files are not readable and fail in every score ({some(self._broken)})"
+
+
+def _delay_line(delay: Delay, removed: bool) -> str:
+    milliseconds = f"{abs(1000 * delay.seconds):.4g} ms"
+    if not delay.constant:
+        return f"no constant delay ({delay.span}): files are scored as they are"
+    if not delay.seconds:
+        return ""
+    if removed:
+        sign = "-" if delay.seconds < 0 else ""
+        return f"a constant delay of {sign}{milliseconds} is removed ({delay.span})"
+    late = "late" if delay.seconds > 0 else "early"
+    return f"is {milliseconds} {late} ({delay.span}), which costs scores; --align removes it"
 
 
 def inspect(
@@ -217,104 +298,22 @@ def inspect(
         OvertoneError: a reference is not readable, ``cutoff_hz`` is not below a reference's Nyquist frequency, or the
             length of a file differs from its reference's by more than is cut off.
     """
-    remarks = {folder.name: Remarks() for folder in folders}
+    headers = [_Headers(folder, tolerance_seconds) for folder in folders]
     for number, (name, path) in enumerate(references.items(), start=1):
-        header = read_header(path)
-        if header is None:
+        expected = _header(path)
+        if expected is None:
             raise OvertoneError(f"{path}: not readable as audio, or without samples. Replace it, or remove it.")
-        if cutoff_hz is not None and not 0 < cutoff_hz < header.sample_rate / 2:
+        if cutoff_hz is not None and not 0 < cutoff_hz < expected.rate / 2:
             raise OvertoneError(
-                f"--cutoff-hz: expected more than 0 and less than {header.sample_rate / 2:g}, half the sample rate of "
+                f"--cutoff-hz: expected more than 0 and less than {expected.rate / 2:g}, half the sample rate of "
                 f"{path}, got {cutoff_hz:g}."
             )
-        for folder in folders:
-            if name in folder.files:
-                _compare(remarks[folder.name], folder, name, path, header, tolerance_seconds)
+        for one in headers:
+            one.add(name, expected)
         progress(number, len(references))
-    for folder in folders:
-        if misfits := remarks[folder.name].misfits:
-            raise OvertoneError(_misfit_message(folder, misfits, tolerance_seconds))
-    return [line for folder in folders for line in _lines(folder, remarks[folder.name])]
-
-
-def _compare(
-    remarks: Remarks, folder: Counterparts, name: str, reference: str, expected: Header, tolerance_seconds: float
-) -> None:
-    path = folder.files[name]
-    header = read_header(path)
-    if header is None:
-        remarks.broken.append(path)
-        return
-    if header.sample_rate != expected.sample_rate:
-        remarks.rates[header.sample_rate] += 1
-    if header.channels > 1:
-        remarks.mixed_down[header.channels] += 1
-    sample = 1 / min(header.sample_rate, expected.sample_rate)
-    excess = excess_seconds(header.seconds, expected.seconds, folder.delay_seconds)
-    if excess > tolerance_seconds + sample:
-        remarks.misfits.append(
-            f"{path} lasts {header.seconds:.3f} s ({round(header.seconds * header.sample_rate)} samples at "
-            f"{header.sample_rate} Hz), its reference {reference} {expected.seconds:.3f} s "
-            f"({round(expected.seconds * expected.sample_rate)} at {expected.sample_rate} Hz)"
-        )
-    elif excess >= 0.999 * sample:
-        remarks.cut += 1
-        remarks.most_cut_seconds = max(remarks.most_cut_seconds, excess)
-
-
-def _misfit_message(folder: Counterparts, misfits: Sequence[str], tolerance_seconds: float) -> str:
-    others = f" ({len(misfits)} of {len(folder.files)} files do not fit)" if len(misfits) > 1 else ""
-    delay, advice = folder.delay, ""
-    if delay is not None and not delay.constant:
-        advice = f"its delay is not constant ({_span(delay)}), which --align needs; "
-    elif delay is not None and delay.seconds and not folder.removed:
-        advice = "--align removes its constant delay; "
-    return (
-        f"{folder.name}: {misfits[0]}{others}. Up to {1000 * tolerance_seconds:g} ms are cut off: {advice}"
-        "--length-tolerance permits more."
-    )
-
-
-def _lines(folder: Counterparts, remarks: Remarks) -> list[str]:
-    count = len(folder.files)
-    lines = []
-    if folder.missing:
-        lines.append(f"{len(folder.missing)} references have no file and are left out ({some(folder.missing)})")
-    if folder.extra:
-        lines.append(f"{len(folder.extra)} files have no reference and are left out ({some(folder.extra)})")
-    for rate, files in sorted(remarks.rates.items()):
-        lines.append(
-            f"{files} of {count} files have {rate} Hz and are resampled to their reference's rate; what a reference "
-            f"holds above {rate / 2:g} Hz is missing from them, what they hold above its band is not judged"
-        )
-    for channels, files in sorted(remarks.mixed_down.items()):
-        lines.append(f"{files} of {count} files have {channels} channels, which are averaged")
-    if folder.delay is not None:
-        lines += _delay_lines(folder, folder.delay)
-    if remarks.cut:
-        lines.append(
-            f"{remarks.cut} of {count} files differ in length from their reference, by up to "
-            f"{1000 * remarks.most_cut_seconds:.3g} ms; only what both have is scored"
-        )
-    if remarks.broken:
-        lines.append(f"{len(remarks.broken)} files are not readable and fail in every score ({some(remarks.broken)})")
-    return [f"{folder.name}: {line}." for line in lines]
-
-
-def _delay_lines(folder: Counterparts, delay: Delay) -> Iterable[str]:
-    span = _span(delay)
-    if folder.removed:
-        return [f"a constant delay of {1000 * delay.seconds:.4g} ms is removed ({span})"] if delay.seconds else []
-    if not delay.constant:
-        return [f"no constant delay ({span}): files are scored as they are"]
-    if delay.seconds:
-        late = f"{abs(1000 * delay.seconds):.4g} ms {'late' if delay.seconds > 0 else 'early'}"
-        return [f"is {late} ({span}), which costs scores; --align removes it"]
-    return []
-
-
-def _span(delay: Delay) -> str:
-    return f"{1000 * delay.low:.4g} to {1000 * delay.high:.4g} ms in {delay.files} files"
+    for one in headers:
+        one.refuse_misfits()
+    return [f"{folder.name}: {line}." for folder, one in zip(folders, headers, strict=True) for line in one.lines()]
 
 
 def some(names: Sequence[str] | Mapping[str, object]) -> str:

@@ -6,6 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from overtone.errors import OvertoneError
+
+
+def refuse_overwriting(path: Path, *, own: bool = False, overwrite: bool = False) -> None:
+    """Raise unless a file may be written: it is not there, this program has made it, or the user permits it.
+
+    Args:
+        path: the file.
+        own: whether this program can show that it has made what is there.
+        overwrite: whether the user permits to replace it.
+
+    Raises:
+        OvertoneError: it would replace what somebody else has made.
+    """
+    if path.exists() and not own and not overwrite:
+        raise OvertoneError(f"{path}: exists. Replace it with --overwrite, or choose another --out.")
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:

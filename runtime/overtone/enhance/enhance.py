@@ -14,6 +14,7 @@ from overtone.enhance.batch import HowToEnhance, enhance_files
 from overtone.enhance.pipe import PIPE, PIPE_FORMATS, RawAudio, enhance_pipe
 from overtone.enhance.plan import plan_files
 from overtone.errors import OvertoneError
+from overtone.files import refuse_overwriting
 from overtone.packed_models import default_model
 from overtone.progress import console
 from overtone.worker_pool import available_cores
@@ -113,8 +114,7 @@ def _check_target(target: Path, options: EnhanceOptions) -> None:
         )
     if options.format is not None and format_named(options.format) != known:
         raise OvertoneError(f"--out {target} and --format {options.format} differ. Leave one of them out.")
-    if target.exists() and not options.overwrite:
-        raise OvertoneError(f"{target}: exists. Replace it with --overwrite, or choose another --out.")
+    refuse_overwriting(target, overwrite=options.overwrite)
 
 
 def _notes(result: EnhancedFile) -> Iterator[str]:

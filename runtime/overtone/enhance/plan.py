@@ -9,6 +9,7 @@ from pathlib import Path
 
 from overtone.audio_files.output_forms import FORMAT_OF_SUFFIX, output_suffix
 from overtone.errors import OvertoneError, in_words
+from overtone.files import refuse_overwriting
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def plan_files(inputs: Sequence[str], out: str, format_name: str | None = None, 
         if len(inputs) > 1 or len(found) > 1 or Path(inputs[0]).is_dir():
             raise OvertoneError(f"--out {out}: is a file, for {len(found)} inputs. Expected a folder: --out {out}/")
         jobs = [FileJob(found[0].source, _target_file(folder, format_name))]
-        if jobs[0].target.exists() and not overwrite and not _same_file(jobs[0].target, found):
-            raise OvertoneError(f"{jobs[0].target}: exists. Replace it with --overwrite, or choose another --out.")
+        if jobs[0].target.exists() and not _same_file(jobs[0].target, found):
+            refuse_overwriting(jobs[0].target, overwrite=overwrite)
     else:
         jobs = _into_folder(found, folder, format_name)
     _refuse_to_overwrite_inputs(jobs, found)

@@ -81,8 +81,8 @@ def test_a_kill_goes_on_and_leaves_no_process(four):
     paths = ["--reference", four / "reference", "--estimate", f"same={four / 'same'}", "--out", four / "table.csv"]
     command = [sys.executable, "-m", "experiments.cli.main", "evaluate", *map(str, paths), *LONG, "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT) as process:
-        log = four / f"{SCORES}-wal"
-        wait_for(lambda: log.exists() and log.stat().st_size > 50_000)
+        log = four / SCORES
+        wait_for(lambda: log.exists() and log.stat().st_size > 20_000)
         children = children_of(process.pid)
         process.kill()
     wait_for(lambda: not any(map(is_running, children)))
@@ -100,6 +100,27 @@ def test_a_table_that_is_being_made_is_not_touched_by_another(four, capsys):
     with ScoreJournal(four / SCORES):
         assert run(four, *LSD) == 1
     assert "another process is scoring there" in capsys.readouterr().err
+
+
+def test_a_table_that_was_not_written_here_is_replaced_only_when_told_to(four, capsys):
+    mine = four / "table.csv"
+    mine.write_text("my own work\n")
+    assert "table.csv: exists. Replace it with --overwrite" in refused(four, capsys, *LSD)
+    assert mine.read_text() == "my own work\n"
+    assert run(four, *LSD, "--overwrite") == 0
+    assert run(four, *LSD) == 0, "its own table is written again"
+    mine.write_text(mine.read_text().replace("same", "changed by hand"))
+    assert "exists. Replace it with --overwrite" in refused(four, capsys, *LSD)
+    assert "changed by hand" in mine.read_text()
+
+
+def test_a_measure_that_cannot_be_scored_is_refused_instead_of_an_empty_column(four, capsys):
+    for key in ("extended_ber", "lsd_hf", "tonality"):
+        assert f"--measures {key}: needs --cutoff-hz" in refused(four, capsys, "--measures", f"lsd,{key}")
+    assert run(four, "--measures", "lsd_low,excess_above_band") == 0, "what is known without a cutoff"
+    assert "--measures seam: needs a model's block length" in refused(
+        four, capsys, "--measures", "seam", out="other.csv"
+    )
 
 
 def test_parquet_holds_the_same_table(four):
