@@ -5,13 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval
-from experiments.pages.tables import FLAG
+from experiments.pages.tables import FAILED, FLAG, Column, Row, Table, terminal_table
 from experiments.ranking.columns import decimals, heading
 from experiments.ranking.outranking import flagged, outranked_by
 from experiments.scoring.folder_job import Evaluation
@@ -44,7 +41,7 @@ def print_summary(table: pd.DataFrame, evaluation: Evaluation) -> None:
     for name, file, reasons in rows.loc[rows["failures"] != "", ["system", "file", "failures"]].itertuples(index=False):
         failures.setdefault((file, _what_failed(reasons, measures)), []).append(name)
     flagging = flags(means, evaluation.systems)
-    console.print(_table(means, evaluation.controls, flagging))
+    console.print(terminal_table(_table(means, evaluation.controls, flagging)))
     lines = [_over(evaluation, files), *_flag_lines(flagging)]
     if failures:
         lines.append(_failure_line(failures, len(rows)))
@@ -95,14 +92,14 @@ def _table(means: Means, controls: Sequence[str], flagging: Flags) -> Table:
     known = next(iter(means.values()))
     wanted = [key for key in known if console.width >= WIDE or _is_compact(key)]
     keys = [key for key in wanted if any(cells[key].utterances for cells in means.values())]
-    summary = Table(box=box.SIMPLE_HEAD, padding=0)
-    summary.add_column("system", overflow="fold")
-    for key in keys:
-        summary.add_column(Text(heading(key).replace(" ", "\n", 1)), justify="right")
-    for name, cells in means.items():
-        shown = (_cell(cells[key], key, (name, key) in flagging) for key in keys)
-        summary.add_row(Text(name), *shown, style="dim" if name in controls else "")
-    return summary
+    rows = [
+        Row(
+            [name, *(_cell(cells[key], decimals(key), (name, key) in flagging) for key in keys)],
+            "control" if name in controls else "",
+        )
+        for name, cells in means.items()
+    ]
+    return Table("Means", [Column("system"), *(Column(heading(key), numeric=True) for key in keys)], rows)
 
 
 def _is_compact(key: str) -> bool:
@@ -110,17 +107,13 @@ def _is_compact(key: str) -> bool:
     return key == "lsd" or not Shown.HEADLINE <= MEASURES[key].shown < Shown.COMPACT
 
 
-def _cell(score: Interval, key: str, flagged: bool) -> Text:
+def _cell(score: Interval, digits: int, flagged: bool) -> str:
     if score.utterances == 0:
-        return Text("–")
+        return "–"
     if np.isnan(score.mean):
-        return Text("failed")
-    digits = decimals(key)
-    mark = f"{FLAG} " if flagged else ""
-    cell = Text(f"{mark}{score.mean:.{digits}f}", style="yellow" if flagged else "")
-    if not np.isnan(score.low):
-        cell.append(f"\n{score.low:.{digits}f}–{score.high:.{digits}f}", style="dim")
-    return cell
+        return FAILED
+    mean = f"{FLAG} " * flagged + f"{score.mean:.{digits}f}"
+    return mean if np.isnan(score.low) else f"{mean}\n{score.low:.{digits}f}–{score.high:.{digits}f}"
 
 
 def _over(evaluation: Evaluation, files: Sequence[str]) -> str:

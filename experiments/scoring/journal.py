@@ -68,7 +68,7 @@ class ScoreJournal:
 
     def close(self) -> None:
         """Let other processes use the file; an empty one is removed."""
-        if not self._entries:
+        if not self._entries and not self._file.closed:
             self._path.unlink(missing_ok=True)
         with suppress(OSError):  # of a full disk, which `add` has told
             self._open.close()

@@ -1,7 +1,8 @@
 """Scores of systems on a split, computed once and kept under a key; utterances come and go, none is kept."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,81 +120,58 @@ def scored(
         reason; the next call tries them again.
     """
     paths = [table_path(task.folder, split) for task in tasks]
-    missing = {path: task for path, task in zip(paths, tasks, strict=True) if not path.is_file()}
-    new: dict[Path, pd.DataFrame] = {}
-    if missing:
-        with _Pass(split, missing) as pending:
-            new = pending.run(pool, progress)
-    tables = (new[path] if path in new else read_scores(path) for path in paths)
+    missing = {str(path): task for path, task in zip(paths, tasks, strict=True) if not path.is_file()}
+    new = _score_missing(pool, missing, split, progress) if missing else {}
+    tables = (new[str(path)] if str(path) in new else read_scores(path) for path in paths)
     return [table.assign(seed=task.seed) for task, table in zip(tasks, tables, strict=True)]
 
 
-class _Pass:
-    """One pass over a split for the tasks that have no table yet; within it, a system goes by its table's path."""
+def _score_missing(
+    pool: WorkerPool,
+    tasks: Mapping[str, ScoringTask],
+    split: ScoredSplit,
+    progress: Callable[[int, int, str], None] | None,
+) -> dict[str, pd.DataFrame]:
+    """Write the tables of systems by their paths; return those with rows that are to be scored again, not written."""
+    loads = {path: cache(task.load) for path, task in tasks.items()}
+    items: list[str] = []
+    done = 0
+    with ExitStack() as stack:
+        journals = {path: stack.enter_context(ScoreJournal(Path(f"{path}.journal"))) for path in tasks}
 
-    def __init__(self, split: ScoredSplit, tasks: dict[Path, ScoringTask]) -> None:
-        self._split = split
-        self._tasks = tasks
-        self._journals = {str(path): ScoreJournal(_journal_path(path)) for path in tasks}
-        self._loads = {str(path): cache(task.load) for path, task in tasks.items()}
-        self._items: list[str] = []
-        self._done = 0
+        def jobs() -> Iterator[EstimatesJob]:
+            nonlocal done
+            for utterance in split.utterances:
+                items.append(_item(utterance))
+                left = [path for path, journal in journals.items() if not journal.holds("", items[-1], split.key)]
+                done += len(journals) - len(left)
+                if left:
+                    yield EstimatesJob(utterance, [_pair(path, loads[path](), utterance) for path in left])
 
-    def __enter__(self) -> "_Pass":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for journal in self._journals.values():
-            journal.close()
-
-    def run(self, pool: WorkerPool, progress: Callable[[int, int, str], None] | None) -> dict[Path, pd.DataFrame]:
-        """Write every table; return those with rows that are to be scored again, which are not written.
-
-        Args:
-            pool: the processes.
-            progress: as in `scored`.
-        """
-        total = len(self._split.utterances) * len(self._tasks)
-        for found in score(self._jobs(), pool):
+        for found in score(jobs(), pool):
             utterance = found.job.utterance
-            for label, row in found.rows.items():
-                key = self._split.key if found.lasting else ""
-                self._journals[label].add([Entry("", item_of(utterance), key, row)])
-            self._done += len(found.rows)
+            for path, row in found.rows.items():
+                journals[path].add([Entry("", _item(utterance), split.key if found.lasting else "", row)])
+            done += len(found.rows)
             if progress is not None:
-                progress(self._done, total, utterance.file)
-        tables = {path: self._finish(path, task) for path, task in self._tasks.items()}
-        return {path: table for path, table in tables.items() if table is not None}
-
-    def _jobs(self) -> Iterator[EstimatesJob]:
-        for utterance in self._split.utterances:
-            item = item_of(utterance)
-            self._items.append(item)
-            left = [label for label, journal in self._journals.items() if not journal.holds("", item, self._split.key)]
-            self._done += len(self._journals) - len(left)
-            if left:
-                yield EstimatesJob(utterance, [self._pair(label, utterance) for label in left])
-
-    def _pair(self, label: str, utterance: Utterance) -> Pair:
-        system = self._loads[label]()
-        return Pair(label, utterance, system(utterance), getattr(system, "block_samples", None))
-
-    def _finish(self, path: Path, task: ScoringTask) -> pd.DataFrame | None:
-        journal = self._journals[str(path)]
-        table = score_table(task.name, (journal.find("", item) or {} for item in self._items), check_measures(None))
-        if not all(journal.holds("", item, self._split.key) for item in self._items):
-            return table
-        write_scores(table, path)
-        journal.remove()
-        return None
+                progress(done, len(split.utterances) * len(tasks), utterance.file)
+        tables = {}
+        for path, task in tasks.items():
+            journal = journals[path]
+            tables[path] = score_table(
+                task.name, (journal.find("", item) or {} for item in items), check_measures(None)
+            )
+            if all(journal.holds("", item, split.key) for item in items):
+                write_scores(tables.pop(path), Path(path))
+                journal.remove()
+    return tables
 
 
-def _journal_path(table: Path) -> Path:
-    return table.with_name(f".{table.name}.journal")
+def _pair(path: str, system: System, utterance: Utterance) -> Pair:
+    return Pair(path, utterance, system(utterance), getattr(system, "block_samples", None))
 
 
-def item_of(utterance: Utterance) -> str:
-    """Return the name of an utterance in a journal."""
+def _item(utterance: Utterance) -> str:
     return f"{utterance.file}\t{utterance.condition}"
 
 

@@ -82,7 +82,7 @@ def test_a_kill_goes_on_and_leaves_no_process(four):
     command = [sys.executable, "-m", "experiments.cli.main", "evaluate", *map(str, paths), *LONG, "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT) as process:
         log = four / SCORES
-        wait_for(lambda: log.exists() and log.stat().st_size > 20_000)
+        wait_for(lambda: log.exists() and log.stat().st_size > 20_000, 300)
         children = children_of(process.pid)
         process.kill()
     wait_for(lambda: not any(map(is_running, children)))
