@@ -137,7 +137,7 @@ def _score_missing(
     items: list[str] = []
     done = 0
     with ExitStack() as stack:
-        journals = {path: stack.enter_context(ScoreJournal(Path(f"{path}.journal"))) for path in tasks}
+        journals = {path: stack.enter_context(ScoreJournal(_journal_path(Path(path)))) for path in tasks}
 
         def jobs() -> Iterator[EstimatesJob]:
             nonlocal done
@@ -165,6 +165,10 @@ def _score_missing(
                 write_scores(tables.pop(path), Path(path))
                 journal.remove()
     return tables
+
+
+def _journal_path(table: Path) -> Path:
+    return table.with_name(f".{table.name}.journal")
 
 
 def _pair(path: str, system: System, utterance: Utterance) -> Pair:

@@ -183,7 +183,7 @@ def check_trials(study, preset):
         assert attributes["examples"] == 120
         assert attributes["scores"]["primary"] == trial.value
         assert attributes["guards"] == []
-        assert 0 < attributes["seconds"] < 60
+        assert attributes["seconds"] > 0
         assert Path(attributes["folder"], "model.pt").is_file()
         assert list(trial.intermediate_values) == [1, 2, 3]
 
