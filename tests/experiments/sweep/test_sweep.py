@@ -321,7 +321,7 @@ def test_equal_settings_are_trained_once(worker, preset_path, monkeypatch):
     first, second = study.trials
     assert first.value == second.value
     assert first.intermediate_values == second.intermediate_values
-    assert second.user_attrs["training_seconds"] < 0.1 < first.user_attrs["training_seconds"]
+    assert 5 * second.user_attrs["training_seconds"] < first.user_attrs["training_seconds"]
 
 
 def test_a_worker_whose_sources_or_corpus_are_others_does_not_join(worker, preset_path):
