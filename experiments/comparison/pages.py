@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.contracts import Utterance
-from experiments.listening.page import AbxPair, write_listening_page
+from experiments.listening.page import write_listening_page
 from experiments.listening.stimuli import chosen_utterances, listening_trials
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.findings import Findings
@@ -60,7 +60,7 @@ def write_pages(
     enhance: Enhance,
     comparison_key: str,
 ) -> list[Path]:
-    """Write the report and the listening test, in which the first two systems are also told apart as A/B/X.
+    """Write the report and the listening test.
 
     Args:
         findings: of the comparison.
@@ -84,6 +84,5 @@ def write_pages(
         comparison_key=comparison_key,
         preset=findings.preset,
         seed=0,
-        abx=AbxPair(systems[0], systems[1]) if len(systems) > 1 else None,
     )
     return [report, listening_test]

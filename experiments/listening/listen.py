@@ -58,8 +58,8 @@ def record_heard_runs(folder: Path, heard: Mapping[str, HeardRun]) -> None:
 def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, tracking: str) -> None:
     """Take votes into the comparisons that they name; either all files are good, or nothing is changed.
 
-    A session that is imported again replaces itself, and of several sessions of one listener by one method the last
-    counts. Without anything new, nothing is written.
+    A session that is imported again replaces itself, and of several sessions of one listener the last counts. Without
+    anything new, nothing is written.
 
     Args:
         files: as the page saved them.
@@ -114,7 +114,6 @@ def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: 
         "listening.csv": results.votes,
         "listening-summary.csv": results.systems,
         "listening-differences.csv": results.pairs,
-        "listening-abx.csv": results.abx,
     }
     files = {folder / "votes" / f"{name}.json": votes.text for name, votes in by_session.items()}
     files |= {folder / name: _csv(table) for name, table in tables.items()}
@@ -162,19 +161,15 @@ def _heard_runs(record: Path) -> dict[str, HeardRun]:
 
 
 def _log_system(system: str, heard: HeardRun, results: Results, tracker: Tracker) -> None:
-    mine = results.votes[results.votes["system"].eq(system) | results.votes["other"].eq(system)]
+    mine = results.votes[results.votes["system"] == system]
     if mine.empty:
         return
     metrics = {}
     for row in rows_of(results.systems[results.systems["system"] == system]):
         metrics = {f"listening/{key}": float(row[key]) for key in RATING_COLUMNS}
-    for row in rows_of(results.abx):
-        if system in (row["system"], row["other"]):
-            share = float(row["preference"])
-            metrics |= {"listening/preference": share if system == row["system"] else 1.0 - share}
     with tracker.run(heard.experiment, heard.name, {}, heard.key) as run:
         run.log_metrics(metrics)
-        run.log_table(mine.dropna(axis="columns", how="all"), "tables/listening.json")
+        run.log_table(mine, "tables/listening.json")
 
 
 def _report(folder: Path, results: Results, changed: bool) -> None:

@@ -1,4 +1,4 @@
-"""A blind listening test on one page that opens from disk: MUSHRA-style rating, and A/B/X for two systems.
+"""A blind listening test on one page that opens from disk: MUSHRA-style rating.
 
 The page plays numbered sounds in an order drawn for each listener; names of systems are in the votes only, which it
 saves at the end. The plan with the names is encoded as base64, so that they are not seen by accident.
@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -22,23 +21,6 @@ from experiments.pages.embedding import asset, audio_uri
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
-ABX_TRIALS = 16
-
-
-@dataclass(frozen=True)
-class AbxPair:
-    """Two systems that listeners tell apart.
-
-    Attributes:
-        one: the first, A as often as B.
-        other: the second.
-        trials: how many times X is drawn; 16 find a listener who is right 9 times in 10.
-    """
-
-    one: str
-    other: str
-    trials: int = ABX_TRIALS
-
 
 def write_listening_page(
     path: Path,
@@ -48,23 +30,21 @@ def write_listening_page(
     comparison_key: str,
     preset: str,
     seed: int,
-    abx: AbxPair | None = None,
 ) -> None:
     """Write a listening test as a page of its own, whole or not at all.
 
     Args:
         path: the HTML file.
-        trials: what is rated; all at one sample rate, with the same systems.
+        trials: what is rated: different recordings at one sample rate, each from the same systems.
         title: the page's heading; it should not name a system.
         comparison_key: which comparison the votes belong to (its folder is ``<preset>-<key>``).
         preset: the comparison's preset.
         seed: of the order of the sounds in the file; each listener's orders have a seed of their own.
-        abx: two systems to be told apart in a second test on the page; None for none.
 
     Raises:
-        OvertoneError: trials that cannot be compared or level-matched, or names that cannot be told apart.
+        OvertoneError: no trials, one whose sounds cannot be level-matched, or a name that votes cannot carry.
     """
-    _check(trials, comparison_key, preset, abx)
+    _check(trials, comparison_key, preset)
     sounds = [
         (number, system, audio_uri(waveform, trial.sample_rate).partition(",")[2])
         for number, trial in enumerate(trials)
@@ -81,7 +61,6 @@ def write_listening_page(
             for number, trial in enumerate(trials)
         ],
         "reference": REFERENCE,
-        "abx": None if abx is None else {"systems": [abx.one, abx.other], "trials": abx.trials},
     }
     data = {
         "format": VOTES_FORMAT,
@@ -104,23 +83,9 @@ def write_listening_page(
         temporary.write_text(page, encoding="utf-8")
 
 
-def _check(trials: Sequence[ListeningTrial], comparison_key: str, preset: str, abx: AbxPair | None) -> None:
+def _check(trials: Sequence[ListeningTrial], comparison_key: str, preset: str) -> None:
     if not trials:
         raise OvertoneError("The listening test has no trials; expected one or more.")
     for what, name in (("comparison key", comparison_key), ("preset", preset)):
         if not re.fullmatch(NAME, name):
             raise OvertoneError(f"{what} {name!r}: expected letters, digits, '.', '_' and '-' only.")
-    if len({trial.sample_rate for trial in trials}) > 1:
-        raise OvertoneError("The trials of a listening test differ in sample rate; expected one rate.")
-    systems = set(trials[0].stimuli)
-    for trial in trials:
-        if set(trial.stimuli) != systems:
-            expected = ", ".join(sorted(systems))
-            raise OvertoneError(f"{trial.label}: has other systems than the first trial; expected {expected}.")
-    if len({(trial.file, trial.condition) for trial in trials}) < len(trials):
-        raise OvertoneError("Two trials of a listening test have the same file and condition; expected each once.")
-    if abx is not None and not (abx.one != abx.other and {abx.one, abx.other} <= systems and abx.trials > 0):
-        raise OvertoneError(
-            f"A/B/X of {abx.one} and {abx.other}, {abx.trials} trials: expected two of {', '.join(sorted(systems))} "
-            "and one trial or more."
-        )

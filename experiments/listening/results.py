@@ -13,7 +13,6 @@ from experiments.listening.statistics import (
     excluded_listeners,
     rated_pairs,
     rated_systems,
-    told_apart,
 )
 from experiments.listening.votes import Votes, read_votes, vote_rows
 from experiments.pages.tables import markdown_table
@@ -26,7 +25,7 @@ SCREENED = (
 )
 COLUMNS = [
     *("session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"),
-    *("rating", "other", "x", "answer", "preference", "seconds"),
+    *("rating", "seconds"),
 ]
 
 
@@ -44,10 +43,9 @@ class Results:
     """What all votes on a comparison say.
 
     Attributes:
-        votes: a row per vote, of MUSHRA-style and A/B/X sessions; ``excluded`` marks those that do not count.
+        votes: a row per rating; ``excluded`` marks those that do not count.
         systems: as `rated_systems` gives it, of listeners that count.
         pairs: as `rated_pairs` gives it.
-        abx: as `told_apart` gives it.
         excluded: listeners that post-screening left out.
         replaced: sessions that a later one of the same listener replaced.
         raters: how many listeners rated, the excluded among them.
@@ -56,32 +54,30 @@ class Results:
     votes: pd.DataFrame
     systems: pd.DataFrame
     pairs: pd.DataFrame
-    abx: pd.DataFrame
     excluded: list[str]
     replaced: list[str]
     raters: int
 
     @classmethod
     def of(cls, stored: Sequence[Votes]) -> "Results":
-        """Screen and sum up sessions; of several by one listener and method the last counts."""
-        latest = {
-            (one.listener, one.method): one for one in sorted(stored, key=lambda one: (one.finished, one.session))
-        }
+        """Sum up the sessions of the listeners that count.
+
+        Args:
+            stored: all sessions; of several by one listener the last counts.
+        """
+        latest = {one.listener: one for one in sorted(stored, key=lambda one: (one.finished, one.session))}
         counted = sorted(latest.values(), key=lambda one: one.session)
         table = pd.DataFrame([row for votes in counted for row in vote_rows(votes)], columns=COLUMNS)
-        table = table.astype({"trial": "Int64", "position": "Int64", "rating": "Int64"})
-        rated = table["method"] == "mushra"
-        excluded = excluded_listeners(table[rated])
-        table["excluded"] = rated & table["listener"].isin(excluded)
-        good = table[rated & ~table["excluded"]]
+        excluded = excluded_listeners(table)
+        table["excluded"] = table["listener"].isin(excluded)
+        good = table[~table["excluded"]]
         return cls(
             votes=table,
             systems=rated_systems(good),
             pairs=rated_pairs(good),
-            abx=told_apart(table[~rated]),
             excluded=excluded,
             replaced=sorted({one.session for one in stored} - {one.session for one in counted}),
-            raters=table.loc[rated, "listener"].nunique(),
+            raters=table["listener"].nunique(),
         )
 
     @property
@@ -96,11 +92,6 @@ class Results:
 
     def markdown(self) -> str:
         """The results in sentences and tables, without a heading."""
-        return "\n\n".join([*self._ratings(), *map(_abx_sentence, rows_of(self.abx))]) + "\n"
-
-    def _ratings(self) -> list[str]:
-        if not self.raters:
-            return []
         listeners = self.raters - len(self.excluded)
         counted = f"{listeners} of {_count(self.raters, 'listener')} count"
         if self.excluded:
@@ -122,7 +113,7 @@ class Results:
             for row in rows_of(self.systems)
         )
         table = markdown_table(["system", "MUSHRA ↑", "95\u00a0% interval", "listeners", "recordings"], cells)
-        return [words, table, *_pairs(self.pairs)]
+        return "\n\n".join([words, table, *_pairs(self.pairs)]) + "\n"
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:
@@ -143,25 +134,6 @@ def _pairs(pairs: pd.DataFrame) -> list[str]:
         "Paired by listener and recording; intervals resample listeners and recordings (pigeonhole bootstrap), p "
         "values are Wilcoxon's on listeners' means, which cannot be below 5\u00a0% with fewer than 6 listeners.",
     ]
-
-
-def _abx_sentence(row: Mapping[str, Any]) -> str:
-    told = (
-        f"A/B/X, `{row['system']}` and `{row['other']}`: told apart in {row['correct']} of {row['trials']} trials of "
-        f"{_count(row['listeners'], 'listener')} ({_share(row, 'share')}; against guessing p "
-        f"{probability(row['p_value'])}, exact)."
-    )
-    if not row["decided"]:
-        return f"{told} No answer preferred either."
-    return (
-        f"{told} `{row['system']}` was preferred in {row['preferred']} of {row['decided']} decided answers "
-        f"({_share(row, 'preference')}; p {probability(row['preference_p_value'])}, exact)."
-    )
-
-
-def _share(row: Mapping[str, Any], key: str) -> str:
-    mean, low, high = (100 * row[name] for name in (key, f"{key}_low", f"{key}_high"))
-    return f"{mean:.0f}\u00a0%, {low:.0f} to {high:.0f}\u00a0%"
 
 
 def _interval(row: Mapping[str, Any], low: str, high: str) -> str:

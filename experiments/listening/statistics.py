@@ -1,4 +1,4 @@
-"""What the votes say: post-screening, means with intervals, differences, and how often two were told apart."""
+"""What the votes say: which listeners count, means with intervals, and differences."""
 
 import itertools
 import math
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from evaluation.statistics.bootstrap import percentiles
 from evaluation.statistics.hypothesis_tests import holm, signed_rank_test
@@ -139,49 +138,6 @@ def _pair(cells: pd.DataFrame, one: str, other: str) -> dict[str, float | str]:
         "p_value": signed_rank_test(of_listeners.to_numpy(float)).p_value,
         "listeners": found.speakers,
     }
-
-
-def told_apart(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """A/B/X: how often X was named rightly, and which of the two was preferred.
-
-    Exact binomial tests: one-sided against guessing, two-sided against no preference, for which answers without one
-    do not count. Intervals are Clopper and Pearson's, 95 %. Answers of several listeners are pooled.
-
-    Args:
-        comparisons: columns ``listener, system, other, x, answer, preference``.
-
-    Returns:
-        A row per two systems, the one preferred more often first: ``system, other, listeners, trials, correct, share``
-        with ``share_low, share_high`` and ``p_value``; ``preferred``, how often ``system`` was, of ``decided`` answers,
-        with ``preference`` (a share), ``preference_low, preference_high, preference_p_value``; NaN without any.
-    """
-    columns = ["system", "other", "listeners", "trials", "correct", "share", "share_low", "share_high", "p_value"]
-    columns += ["preferred", "decided", "preference", "preference_low", "preference_high", "preference_p_value"]
-    if comparisons.empty:
-        return pd.DataFrame(columns=columns)
-    pair = [" ".join(sorted(both)) for both in zip(comparisons["system"], comparisons["other"], strict=True)]
-    rows = []
-    for _, group in comparisons.groupby(pair, sort=True):
-        votes = group["preference"].value_counts()
-        one, other = sorted({*group["system"], *group["other"]}, key=lambda name: (-votes.get(name, 0), name))
-        correct, preferred = int((group["answer"] == group["x"]).sum()), int(votes.get(one, 0))
-        row = {"system": one, "other": other, "listeners": group["listener"].nunique(), "trials": len(group)}
-        row |= {"correct": correct} | _binomial("share", correct, len(group), "greater")
-        decided = int((group["preference"] != "").sum())
-        row |= {"preferred": preferred, "decided": decided} | _binomial("preference", preferred, decided, "two-sided")
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    return table.rename(columns={"share_p_value": "p_value"})[columns]
-
-
-def _binomial(name: str, successes: int, trials: int, alternative: str) -> dict[str, float]:
-    keys = (name, f"{name}_low", f"{name}_high", f"{name}_p_value")
-    if not trials:
-        return dict.fromkeys(keys, math.nan)
-    # The interval is two-sided whatever the test is.
-    low, high = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
-    p_value = float(binomtest(successes, trials, alternative=alternative).pvalue)
-    return dict(zip(keys, (successes / trials, float(low), float(high), p_value), strict=True))
 
 
 def _items(table: pd.DataFrame) -> list[str]:

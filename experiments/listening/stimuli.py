@@ -7,6 +7,7 @@ import numpy as np
 
 from datamodules.corpora.loudness import LoudnessMeter
 from evaluation.contracts import Utterance
+from experiments.pages.samples import loudest_part
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -117,13 +118,13 @@ def listening_trials(
     *,
     seconds: float = 6.0,
 ) -> list[ListeningTrial]:
-    """Make a trial of each utterance: its busiest excerpt, from every system and unprocessed.
+    """Make a trial of each utterance: its loudest part, from every system and unprocessed.
 
     Args:
         utterances: see `chosen_utterances`; ITU-R BS.1534-3 advises against more than 12 s and 15 trials.
         systems: their names; `unprocessed` is added.
-        enhance: gives a system's estimate ``(samples,)`` of an utterance.
-        seconds: the excerpt's length at most.
+        enhance: given a system's name and an utterance, returns its output ``(samples,)``.
+        seconds: the longest excerpt.
     """
     return [_trial(utterance, systems, enhance, seconds) for utterance in utterances]
 
@@ -132,25 +133,15 @@ def _trial(
     utterance: Utterance, systems: Sequence[str], enhance: Callable[[str, Utterance], Waveform], seconds: float
 ) -> ListeningTrial:
     samples = round(seconds * utterance.sample_rate)
-    start = _busiest(utterance.wideband, samples)
+    window = loudest_part(utterance.wideband, samples)
     sounds: Mapping[str, Waveform] = {
         REFERENCE: utterance.wideband,
         UNPROCESSED: utterance.narrowband,
         **{name: enhance(name, utterance) for name in systems if name != UNPROCESSED},
     }
-    excerpts = {
-        name: _faded(waveform[start : start + samples], utterance.sample_rate) for name, waveform in sounds.items()
-    }
+    excerpts = {name: _faded(waveform[window], utterance.sample_rate) for name, waveform in sounds.items()}
     reference = excerpts.pop(REFERENCE)
     return ListeningTrial(reference, excerpts, utterance.sample_rate, utterance.condition, utterance.file)
-
-
-def _busiest(waveform: Waveform, samples: int) -> int:
-    """Where the excerpt with the most energy begins."""
-    if len(waveform) <= samples:
-        return 0
-    energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
-    return int(np.argmax(energy[samples:] - energy[:-samples]))
 
 
 def _faded(waveform: Waveform, sample_rate: int) -> Waveform:

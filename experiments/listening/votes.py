@@ -11,7 +11,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -36,25 +35,18 @@ def _printable(text: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Identifier = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_printable)]
-Letter = Literal["a", "b"]
 
 
 class _Checked(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
-class _Trial(_Checked):
+class Trial(_Checked):
+    """A recording whose sounds a listener rated from 0 (bad) to 100 (as the reference); ``order`` is the page's."""
+
     file: Text
     condition: Text
     seconds: float = Field(ge=0, le=1e7)
-
-    def rows(self) -> list[dict[str, Any]]:
-        raise NotImplementedError
-
-
-class RatedTrial(_Trial):
-    """A recording whose sounds a listener rated from 0 (bad) to 100 (as the reference); ``order`` is the page's."""
-
     order: list[Text]
     ratings: dict[Text, Annotated[int, Field(ge=0, le=100)]]
 
@@ -64,70 +56,27 @@ class RatedTrial(_Trial):
             raise ValueError(f"order and ratings must name the same sounds, {REFERENCE} and {UNPROCESSED} among them")
         return self
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per rating."""
-        return [
-            {"position": position, "system": name, "rating": self.ratings[name]}
-            for position, name in enumerate(self.order, 1)
-        ]
 
+class Votes(_Checked):
+    """One session of a listener; ``text`` is the file that it was read from."""
 
-class ComparedTrial(_Trial):
-    """One answer about two systems: which of them X is, and which sounds better."""
-
-    a: Text
-    b: Text
-    x: Letter
-    answer: Letter
-    preference: Literal["a", "b", "none"]
-
-    @model_validator(mode="after")
-    def _is_of_two(self) -> Self:
-        if self.a == self.b:
-            raise ValueError("a and b are the same system")
-        return self
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row, with the systems' names instead of the letters; no preference is an empty text."""
-        named = {"a": self.a, "b": self.b, "none": ""}
-        answers = {key: named[getattr(self, key)] for key in ("x", "answer", "preference")}
-        return [{"system": self.a, "other": self.b, **answers}]
-
-
-class _Session(_Checked):
     format: str = Field(pattern=f"^{VOTES_FORMAT}$")
     version: int = Field(ge=VOTES_VERSION, le=VOTES_VERSION)
     preset: Name
     comparison: Name
     session: Identifier
     listener: Identifier
+    method: Literal["mushra"]
     seed: int = Field(ge=0, lt=2**32)
     finished: AwareDatetime
+    trials: list[Trial] = Field(min_length=1, max_length=500)
     text: str = ""
-
-
-class RatedSession(_Session):
-    """A listener's MUSHRA-style session."""
-
-    method: Literal["mushra"]
-    trials: list[RatedTrial] = Field(min_length=1, max_length=500)
 
     @model_validator(mode="after")
     def _has_each_once(self) -> Self:
         if len({(trial.file, trial.condition) for trial in self.trials}) < len(self.trials):
             raise ValueError("the same recording is rated twice")
         return self
-
-
-class ComparedSession(_Session):
-    """A listener's A/B/X session."""
-
-    method: Literal["abx"]
-    trials: list[ComparedTrial] = Field(min_length=1, max_length=500)
-
-
-Votes = RatedSession | ComparedSession
-_VOTES: TypeAdapter[Votes] = TypeAdapter(Annotated[Votes, Field(discriminator="method")])
 
 
 def read_votes(path: Path) -> Votes:
@@ -141,7 +90,7 @@ def read_votes(path: Path) -> Votes:
         if path.stat().st_size > LARGEST_BYTES:
             raise OvertoneError(f"{path}: larger than {LARGEST_BYTES // 1_000_000} MB, which no votes are. {advice}")
         text = path.read_text(encoding="utf-8")
-        return _VOTES.validate_json(text).model_copy(update={"text": text})
+        return Votes.model_validate_json(text).model_copy(update={"text": text})
     except UnicodeDecodeError:
         raise OvertoneError(f"{path}: not UTF-8 text. {advice}") from None
     except OSError as error:
@@ -155,23 +104,24 @@ def read_votes(path: Path) -> Votes:
 
 
 def vote_rows(votes: Votes) -> list[dict[str, Any]]:
-    """The votes of a session, a row each: what is common to the session and the trial, then rating or answer."""
+    """Return the ratings of a session, a row each, with what is common to the session and the trial."""
     of_session = {key: getattr(votes, key) for key in ("session", "listener", "method", "seed")}
     of_session["finished"] = votes.finished.isoformat()
     return [
-        {**of_session, "trial": number, "file": trial.file, "condition": trial.condition, "seconds": trial.seconds}
-        | row
+        of_session
+        | {"trial": number, "file": trial.file, "condition": trial.condition, "position": position}
+        | {"system": name, "rating": trial.ratings[name], "seconds": trial.seconds}
         for number, trial in enumerate(votes.trials, 1)
-        for row in trial.rows()
+        for position, name in enumerate(trial.order, 1)
     ]
 
 
 def check_votes(votes: Votes, path: Path, systems: Collection[str], utterances: Collection[tuple[str, str]]) -> None:
-    """Raise for votes on something that the comparison does not know.
+    """Check that the comparison has scored what the votes are about.
 
     Args:
-        votes: what was read.
-        path: from where.
+        votes: of one session.
+        path: the file that they were read from.
         systems: the names on its leaderboard.
         utterances: file and condition of what it scored.
 
@@ -179,14 +129,12 @@ def check_votes(votes: Votes, path: Path, systems: Collection[str], utterances: 
         OvertoneError: an unknown system, file or condition.
     """
     comparison = f"{votes.preset}-{votes.comparison}"
-    rows = vote_rows(votes)
-    named = {row[key] for row in rows for key in ("system", "other") if key in row}
-    if unknown := sorted(named - {*systems, REFERENCE}):
+    if unknown := sorted({name for trial in votes.trials for name in trial.order} - {*systems, REFERENCE}):
         raise OvertoneError(
             f"{path}: votes on {unknown[0]!r}, which is not on the leaderboard of {comparison}. "
             "Are they of another comparison?"
         )
-    if strange := sorted({(row["file"], row["condition"]) for row in rows} - set(utterances)):
+    if strange := sorted({(trial.file, trial.condition) for trial in votes.trials} - set(utterances)):
         file, condition = strange[0]
         raise OvertoneError(
             f"{path}: votes on {file!r} under {condition!r}, which {comparison} has not scored. "

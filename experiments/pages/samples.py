@@ -36,6 +36,20 @@ class Sample:
     remarks: Mapping[str, str] = field(default_factory=dict)
 
 
+def loudest_part(waveform: Waveform, samples: int) -> slice:
+    """Return the part of a waveform ``(samples,)`` with the most energy, or all of a shorter one.
+
+    Args:
+        waveform: of any length.
+        samples: length of the part.
+    """
+    if len(waveform) <= samples:
+        return slice(0, len(waveform))
+    energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
+    start = int(np.argmax(energy[samples:] - energy[:-samples]))
+    return slice(start, start + samples)
+
+
 def write_samples_page(path: Path, samples: Sequence[Sample], title: str, introduction: str = "") -> None:
     """Write the page, whole or not at all.
 

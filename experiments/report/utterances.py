@@ -1,7 +1,7 @@
 """The utterances that a report lets people hear: where the champion gains most, as usual, and least."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from evaluation.contracts import Utterance
 from evaluation.statistics.intervals import speaker_mean, utterance_pairs
 from experiments.pages.embedding import audio_uri
-from experiments.pages.samples import Sample
+from experiments.pages.samples import Sample, loudest_part
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import number
 from experiments.ranking.findings import Findings
@@ -73,34 +73,28 @@ def choose_utterances(findings: Findings) -> list[ChosenUtterance]:
     return list(chosen.values())
 
 
-def heard_systems(findings: Findings, most: int = MOST_SYSTEMS) -> list[str]:
+def heard_systems(findings: Findings) -> list[str]:
     """Return the systems worth hearing: the candidates, best first, and the best control that reads no target.
 
-    Args:
-        findings: of the comparison.
-        most: how many at most, since each adds to the page's size.
+    At most `MOST_SYSTEMS`, since each adds to the page's size.
     """
     board = findings.leaderboard
     is_control = board["status"] == Status.CONTROL
     controls = without_target(board.loc[is_control, "system"])
     best = [name for name in controls if name != UNPROCESSED][:1]
-    return [*board.loc[~is_control, "system"].tolist()[: most - len(best)], *best]
+    return [*board.loc[~is_control, "system"].tolist()[: MOST_SYSTEMS - len(best)], *best]
 
 
 def report_samples(
     chosen: Sequence[ChosenUtterance],
     utterances: Mapping[UtteranceName, Utterance],
-    systems: Collection[str],
+    systems: Sequence[str],
     enhance: Callable[[str, Utterance], Waveform],
     scores: pd.DataFrame,
     *,
     seconds: float = SECONDS,
-    progress: Callable[[int, int, str], None] = lambda done, total, system: None,
 ) -> list[Sample]:
     """Make what there is to hear: narrowband, every system, target.
-
-    Only the excerpts are kept, and one system after the other is called, so that memory stays flat and no more than
-    one model need be loaded.
 
     Args:
         chosen: as `choose_utterances` gives them.
@@ -109,26 +103,24 @@ def report_samples(
         enhance: given a system's name and an utterance, returns its output ``(samples,)``.
         scores: a score table with the column ``primary``, which stands beside each name.
         seconds: the longest excerpt: the part of the target with the most energy.
-        progress: called with the systems done, how many there are, and the next one's name.
     """
-    heard = [one for one in chosen if one.name in utterances]
-    windows = {one.name: _window(utterances[one.name], seconds) for one in heard}
-    outputs: dict[UtteranceName, dict[str, Waveform]] = {name: {} for name in windows}
-    silent: dict[UtteranceName, list[str]] = {name: [] for name in windows}
-    for done, system in enumerate(systems):
-        progress(done, len(systems), system)
-        for name, window in windows.items():
-            estimate = np.asarray(enhance(system, utterances[name]), dtype=np.float32)
-            if estimate.shape == utterances[name].wideband.shape and np.isfinite(estimate).all():
-                outputs[name][system] = estimate[window].copy()
-            else:
-                silent[name].append(system)
     averaged = average_seeds(scores)
-    return [_sample(one, utterances[one.name], windows[one.name], outputs, silent, averaged) for one in heard]
+    samples = []
+    for one in chosen:
+        if one.name in utterances:
+            given = utterances[one.name]
+            outputs = {system: np.asarray(enhance(system, given), dtype=np.float32) for system in systems}
+            samples.append(_sample(one, given, outputs, averaged, seconds))
+    return samples
 
 
 def shortened_to_fit(samples: Sequence[Sample], most: int = MOST_AUDIO) -> list[Sample]:
-    """Cut all clips alike, if need be, so that together they take at most ``most`` bytes in the page."""
+    """Cut all clips alike, if need be, so that together they take at most so many bytes in the page.
+
+    Args:
+        samples: utterances to hear.
+        most: bytes of all clips together, as a page holds them.
+    """
     fitting = list(samples)
     while (size := sum(_audio_size(sample) for sample in fitting)) > most:
         fitting = [_shortened(sample, 0.97 * most / size) for sample in fitting]
@@ -144,45 +136,32 @@ def _shortened(sample: Sample, share: float) -> Sample:
     return replace(sample, clips=clips)
 
 
-def _window(utterance: Utterance, seconds: float) -> slice:
-    """Return the excerpt with the most energy in the target."""
-    samples, wanted = len(utterance.wideband), round(seconds * utterance.sample_rate)
-    if samples <= wanted:
-        return slice(0, samples)
-    energy = np.concatenate([[0.0], np.cumsum(utterance.wideband.astype(np.float64) ** 2)])
-    step = max(utterance.sample_rate // 10, 1)
-    starts = np.arange(0, samples - wanted + 1, step)
-    start = int(starts[np.argmax(energy[starts + wanted] - energy[starts])])
-    return slice(start, start + wanted)
-
-
 def _sample(
     one: ChosenUtterance,
     utterance: Utterance,
-    window: slice,
-    outputs: Mapping[UtteranceName, dict[str, Waveform]],
-    silent: Mapping[UtteranceName, list[str]],
+    outputs: Mapping[str, Waveform],
     averaged: pd.DataFrame,
+    seconds: float,
 ) -> Sample:
     rows = averaged[(averaged["file"] == one.file) & (averaged["condition"] == one.condition)]
     primary = {str(system): speaker_mean(group, PRIMARY) for system, group in rows.groupby("system")}
-    remarks = {name: number(primary[name], PRIMARY) for name in outputs[one.name] if name in primary}
+    wanted = utterance.wideband.shape
+    usable = {name: wave for name, wave in outputs.items() if wave.shape == wanted and np.isfinite(wave).all()}
+    remarks = {name: number(primary[name], PRIMARY) for name in usable if name in primary}
     if not math.isnan(unprocessed := primary.get(UNPROCESSED, math.nan)):
         remarks["narrowband"] = number(unprocessed, PRIMARY)
     note = (
         f"{one.condition}, speaker {utterance.speaker}. {one.system} is {abs(one.gain):.3f} "
         f"{'better' if one.gain >= 0 else 'worse'} than doing nothing here."
     )
-    if silent[one.name]:
-        note += f" No usable output: {', '.join(silent[one.name])}."
+    if unusable := [name for name in outputs if name not in usable]:
+        note += f" No usable output: {', '.join(unusable)}."
+    window = loudest_part(utterance.wideband, round(seconds * utterance.sample_rate))
+    clips = {"narrowband": utterance.narrowband, **usable, "target": utterance.wideband}
     return Sample(
         title=f"{one.role.capitalize()}: {one.file}",
         note=note,
-        clips={
-            "narrowband": utterance.narrowband[window],
-            **outputs[one.name],
-            "target": utterance.wideband[window],
-        },
+        clips={label: waveform[window] for label, waveform in clips.items()},
         sample_rate=utterance.sample_rate,
         cutoff_hz=utterance.cutoff_hz,
         remarks=remarks,

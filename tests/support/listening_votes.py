@@ -29,7 +29,7 @@ def comparison_folder(runs, key="abc123"):
     return folder
 
 
-def header(number, method):
+def header(number):
     return {
         "format": "overtone-listening-votes",
         "version": 1,
@@ -39,7 +39,7 @@ def header(number, method):
         "listener": f"{number + 1000:016x}",
         "name": "Ada",
         "user_agent": "a browser",
-        "method": method,
+        "method": "mushra",
         "seed": number,
         "started": "2026-05-01T11:00:00.000Z",
         "finished": f"2026-05-01T12:{number % 60:02d}:00.000Z",
@@ -62,25 +62,7 @@ def mushra(number, ratings, *, reference=100, files=FILES, **changes):
         }
         for file, best in zip(files, references, strict=True)
     ]
-    return header(number, "mushra") | {"trials": trials} | changes
-
-
-def abx(number, right, trials, preferred="a", **changes):
-    """A session in which the first ``right`` answers are right; A is always wavegan."""
-    rows = [
-        {
-            "file": FILES[i % 4],
-            "condition": CONDITION,
-            "a": "wavegan",
-            "b": "dnn_fft",
-            "x": "b",
-            "answer": "b" if i < right else "a",
-            "preference": preferred,
-            "seconds": 5,
-        }
-        for i in range(trials)
-    ]
-    return header(number, "abx") | {"trials": rows} | changes
+    return header(number) | {"trials": trials} | changes
 
 
 def written(folder, votes, name=None):

@@ -27,15 +27,12 @@ class Test {
   // ---- beginning
 
   welcome() {
-    const saved = storage.read(this.storeName), abx = this.plan.abx;
+    const saved = storage.read(this.storeName);
     const name = element('input', { type: 'text', maxlength: 60, autocomplete: 'off', class: 'name' });
-    const begin = method => () => this.begin(method, name.value);
     const choices = [
-      element('button', { type: 'button', class: 'main rate', onclick: begin('mushra') },
+      element('button', { type: 'button', class: 'main rate', onclick: () => this.begin(name.value) },
         `Rate ${this.plan.trials.length} ${this.plan.trials.length === 1 ? 'recording' : 'recordings'}`),
     ];
-    if (abx) choices.push(element('button', { type: 'button', class: 'tell', onclick: begin('abx') },
-      `Tell two apart (A/B/X, ${abx.trials} times)`));
     if (saved && saved.session) choices.unshift(element('button', {
       type: 'button', class: 'main resume', onclick: () => this.resume(saved),
     }, saved.finished ? 'Save the votes you gave before' : `Continue where you stopped (${saved.trials.length} done)`));
@@ -53,11 +50,11 @@ class Test {
     );
   }
 
-  begin(method, name) {
+  begin(name) {
     const given = /(?:^#|&)seed=(\d{1,10})(?:&|$)/.exec(location.hash);
     const clean = name.replace(/\p{C}/gu, ' ').trim().slice(0, 60);
     this.state = {
-      session: hex(8), listener: this.listener(clean), name: clean, method,
+      session: hex(8), listener: this.listener(clean), name: clean, method: 'mushra',
       seed: given ? Number(given[1]) >>> 0 : crypto.getRandomValues(new Uint32Array(1))[0],
       started: new Date().toISOString(), finished: null, trained: false, trials: [], comment: '',
     };
@@ -81,28 +78,18 @@ class Test {
 
   // Everything random about a session follows from its seed.
   draw() {
-    const random = generator(this.state.seed), { trials, abx } = this.plan;
-    if (this.state.method === 'mushra') {
-      this.order = shuffled(trials.map((_, i) => i), random);
-      this.orders = trials.map(trial => shuffled(Object.keys(trial.sounds).sort(), random));
-      this.exercise = this.order[random() % trials.length];
-      this.exerciseOrder = shuffled(this.orders[this.exercise], random);
-      return;
-    }
-    let items = [];
-    while (items.length < abx.trials) items = items.concat(shuffled(trials.map((_, i) => i), random));
-    this.abx = items.slice(0, abx.trials).map(item => {
-      const [a, b] = random() >>> 31 ? abx.systems : [...abx.systems].reverse();
-      return { item, a, b, x: random() >>> 31 ? 'a' : 'b' };
-    });
+    const random = generator(this.state.seed), { trials } = this.plan;
+    this.order = shuffled(trials.map((_, i) => i), random);
+    this.orders = trials.map(trial => shuffled(Object.keys(trial.sounds).sort(), random));
+    this.exercise = this.order[random() % trials.length];
+    this.exerciseOrder = shuffled(this.orders[this.exercise], random);
   }
 
   async next() {
-    const { state } = this, total = state.method === 'mushra' ? this.order.length : this.abx.length;
+    const { state } = this, total = this.order.length;
     storage.write(this.storeName, state);
     if (state.finished || state.trials.length >= total) return this.end();
-    if (state.method === 'abx') await this.compare(state.trials.length, total);
-    else await this.rate(state.trained ? state.trials.length : -1, total);
+    await this.rate(state.trained ? state.trials.length : -1, total);
   }
 
   async loaded(indices) {
@@ -144,7 +131,7 @@ class Test {
       element('p', {}, training
         ? 'Set your volume now. Then try: which of the sounds come close to the reference? This one does not count.'
         : 'How good is each sound, compared with the reference? One of them is the reference itself: it should get 100.'),
-      this.transport('Reference'), this.loopPlace(),
+      this.transport('Reference'), (this.loopSlot = element('div')),
       element('div', { class: 'scale', 'aria-hidden': 'true' }, element('span'), element('div', {},
         ...LABELS.map(label => element('span', {}, label))), element('span')),
       element('div', { class: 'rows' }, ...sliders),
@@ -184,40 +171,7 @@ class Test {
 
   seconds() { return Math.round((performance.now() - this.trial.begun) / 100) / 10; }
 
-  // ---- A/B/X
-
-  async compare(number, total) {
-    const { item, a, b, x } = this.abx[number], { sounds, file, condition } = this.plan.trials[item];
-    if (!await this.loaded([sounds[a], sounds[b], sounds[x === 'a' ? a : b], sounds[this.plan.reference]])) return;
-    this.trial = { begun: performance.now(), heard: new Set(), plays: [0, 0] };
-    const choices = { answer: null, preference: null };
-    const done = element('button', { type: 'button', class: 'main next', disabled: true, onclick: () => {
-      this.state.trials.push({ file, condition, a, b, x, ...choices, seconds: this.seconds() });
-      this.next();
-    } }, number + 1 === total ? 'Finish' : 'Next');
-    const missing = element('span', { class: 'missing', role: 'status' });
-    this.advance = () => {
-      const heard = [0, 1, 2].every(i => this.trial.heard.has(i));
-      done.disabled = !heard || choices.answer === null || choices.preference === null;
-      missing.textContent = heard ? '' : 'Listen to A, B and X first.';
-    };
-    const question = (key, words, options) => element('fieldset', { class: key }, element('legend', {}, words),
-      ...options.map(([value, label]) => element('label', {}, element('input', {
-        type: 'radio', name: `${this.data.test}-${key}`, value, onchange: () => { choices[key] = value; this.advance(); },
-      }), element('span', {}, label))));
-    this.show(
-      this.heading(`Comparison ${number + 1} of ${total}`, number, total),
-      element('p', {}, 'X is either A or B. If you hear no difference, guess.'),
-      this.transport('A', 'B', 'X'), this.loopPlace(),
-      question('answer', 'X is', [['a', 'A'], ['b', 'B']]),
-      question('preference', 'Which sounds better?', [['a', 'A'], ['b', 'B'], ['none', 'Neither']]),
-      element('div', { class: 'actions' }, done, missing, this.stopButton(false)),
-      element('p', { class: 'hint keys' }, 'Keys: A, B, X, space play or stop.'),
-    );
-    this.afterShow();
-  }
-
-  // ---- what both have
+  // ---- parts of the screen
 
   heading(words, done, total) {
     return element('div', { class: 'head' }, element('h2', {}, words),
@@ -239,12 +193,10 @@ class Test {
     return button;
   }
 
-  loopPlace() { return (this.loopSlot = element('div')); }
-
   afterShow() {
     this.buttons = this.pending;
     this.pending = [];
-    this.loop = new Loop(this.player, this.state.method === 'abx' ? 3 : 0);
+    this.loop = new Loop(this.player);
     this.loopSlot.replaceWith(this.loop.node);
     this.loop.draw();
     this.refresh();
@@ -260,8 +212,7 @@ class Test {
 
   hear(index) {
     this.trial.heard.add(index);
-    const counted = this.trial.plays.length === 2 ? index : index - 1;
-    if (counted in this.trial.plays) this.trial.plays[counted] += 1;
+    if (index > 0) this.trial.plays[index - 1] += 1;
     this.player.play(index);
     if (this.advance) this.advance();
   }
@@ -275,12 +226,11 @@ class Test {
     if (!this.buttons || !this.buttons.length || event.ctrlKey || event.metaKey || event.altKey) return;
     if (target.matches('textarea, input[type=text]')) return;
     if (event.key === ' ') {
-      if (target.matches('button, input[type=radio]')) return;
+      if (target.matches('button')) return;
       event.preventDefault();
       return this.playOrStop();
     }
-    const letters = this.state.method === 'abx' ? 'abx' : 'r123456789';
-    const index = letters.indexOf(event.key.toLowerCase());
+    const index = 'r123456789'.indexOf(event.key.toLowerCase());
     const button = index < 0 || event.key.length > 1 ? null : this.buttons[index];
     if (!button) return;
     event.preventDefault();
@@ -312,7 +262,7 @@ class Test {
   // ---- end
 
   end() {
-    const { state } = this, total = state.method === 'mushra' ? this.order.length : this.abx.length;
+    const { state } = this, total = this.order.length;
     state.finished = state.finished || new Date().toISOString();
     state.complete = state.trials.length >= total;
     storage.write(this.storeName, state);
@@ -344,16 +294,11 @@ class Test {
   votes() {
     const { state, data } = this;
     const { session, listener, name, method, seed, started, finished, complete, comment, trials } = state;
-    const votes = {
+    return JSON.stringify({
       format: data.format, version: data.version, preset: data.preset, comparison: data.comparison, test: data.test,
       page_seed: data.seed, session, listener, name, user_agent: navigator.userAgent, method, seed, started, finished,
       complete, comment: comment.replace(/[^\P{C}\n]/gu, ' '), trials,
-    };
-    if (method === 'abx') {
-      const correct = trials.filter(trial => trial.answer === trial.x).length;
-      votes.abx = { trials: trials.length, correct, p_value: binomialTail(correct, trials.length) };
-    }
-    return JSON.stringify(votes, null, 1);
+    }, null, 1);
   }
 
   download() {

@@ -43,16 +43,6 @@ const storage = {
   remove(name) { try { localStorage.removeItem(name); } catch { /* in memory only */ } },
 };
 
-// P(at least `correct` of `trials`) when guessing.
-const binomialTail = (correct, trials) => {
-  let term = Math.pow(0.5, trials), sum = 0;
-  for (let k = 0; k <= trials; k++) {
-    if (k >= correct) sum += term;
-    term *= (trials - k) / (k + 1);
-  }
-  return Math.min(sum, 1);
-};
-
 // Plays several sounds in step, one of them audible: switching keeps the position.
 class Player {
   constructor(audio, sampleRate, onChange) {
@@ -158,7 +148,7 @@ class Player {
 // The reference's outline, on which a part is chosen that is heard again and again. It is never another sound's: what
 // can be seen could be told apart by eye.
 class Loop {
-  constructor(player, reference) {
+  constructor(player) {
     this.player = player;
     this.canvas = element('canvas', { 'aria-hidden': 'true', title: 'Drag to loop a part' });
     const range = (name, label) => element('input', {
@@ -173,7 +163,7 @@ class Loop {
       element('div', { class: 'bounds' }, element('label', {}, 'Loop from ', this.begin),
         element('label', {}, ' to ', this.finish), this.text, whole));
     this.canvas.addEventListener('pointerdown', event => this.drag(event));
-    this.peaks = this.outline(player.buffers[reference]);
+    this.peaks = this.outline(player.buffers[0]);
     this.choose(0, player.duration);
   }
 

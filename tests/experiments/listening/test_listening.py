@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from listening_votes import FILES, abx, comparison_findings, comparison_folder, mushra, written
-from scipy.stats import binom, norm, t
+from listening_votes import FILES, comparison_findings, comparison_folder, mushra, written
+from scipy.stats import norm, t
 
 from experiments.listening.listen import HeardRun, import_command, record_heard_runs
 from experiments.listening.results import Results, stored_votes
@@ -15,7 +15,6 @@ from experiments.listening.statistics import (
     excluded_listeners,
     rated_pairs,
     rated_systems,
-    told_apart,
     two_way_interval,
 )
 from experiments.listening.votes import read_votes
@@ -89,34 +88,12 @@ def test_means_and_differences_of_known_ratings():
     assert pairs.loc[0, "p_value"] == pytest.approx(2 * 0.5**8)  # all eight listeners agree
 
 
-def test_a_b_x_is_exact():
-    rows = [
-        {"listener": "l", "system": "a", "other": "b", "x": "a", "answer": "a" if i < 12 else "b", "preference": p}
-        for i, p in enumerate(["a"] * 9 + ["b"] + [""] * 6)
-    ]
-    row = told_apart(pd.DataFrame(rows)).iloc[0]
-    assert (row["correct"], row["trials"]) == (12, 16)
-    assert row["p_value"] == pytest.approx(binom.sf(11, 16, 0.5))
-    assert row["p_value"] == pytest.approx(0.0384, abs=1e-4)
-    assert (row["preferred"], row["decided"]) == (9, 10)
-    assert row["preference_p_value"] == pytest.approx(22 / 1024)
-    assert (row["preference_low"], row["preference_high"]) == pytest.approx((0.5550, 0.9975), abs=1e-4)
-
-
-def test_swapped_names_are_one_pair_and_the_preferred_one_comes_first():
-    one = {"listener": "l", "system": "a", "other": "b", "x": "a", "answer": "a", "preference": "b"}
-    table = told_apart(pd.DataFrame([one, one | {"system": "b", "other": "a"}]))
-    assert len(table) == 1
-    assert table.loc[0, ["system", "trials", "preferred", "decided"]].tolist() == ["b", 2, 2, 2]
-
-
 # ---- import
 
 
 def test_votes_reach_the_leaderboard(tmp_path):
     folder = comparison_folder(tmp_path)
     files = [written(tmp_path, mushra(i, {"wavegan": 80 + i, "dnn_fft": 60, "unprocessed": 30})) for i in range(8)]
-    files += [written(tmp_path, abx(100, 14, 16))]
     import_command(files, tmp_path, None, "none")
     board = pd.read_csv(folder / "leaderboard.csv").set_index("system")
     assert board.columns[-4:].tolist() == ["mushra", "mushra_low", "mushra_high", "listeners"]
@@ -125,19 +102,19 @@ def test_votes_reach_the_leaderboard(tmp_path):
     assert board["listeners"].tolist() == [8, 8, 8]
     assert board["rank"].tolist()[:2] == [1, 2]
     votes = pd.read_csv(folder / "listening.csv")
-    assert len(votes) == 8 * 4 * 4 + 16
+    assert len(votes) == 8 * 4 * 4
     summary = pd.read_csv(folder / "listening-summary.csv")
     assert summary["system"].tolist() == ["reference", "wavegan", "dnn_fft", "unprocessed"]
     differences = pd.read_csv(folder / "listening-differences.csv")
     assert differences["p_holm"].tolist() == pytest.approx([3 * 2 * 0.5**8] * 3)
     text = (folder / "leaderboard.md").read_text()
     assert text.index("## Listening test") < text.index("## How to reproduce")
-    assert "told apart in 14 of 16 trials" in text and "8 of 8 listeners count" in text
+    assert "8 of 8 listeners count" in text
 
 
 def test_importing_again_changes_nothing(tmp_path, capsys):
     folder = comparison_folder(tmp_path)
-    files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, abx(2, 9, 10))]
+    files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, mushra(2, GOOD))]
     import_command(files, tmp_path, None, "none")
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
     capsys.readouterr()
@@ -220,16 +197,16 @@ def test_a_named_comparison_folder_may_lie_elsewhere(tmp_path):
 def test_the_runs_that_were_heard_get_the_votes_once(tmp_path):
     folder = comparison_folder(tmp_path)
     record_heard_runs(folder, {"wavegan": HeardRun("compare-demo", "wavegan-seed1", "key-1")})
-    files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, abx(2, 8, 10))]
+    files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, mushra(2, GOOD))]
     for _ in range(2):
         import_command(files, tmp_path, None, "mlflow")
     tracker = open_tracker("mlflow", tmp_path)
     run = tracker.run("compare-demo", "wavegan-seed1", {}, "key-1")
     metrics = tracker._client.get_run(run.id).data.metrics
-    assert metrics["listening/mushra"] == 80 and metrics["listening/preference"] == 1
+    assert metrics["listening/mushra"] == 80 and metrics["listening/listeners"] == 2
     assert len(tracker._client.get_metric_history(run.id, "listening/mushra")) == 1
     table = tmp_path / "artifacts" / run.id / "artifacts" / "tables" / "listening.json"
-    assert len(json.loads(table.read_text())["data"]) == 4 + 10
+    assert len(json.loads(table.read_text())["data"]) == 4 + 4
 
 
 def test_without_a_record_of_runs_the_tables_are_written_all_the_same(tmp_path, capsys):
@@ -258,12 +235,6 @@ def with_trial(**changes):
     return votes
 
 
-def same_system():
-    votes = abx(1, 1, 2)
-    votes["trials"][0]["b"] = votes["trials"][0]["a"]
-    return votes
-
-
 HOSTILE = {
     "another format": (broken(format="other"), "format: String should match"),
     "a list": ([1, 2], "no votes"),
@@ -272,7 +243,7 @@ HOSTILE = {
     "a path as session": (broken(session="../../../tmp/evil"), "session: String should match"),
     "a session and a line": (broken(session="0" * 16 + "\n"), "session: String should match"),
     "no listener": (broken(listener=None), "listener: Input should be a valid string, got None"),
-    "another method": (broken(method="magic"), "got {"),
+    "another method": (broken(method="magic"), "method: Input should be 'mushra', got 'magic'"),
     "an unhashable method": (broken(method=[]), "no votes"),
     "no trials": (broken(trials=[]), "at least 1 item"),
     "trials of numbers": (broken(trials=[1]), "trials.0: "),
@@ -295,8 +266,6 @@ HOSTILE = {
     "an unknown system": (mushra(1, GOOD | {"=HYPERLINK()": 1}), "not on the leaderboard"),
     "an unknown file": (mushra(1, GOOD, files=("=cmd()",)), "has not scored"),
     "an unknown comparison": (broken(comparison="f00"), "has no leaderboard.csv"),
-    "an answer to nothing": (same_system(), "the same system"),
-    "an unknown preference": (abx(1, 1, 2, preferred="both"), "preference: Input should be 'a', 'b' or 'none'"),
 }
 
 
