@@ -1,6 +1,6 @@
 """The declared limits of a preset and what they say about one candidate.
 
-They are declared before anything is trained, so that nobody chooses the rule after the result.
+They are declared before anything is trained, so that the rule cannot be chosen after the result.
 """
 
 import math
@@ -19,6 +19,8 @@ class WinnerRule:
         OvertoneError: a limit is NaN.
 
     Attributes:
+        gain_over_unprocessed: by how much the primary score has to be better than that of the unprocessed input; the
+            whole paired 95 % interval has to lie beyond it, so that no champion is as good as doing nothing.
         content_ber_margin: how far ``content_ber`` may lie above that of the unprocessed input.
         lsd_low_clean: largest ``lsd_low`` where nothing but a band is missing.
         lsd_low_margin: how far ``lsd_low`` may lie above that of the unprocessed input elsewhere. A band filled over
@@ -32,6 +34,7 @@ class WinnerRule:
         each_condition: whether the limits on scores hold under every condition, instead of for their average.
     """
 
+    gain_over_unprocessed: float = 0.0
     content_ber_margin: float = 0.01
     lsd_low_clean: float = 0.15
     lsd_low_margin: float = 0.005

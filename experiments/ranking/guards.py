@@ -7,8 +7,9 @@ from itertools import groupby
 
 import pandas as pd
 
-from evaluation.statistics.intervals import applicable, speaker_mean
+from evaluation.statistics.intervals import applicable, paired_difference, speaker_mean
 from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
+from experiments.ranking.primary import PRIMARY
 
 ROUNDING = 1e-6  # float32 spectra of the same band may differ by this much, and no guard may depend on it
 
@@ -86,7 +87,7 @@ def disqualifying(measured: Measured, rule: WinnerRule, guards: Iterable[Guard] 
 
 
 def guard_names(rule: WinnerRule | None = None) -> list[str]:
-    """Return the keys of all guards, or of those that a rule has switched on."""
+    """Return the keys of all guards, or of those that are switched on in a rule."""
     return list(dict.fromkeys(guard.key for guard in GUARDS if rule is None or not math.isinf(guard.limit(rule))))
 
 
@@ -163,6 +164,28 @@ def _against_unprocessed(
     return check
 
 
+def _better_than_unprocessed(measured: Measured, limit: float) -> str | None:
+    """The primary score has to be better than that of the unprocessed input by more than the limit.
+
+    The whole paired interval has to show it: of several candidates that are as good as doing nothing, one is ahead of
+    it by luck. With a single speaker there is no interval, and the mean has to do.
+    """
+    if math.isinf(limit):
+        return None
+    system = str(measured.rows["system"].iloc[0])
+    both = pd.concat([measured.rows, measured.control], ignore_index=True)
+    gap = paired_difference(both, system, UNPROCESSED, PRIMARY)
+    least = gap.mean if math.isnan(gap.low) else gap.high
+    if math.isnan(gap.mean) or least < -limit:
+        return None
+    asked = f" by more than {limit:g}" if limit else ""
+    interval = "" if math.isnan(gap.low) else f", {gap.low:+.4f} to {gap.high:+.4f}"
+    return (
+        f"{PRIMARY} is not better than doing nothing{asked}: the paired difference from {UNPROCESSED} is "
+        f"{gap.mean:+.4f}{interval}, negative is better"
+    )
+
+
 def _latency(measured: Measured, limit: float) -> str | None:
     latency = float(measured.cost["latency_ms"])
     if math.isnan(latency):  # no champion, even where the latency of others is not limited
@@ -180,6 +203,7 @@ def _real_time_factor(measured: Measured, limit: float) -> str | None:
 FAILED_SCORES = Guard("failed scores", lambda rule: 0.0, _no_failed_scores, on_scores=False)
 GUARDS: list[Guard] = [
     FAILED_SCORES,
+    Guard(PRIMARY, lambda rule: rule.gain_over_unprocessed, _better_than_unprocessed),
     Guard("content_ber", lambda rule: rule.content_ber_margin, _near_unprocessed("content_ber")),
     Guard("lsd_low", lambda rule: rule.lsd_low_clean, _at_most("lsd_low", " on clean conditions", clean=True)),
     Guard(

@@ -53,7 +53,9 @@ class TrialScoring:
     def __init__(self, preset: Preset, corpus: Corpus, folder: Path) -> None:
         sweep, rule = preset.sweep, preset.winner
         self._sweep = sweep
-        self._rule = replace(rule, visqol_above_unprocessed=rule.visqol_above_unprocessed and sweep.visqol)
+        visqol = rule.visqol_above_unprocessed and sweep.visqol
+        # The objective already leads away from doing nothing; whether the best setting beats it, `select` decides.
+        self._rule = replace(rule, visqol_above_unprocessed=visqol, gain_over_unprocessed=math.inf)
         wanted = {*PRIMARY_MEASURES, sweep.objective, *(guard_names(self._rule) if sweep.guards else ())}
         self._measures = [key for key in MEASURES if key in wanted]
         self._control = folder / f"{UNPROCESSED}.csv"

@@ -31,7 +31,8 @@ from overtone.progress import Board
 
 # Seconds of training qualify nobody: without guards there is a champion.
 NO_GUARDS = dict.fromkeys(("content_ber_margin", "lsd_low_clean", "lsd_low_margin", "tonality", "rtf"), float("inf"))
-NO_GUARDS |= {"excess_above_band_db": float("inf"), "visqol_above_unprocessed": False}
+NO_GUARDS |= dict.fromkeys(("excess_above_band_db", "gain_over_unprocessed"), float("inf"))
+NO_GUARDS |= {"visqol_above_unprocessed": False}
 OWN = {"hidden": 16, "layers": 1, "learning_rate": 0.002}
 BETTER = {"hidden": 24, "layers": 1, "learning_rate": 0.003}
 DISTRIBUTIONS = {

@@ -332,6 +332,31 @@ def test_every_candidate_behind_a_control_is_named():
     assert "- `last`: `ridge_envelope`." in explanation(selection)
 
 
+def test_a_champion_has_to_beat_doing_nothing():
+    nothing = DOING_NOTHING | {"extended_ber": 0.501, "visqol": 3.6}
+    selection = choose_one(nothing)
+    assert selection.winner is None
+    assert selection.candidate("model").failed_guards == ("primary",)
+    (reason,) = selection.disqualified["model"]
+    assert "is not better than doing nothing" in str(reason) and "+0.0007" in str(reason)
+    assert choose_one(nothing, rule=dataclasses.replace(RULE, gain_over_unprocessed=np.inf)).winner == "model"
+
+
+def test_a_gain_over_doing_nothing_has_to_be_certain():
+    luck = DOING_NOTHING | {"extended_ber": 0.47, "visqol": 3.6}
+    selection = choose_one(luck, spread=0.15)
+    assert selection.candidates[0].primary.mean < 0.5
+    assert selection.winner is None and selection.candidates[0].failed_guards == ("primary",)
+    scores = score_table({"model": luck})
+    alone = scores[scores["speaker"] == "anna"]  # no interval: the mean decides
+    assert chosen(alone, cost_table(model=1e6), RULE).winner == "model"
+
+
+def test_a_gain_over_doing_nothing_may_be_asked_for():
+    for limit, winner in ((0.1, "model"), (0.2, None)):  # GOOD gains 0.2, 0.2 and 0.1
+        assert choose_one(GOOD, rule=dataclasses.replace(RULE, gain_over_unprocessed=limit)).winner == winner
+
+
 @pytest.mark.parametrize("each_condition", [False, True])
 def test_guards_hold_on_average_or_under_each_condition_as_declared(each_condition):
     rule = dataclasses.replace(RULE, each_condition=each_condition)
@@ -382,6 +407,6 @@ def test_a_guard_is_one_row_of_the_table(new_guard, tmp_path):
 
 def test_the_guards_that_are_on_are_those_with_a_finite_limit():
     rule = dataclasses.replace(RULE, lsd_low_clean=np.inf, tonality=np.inf, visqol_above_unprocessed=False)
-    expected = ["failed scores", "content_ber", "lsd_low", "excess_above_band", "latency_ms", "rtf"]
+    expected = ["failed scores", "primary", "content_ber", "lsd_low", "excess_above_band", "latency_ms", "rtf"]
     assert guard_names(rule) == expected
     assert set(guard_names()) == {*expected, "visqol", "tonality"}
