@@ -44,13 +44,24 @@ class Entry:
     commands: Sequence[str]
 
     def is_done(self, comparison: Comparison, tracker: Tracker) -> bool:
-        """Say so, and return True, where nothing is left to do."""
+        """Say so, and return True, where nothing is left to do.
+
+        Args:
+            comparison: that is about to begin.
+            tracker: of its runs.
+        """
         return False
 
     def register(
         self, comparison: Comparison, outcome: Outcome, publisher: Publisher
     ) -> tuple[RegisteredVersion | None, Table | None]:
-        """Register the champion; return its version, if there is one, and a table to print beside the leaderboard."""
+        """Register the champion; return its version, if there is one, and a table to print beside the leaderboard.
+
+        Args:
+            comparison: whose trainings were scored.
+            outcome: what it found.
+            publisher: of its results.
+        """
         place = comparison.winner(outcome)
         return (publisher.register(place) if place else None), None
 
@@ -150,6 +161,10 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publis
 def restricted(preset: Preset, options: CompareOptions) -> Preset:
     """Return the preset with the models and seeds that were asked for.
 
+    Args:
+        preset: as it is declared.
+        options: what the command line changes of it.
+
     Raises:
         OvertoneError: a model is not in the preset or cannot have these settings, or the trainings cannot be spread
             as asked for.
@@ -167,7 +182,12 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
 
 
 def default_jobs(preset: Preset, distribution: Distribution) -> int:
-    """Return how many trainings fit side by side: one each if a training takes all cores or several GPUs."""
+    """Return how many trainings fit side by side: one if a training takes all cores or several GPUs.
+
+    Args:
+        preset: says how many threads a training has.
+        distribution: over how many processes a training is spread.
+    """
     threads, devices = preset.budget.threads, distribution.devices
     if threads is None or (devices > 1 and distribution.accelerator != "cpu" and torch.cuda.is_available()):
         return 1

@@ -81,7 +81,12 @@ class Comparison:
             raise OvertoneError("The sources changed while models were trained. Start the same command again.")
 
     def scores(self, pool: WorkerPool, split: ScoredSplit) -> pd.DataFrame:
-        """Return the score table of all models, with their seeds, and all controls on a split."""
+        """Return the score table of all models, with their seeds, and all controls, with the primary score.
+
+        Args:
+            pool: of the processes that score.
+            split: the utterances.
+        """
 
         def progress(done: int, total: int, file: str) -> None:
             self.progress.update(f"score {split.name}", done, total, file)
@@ -125,7 +130,12 @@ class Comparison:
         )
 
     def best_place(self, val: pd.DataFrame, name: str) -> TrainingPlace | None:
-        """Return the training whose seed is best on val; None for a control."""
+        """Return the training whose seed is best on val; None for a control.
+
+        Args:
+            val: the score table of `val`.
+            name: of a system.
+        """
         if name in CONTROLS:
             return None
         seed = champion_seed(val, name)

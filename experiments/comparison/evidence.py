@@ -31,6 +31,7 @@ RECORD, WORDS, FINALISTS = "selection.json", "selection.md", "finalists.csv"
 SPLITS = ("val", "test")
 HEADINGS = ("model", "trial", "val", "own", "change", "test", "own", "change")
 DEFAULT_SUFFIX = " (the preset's own settings)"
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,18 @@ class Decision:
     links: Mapping[str, str]
 
     @property
-    def key(self) -> str:
-        """The same decision has the same key."""
-        return decision_key(self.comparison)
-
-
-def decision_key(comparison: Comparison) -> str:
-    """Return what identifies a selection: its trainings, data, code, conditions, measures and rule."""
-    return digest("selection", comparison.key)
+    def facts(self) -> dict[str, str | int | None]:
+        """What the decision rests on."""
+        source = self.outcome.findings.provenance
+        return {
+            "preset": self.preset.name,
+            "commit": source.commit,
+            "data digest": source.data_digest,
+            "studies in": self.storage,
+            "resolved preset": self.resolved.name,
+            "comparison": self.comparison.folder.name,
+            "comparisons that have scored this test split": self.outcome.findings.test_uses,
+        }
 
 
 def finalist_scores(
@@ -117,9 +122,6 @@ def _beside_default(
     )
 
 
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
-
-
 def _default_scores(preset: Preset, model: str, comparison: Comparison, split: str) -> list[pd.DataFrame]:
     """The tables that an earlier comparison left of the preset's own settings, trained in full."""
     seeds = range(comparison.preset.seeds)
@@ -151,7 +153,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
             files[f"trials-{finalist.model}.csv"] = path = folder / f"trials-{finalist.model}.csv"
             with written_whole(path) as temporary:
                 trial_table(finalist.study.study).to_csv(temporary, index=False)
-    return Evidence(decision.key, _tags(decision, place), words, files)
+    return Evidence(digest("selection", decision.comparison.key), _tags(decision, place), words, files)
 
 
 def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
@@ -171,26 +173,21 @@ def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
 
 
 def words_of(decision: Decision, table: pd.DataFrame) -> str:
-    """Say in Markdown what was selected, from what and on what grounds."""
-    findings, comparison = decision.outcome.findings, decision.comparison
-    facts = {
-        "preset": decision.preset.name,
-        "commit": findings.provenance.commit,
-        "data digest": comparison.corpus.digest,
-        "studies in": decision.storage,
-        "resolved preset": decision.resolved.name,
-        "comparison": comparison.folder.name,
-        "comparisons that have scored this test split": findings.test_uses,
-    }
+    """Return in Markdown what was selected, from what and on what grounds.
+
+    Args:
+        decision: the selection.
+        table: as `finalist_scores` gives it.
+    """
     parts = [
-        explanation(findings.selection),
+        explanation(decision.outcome.findings.selection),
         "## Finalists",
         table_markdown(finalists_table(table)),
         _NOTE,
         *_listed("## Mind", [*inequalities(decision.finalists), *cautions(decision.finalists)]),
         *_listed("## Settings", [_settings_line(finalist) for finalist in decision.finalists]),
         "## Evidence",
-        "\n".join(f"- {name}: `{value}`" for name, value in facts.items()),
+        "\n".join(f"- {name}: `{value}`" for name, value in decision.facts.items()),
         *_listed("## Pages", [f"[{name}]({link.lstrip('/')})" for name, link in decision.links.items() if link]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -249,28 +246,27 @@ def _score_texts(row: Mapping[str, Any], split: str, intervals: bool) -> tuple[s
 
 
 def write_record(decision: Decision, table: pd.DataFrame, version: str | None, tracking: str) -> None:
-    """Note that a selection is finished, with all that it rests on; written last."""
-    findings, comparison = decision.outcome.findings, decision.comparison
-    record = {
-        "preset": decision.preset.name,
+    """Note that a selection is finished, with all that it rests on; written last.
+
+    Args:
+        decision: the selection.
+        table: as `finalist_scores` gives it.
+        version: that the champion is registered as; None without a champion or a registry.
+        tracking: where the runs are tracked.
+    """
+    record = decision.facts | {
         "finished": datetime.now().isoformat(" ", "seconds"),
-        "winner": findings.selection.winner,
+        "winner": decision.outcome.findings.selection.winner,
         "version": version,
         "tracking": tracking,
-        "commit": findings.provenance.commit,
-        "data_digest": comparison.corpus.digest,
-        "test_uses": findings.test_uses,
-        "storage": decision.storage,
-        "resolved_preset": decision.resolved.name,
         "finalists": [
             {"model": finalist.model, "settings": dict(finalist.settings), "origin": finalist.origin}
             for finalist in decision.finalists
         ],
         "scores": json.loads(table.to_json(orient="records", double_precision=6)),
-        "trainings": [place.folder.name for place in comparison.places],
-        "links": dict(decision.links),
+        "trainings": [place.folder.name for place in decision.comparison.places],
     }
-    with written_whole(comparison.folder / RECORD) as temporary:
+    with written_whole(decision.comparison.folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2))
 
 

@@ -16,7 +16,7 @@ from experiments.listening.listen import HeardRun
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
-from experiments.ranking.columns import COST_COLUMNS
+from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import plain_table, status_text
 from experiments.ranking.primary import PRIMARY
@@ -100,7 +100,7 @@ class Publisher:
             tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.findings.test_uses)}
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
-                run.log_metrics({f"cost/{key}": float(found[key]) for key in COST_COLUMNS})
+                run.log_metrics({f"cost/{key}": float(found[key]) for key in RUN_TIME_COSTS})
                 run.log_file(self.samples_page(place, system, samples, rows))
                 run.set_tags({"status": status_text(found)})
                 run.describe(_words(place.model, rows, self.findings))
@@ -127,7 +127,14 @@ class Publisher:
     def samples_page(
         self, place: TrainingPlace, system: TrainedSystem, utterances: Sequence[Utterance], rows: pd.DataFrame
     ) -> Path:
-        """Write a training's page of samples."""
+        """Write a training's page of samples and return its path.
+
+        Args:
+            place: of the training.
+            system: what was trained.
+            utterances: to be heard.
+            rows: its score table on test.
+        """
         samples = []
         for utterance in utterances:
             row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
@@ -145,7 +152,12 @@ class Publisher:
         return path
 
     def spectrograms(self, waveforms: dict[str, Waveform], utterance: Utterance) -> Path:
-        """Draw one utterance as every streaming model enhances it; return the picture's path."""
+        """Draw one utterance as every streaming model enhances it; return the picture's path.
+
+        Args:
+            waveforms: label to ``(samples,)``.
+            utterance: that they are of.
+        """
         title = f"{utterance.condition}: {utterance.file}"
         figure = spectrogram_row(waveforms, utterance.sample_rate, title, utterance.cutoff_hz)
         path = self.folder / "spectrograms.png"

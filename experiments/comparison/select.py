@@ -103,6 +103,10 @@ def select(preset_name: str, options: SelectOptions) -> None:
 def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
     """Return the preset with the models that were asked for and at least three seeds.
 
+    Args:
+        preset: as it is declared.
+        options: what the command line changes of it.
+
     Raises:
         OvertoneError: fewer were asked for, or a model is not in the preset.
     """
@@ -115,7 +119,14 @@ def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
 
 
 def nothing_new(comparison: Comparison, tracker: Tracker, tracking: str, progress: Board) -> bool:
-    """Say so, and return True, when the same selection was finished before with the same tracking."""
+    """Say so, and return True, when the same selection was finished before with the same tracking.
+
+    Args:
+        comparison: that is about to begin.
+        tracker: of its runs.
+        tracking: where they are tracked.
+        progress: told what was found before.
+    """
     record = read_record(comparison)
     if record is None or record["tracking"] != tracking:
         return False
@@ -162,13 +173,26 @@ def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
 
 
 def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved: Preset) -> list[str]:
-    """Return the command that selects again, and the one that needs no study any more."""
+    """Return the command that selects again, and the one that needs no study any more.
+
+    Args:
+        preset_name: name or file of the preset.
+        options: of the command.
+        path: file of the resolved preset.
+        resolved: the preset in it.
+    """
     how = replace(options.comparison, seeds=resolved.seeds)
     return [how.command("select", preset_name), replace(how, models=(), seeds=None).command("compare", str(path))]
 
 
 def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
-    """Bring each study's page up to date; return what opens it, by the study's name."""
+    """Bring each study's page up to date; return what opens it, by the study's name.
+
+    Args:
+        tracker: of the studies' runs.
+        preset: as it is declared.
+        finalists: with their studies.
+    """
     if isinstance(tracker, NoTracker):
         return {}
     links = {}
@@ -198,6 +222,10 @@ def _objective(finalist: Finalist) -> str:
 
 def roll_back(preset_name: str, workspace: Workspace) -> None:
     """Make the previous champion the champion again, and the champion the previous one; print both.
+
+    Args:
+        preset_name: name or file of the preset.
+        workspace: folder for runs, and where the versions are registered.
 
     Raises:
         OvertoneError: nothing is registered, or there is no previous champion.

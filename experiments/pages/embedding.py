@@ -28,14 +28,25 @@ def asset(name: str, room: str = "pages") -> str:
 
 
 def audio_uri(waveform: Waveform, sample_rate: int) -> str:
-    """Return a waveform ``(samples,)`` as a data URI of 16-bit FLAC; samples beyond full scale are clipped."""
+    """Return a waveform as a data URI of 16-bit FLAC; samples beyond full scale are clipped.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+    """
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform, sample_rate, format="FLAC", subtype="PCM_16")
     return f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def spectrogram_uri(waveform: Waveform, sample_rate: int, top_db: float) -> str:
-    """Return the spectrogram of a waveform ``(samples,)`` as a data URI; ``top_db`` is the brightest level."""
+    """Return the spectrogram of a waveform as a data URI.
+
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+        top_db: the level of the brightest colour.
+    """
     buffer = io.BytesIO()
     # A spectrogram is noise to PNG: WebP is a fifth of its size, and a page is mostly pictures.
     picture = spectrogram_picture(waveform, sample_rate, top_db)

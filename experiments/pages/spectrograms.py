@@ -22,11 +22,10 @@ HOP_FRACTION = 4
 RANGE_DB = 80.0
 TOP_QUANTILE = 0.998
 COLUMNS = 800  # more frames than pixels only cost time
-COLOUR_MAP = "magma"
 
 
 def spectrogram_db(waveform: Waveform, sample_rate: int) -> NDArray[np.float32]:
-    """Power spectrogram in dB, for drawing.
+    """Return a power spectrogram in dB, for drawing.
 
     Args:
         waveform: ``(samples,)``, of any length.
@@ -90,7 +89,12 @@ def spectrogram_stack(
     """Draw waveforms below each other, for MLflow's image grid.
 
     The grid reduces pictures to 256 pixels, where a row of three is no longer readable and this still is.
-    The arguments and the scales are those of :func:`spectrogram_row`.
+
+    Args:
+        waveforms: as in `spectrogram_row`.
+        sample_rate: in Hz, the same for all.
+        title: above them.
+        cutoff_hz: as in `spectrogram_row`.
     """
     figure = _new_figure((6.4, 4.8), title)
     panels = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
@@ -104,43 +108,6 @@ def spectrogram_stack(
     return figure
 
 
-def _new_figure(inches: tuple[float, float], title: str) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def _draw_panels(
-    panels: Iterable[Axes],
-    waveforms: Mapping[str, Waveform],
-    sample_rate: int,
-    cutoff_hz: float | None,
-) -> AxesImage:
-    spectrograms = {label: spectrogram_db(waveform, sample_rate) for label, waveform in waveforms.items()}
-    top = loudest_db(list(spectrograms.values()))
-    for panel, (label, spectrogram) in zip(panels, spectrograms.items(), strict=True):
-        seconds = max(len(waveforms[label]), 1) / sample_rate
-        image = panel.imshow(
-            spectrogram,
-            origin="lower",
-            aspect="auto",
-            extent=(0.0, seconds, 0.0, sample_rate / 2000),
-            vmin=top - RANGE_DB,
-            vmax=top,
-            cmap=COLOUR_MAP,
-            interpolation="antialiased",
-        )
-        if cutoff_hz is not None:
-            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
-        panel.tick_params(labelsize=9)
-    return image
-
-
 def spectrogram_picture(
     waveform: Waveform, sample_rate: int, top_db: float, inches: tuple[float, float] = (4.0, 2.0)
 ) -> Figure:
@@ -152,22 +119,10 @@ def spectrogram_picture(
         top_db: the brightest level; the darkest is 80 dB below it.
         inches: width and height, at 100 dots an inch.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, dpi=100)
-    FigureCanvasAgg(figure)
+    figure = _new_figure(inches)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    axes.imshow(
-        spectrogram_db(waveform, sample_rate),
-        origin="lower",
-        aspect="auto",
-        vmin=top_db - RANGE_DB,
-        vmax=top_db,
-        cmap=COLOUR_MAP,
-        interpolation="antialiased",
-    )
+    _draw(axes, spectrogram_db(waveform, sample_rate), top_db)
     return figure
 
 
@@ -178,3 +133,44 @@ def figure_array(figure: Figure) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
+
+
+def _new_figure(inches: tuple[float, float], title: str = "") -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, dpi=100, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_panels(
+    panels: Iterable[Axes], waveforms: Mapping[str, Waveform], sample_rate: int, cutoff_hz: float | None
+) -> AxesImage:
+    spectrograms = [spectrogram_db(waveform, sample_rate) for waveform in waveforms.values()]
+    top_db = loudest_db(spectrograms)
+    for panel, spectrogram, waveform in zip(panels, spectrograms, waveforms.values(), strict=True):
+        seconds = max(len(waveform), 1) / sample_rate
+        image = _draw(panel, spectrogram, top_db, (0.0, seconds, 0.0, sample_rate / 2000))
+        if cutoff_hz is not None:
+            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
+        panel.tick_params(labelsize=9)
+    return image
+
+
+def _draw(
+    axes: Axes,
+    spectrogram: NDArray[np.float32],
+    top_db: float,
+    extent: tuple[float, float, float, float] | None = None,
+) -> AxesImage:
+    return axes.imshow(
+        spectrogram,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        vmin=top_db - RANGE_DB,
+        vmax=top_db,
+        cmap="magma",
+        interpolation="antialiased",
+    )

@@ -1,6 +1,7 @@
-"""The leaderboard's columns: their headings, and how a number of each is written."""
+"""The leaderboard's columns: their headings, how a number of each is written, and the costs, each declared once."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -8,27 +9,94 @@ import pandas as pd
 from evaluation.measures.catalogue import MEASURES
 from experiments.ranking.primary import PRIMARY
 
-COST_COLUMNS = ("rtf", "latency_ms", "macs", "parameters")
-TRAINING_COLUMNS = ("train_cpu_hours", "train_seconds", "examples_per_second", "train_peak_mb", "examples")
-OTHER_HEADINGS = {
-    PRIMARY: "primary ↓",
-    "interval": "95\u00a0% interval",
-    "rtf": "RTF",
-    "latency_ms": "ms",
-    "macs": "MAC/s",
-    "train_cpu_hours": "train CPU-h",
-    "train_seconds": "train s",
-    "examples_per_second": "examples/s",
-    "train_peak_mb": "train MiB",
-}
-OTHER_DECIMALS = {"latency_ms": 1}
-
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One kind of cost. Whatever lists costs iterates over `COSTS`.
+
+    Attributes:
+        key: the column of the leaderboard.
+        heading: of the column.
+        name: in plots, tiles and sentences.
+        form: how a number is written, as `format` takes it; ``prefix`` for `with_prefix`.
+        unit: behind a number that stands alone.
+        remark: what it tells, and what fools it.
+        of_training: whether it is a cost of training; the others are costs at run time.
+        plotted: whether a report draws quality against it.
+    """
+
+    key: str
+    heading: str
+    name: str = ""
+    form: str = ".0f"
+    unit: str = ""
+    remark: str = ""
+    of_training: bool = True
+    plotted: bool = False
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit."""
+        return f"{number(value, self.key)} {self.unit}".rstrip()
+
+
+COSTS = {
+    cost.key: cost
+    for cost in (
+        Cost(
+            "rtf",
+            "RTF",
+            "real-time factor on one core",
+            ".3f",
+            remark="seconds of one core per second of audio; fooled by a machine that does something else meanwhile",
+            of_training=False,
+            plotted=True,
+        ),
+        Cost(
+            "latency_ms",
+            "ms",
+            "latency in ms",
+            ".1f",
+            remark="latency: how late a stream's output is; – cannot stream. The sound card's own is not in it",
+            of_training=False,
+        ),
+        Cost(
+            "macs",
+            "MAC/s",
+            "multiply-accumulates per second of audio",
+            "prefix",
+            remark="multiply-accumulates per second of audio without the transforms; says little about memory traffic",
+            of_training=False,
+            plotted=True,
+        ),
+        Cost("parameters", "parameters", form="prefix", of_training=False),
+        Cost(
+            "train_cpu_hours",
+            "train CPU-h",
+            "CPU-hours of one training",
+            ".3g",
+            "h",
+            remark="processor time of one training, all its processes and starts, with validation; a GPU's time is "
+            "not in it, and other programs on the same cores make it larger",
+            plotted=True,
+        ),
+        Cost("train_seconds", "train s"),
+        Cost("examples_per_second", "examples/s", form=".3g"),
+        Cost("train_peak_mb", "train MiB"),
+        Cost("examples", "examples"),
+    )
+}
+RUN_TIME_COSTS = tuple(key for key, cost in COSTS.items() if not cost.of_training)
+TRAINING_COSTS = tuple(key for key, cost in COSTS.items() if cost.of_training)
 
 
 def heading(key: str) -> str:
     """Return a column's heading, with an arrow in the better direction; the key where it has none."""
-    return MEASURES[key].heading if key in MEASURES else OTHER_HEADINGS.get(key, key)
+    if key in MEASURES:
+        return MEASURES[key].heading
+    others = {PRIMARY: "primary ↓", "interval": "95\u00a0% interval"}
+    return COSTS[key].heading if key in COSTS else others.get(key, key)
 
 
 def plain_heading(key: str) -> str:
@@ -37,8 +105,8 @@ def plain_heading(key: str) -> str:
 
 
 def decimals(key: str) -> int:
-    """Return how many digits after the point a column's numbers have."""
-    return MEASURES[key].decimals if key in MEASURES else OTHER_DECIMALS.get(key, 3)
+    """Return how many digits after the point a measure's numbers have."""
+    return MEASURES[key].decimals if key in MEASURES else 3
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
@@ -61,25 +129,36 @@ def cell(row: Row, key: str) -> str:
 
 
 def number(value: float, key: str) -> str:
-    """Return a value of a column in its usual number of decimals; a dash for NaN."""
+    """Return a number as a column shows it; a dash for NaN.
+
+    Args:
+        value: the number.
+        key: the column.
+    """
     if math.isnan(value):
         return "–"
-    if key in ("macs", "parameters"):
-        return format_macs(value)
-    if key in ("train_cpu_hours", "examples_per_second"):
-        return f"{value:.3g}"
-    if key in TRAINING_COLUMNS:
-        return f"{value:.0f}"
-    return f"{value:.{decimals(key)}f}"
+    form = COSTS[key].form if key in COSTS else f".{decimals(key)}f"
+    return with_prefix(value) if form == "prefix" else f"{value:{form}}"
 
 
 def span(low: float, high: float) -> str:
-    """Return an interval of the primary score; a dash for NaN."""
+    """Return an interval of the primary score; a dash for NaN.
+
+    Args:
+        low: its lower bound.
+        high: its upper bound.
+    """
     return "–" if math.isnan(low) else f"{low:.3f}–{high:.3f}"
 
 
 def difference(mean: float, low: float, high: float) -> str:
-    """Return a difference with its interval; a dash for NaN."""
+    """Return a difference with its interval where there is one; a dash for NaN.
+
+    Args:
+        mean: the difference.
+        low: lower bound of its interval.
+        high: upper bound of its interval.
+    """
     if math.isnan(mean):
         return "–"
     return f"{mean:+.3f}" if math.isnan(low) else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
@@ -92,11 +171,11 @@ def probability(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def format_macs(macs: float) -> str:
-    """Write multiply-accumulates with a unit prefix, as ``12.3 M``."""
-    if math.isnan(macs):
+def with_prefix(value: float) -> str:
+    """Return a count with a unit prefix, as ``12.3 M``."""
+    if math.isnan(value):
         return "unknown"
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if macs >= size:
-            return f"{macs / size:.3g} {prefix}"
-    return f"{macs:.3g}"
+        if value >= size:
+            return f"{value / size:.3g} {prefix}"
+    return f"{value:.3g}"

@@ -1,36 +1,14 @@
 """Which systems give most for what they cost, in training and at run time: the Pareto front."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from experiments.ranking.columns import format_macs, rows_of
+from experiments.ranking.columns import rows_of
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Status
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One kind of cost, a column of the leaderboard.
-
-    Attributes:
-        key: the column.
-        name: what a plot calls it.
-        text: writes a value.
-    """
-
-    key: str
-    name: str
-    text: Callable[[float], str]
-
-
-COSTS = (
-    Cost("train_cpu_hours", "CPU-hours of one training", lambda hours: f"{hours:.2g} h"),
-    Cost("macs", "multiply-accumulates per second of audio", format_macs),
-    Cost("rtf", "real-time factor on one core", lambda factor: f"{factor:.2g}"),
-)
 
 
 @dataclass(frozen=True)
@@ -57,12 +35,10 @@ def cost_points(leaderboard: pd.DataFrame, key: str) -> list[CostPoint]:
         leaderboard: as `experiments.ranking.leaderboard.build_leaderboard` gives it.
         key: the column of the cost.
     """
-    if key not in leaderboard:
-        return []
     return [
         CostPoint(str(row["system"]), float(row[key]), float(row[PRIMARY]), row["status"])
         for row in rows_of(leaderboard)
-        if math.isfinite(float(row[PRIMARY])) and float(row[key]) > 0.0
+        if math.isfinite(float(row[PRIMARY])) and float(row.get(key, 0.0)) > 0.0
     ]
 
 

@@ -1,17 +1,15 @@
 """Scores per condition and per factor (codec, noise, cutoff): an average hides where a system fails."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from datamodules.degradation.conditions import Condition, ConditionStep
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
-from evaluation.statistics.intervals import applicable, bootstrap_interval
+from evaluation.measures.catalogue import MEASURES
 from experiments.ranking.outranking import outranked_by
-from experiments.ranking.primary import PRIMARY, average_seeds
+from experiments.ranking.primary import average_seeds, interval
 from models.baselines import CONTROLS
 
 CODECS = ("bits", "mp3", "opus", "vorbis", "mulaw", "alaw", "gsm")
@@ -84,11 +82,6 @@ def _step_text(step: ConditionStep) -> str:
     return f"{step.kind} {name} {value:g}"
 
 
-def condition_keys() -> list[str]:
-    """Return the measures that have a section of their own by condition."""
-    return [PRIMARY, *keys_shown(Shown.COMPACT)]
-
-
 def condition_rows(
     scores: pd.DataFrame, keys: Sequence[str], factors: Mapping[str, ConditionFactors] | None = None
 ) -> pd.DataFrame:
@@ -109,9 +102,9 @@ def condition_rows(
     rows = _rows(scores, [key for key in keys if key in scores], groups)
     if not factors:
         return rows
-    known = rows["condition"].map({name: asdict(factors.get(name, ConditionFactors())) for name in groups})
+    known = [factors.get(name, ConditionFactors()) for name in rows["condition"]]
     for place, column in enumerate(("codec", "noise", "cutoff_hz", "other"), start=2):
-        rows.insert(place, column, [one[column] for one in known])
+        rows.insert(place, column, [getattr(one, column) for one in known])
     return rows
 
 
@@ -139,48 +132,22 @@ def level_rows(scores: pd.DataFrame, key: str, factors: Mapping[str, ConditionFa
 
 def _rows(scores: pd.DataFrame, keys: Sequence[str], groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     averaged = average_seeds(scores)
-    systems = [str(system) for system in averaged["system"].drop_duplicates()]
-    of_key = {key: applicable(averaged, key) for key in keys}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group, conditions in groups.items():
-        of_group = {key: found[found["condition"].isin(list(conditions))] for key, found in of_key.items()}
-        of_system = {key: dict(list(found.groupby("system"))) for key, found in of_group.items()}
-        rows += [
-            {"system": system, "condition": group, "key": key}
-            | _cell(of_system[key].get(system, averaged.iloc[:0]), key)
-            for system in systems
-            for key in keys
-        ]
+        inside = averaged[averaged["condition"].isin(list(conditions))]
+        of_system = {str(name): part for name, part in inside.groupby("system", sort=False)}
+        for key in keys:
+            found = {system: interval(part, key) for system, part in of_system.items()}
+            better = outranked_by(
+                {system: one.mean for system, one in found.items()},
+                [name for name in found if name not in CONTROLS],
+                higher_is_better=key in MEASURES and MEASURES[key].higher_is_better,
+            )
+            rows += [
+                {"system": system, "condition": group, "key": key, "half_width": (one.high - one.low) / 2.0}
+                | vars(one)
+                | {"outranked_by": better.get(system, ())}
+                for system, one in found.items()
+            ]
     columns = ["system", "condition", "key", "mean", "low", "high", "half_width", "speakers", "utterances"]
-    return _with_better_controls(pd.DataFrame(rows, columns=columns))
-
-
-def _cell(rows: pd.DataFrame, key: str) -> dict[str, float]:
-    found = bootstrap_interval(
-        rows[key],
-        rows["speaker"].tolist(),
-        conditions=rows["condition"].tolist(),
-        files=rows["file"].tolist(),
-    )
-    return vars(found) | {"half_width": (found.high - found.low) / 2.0}
-
-
-def _with_better_controls(rows: pd.DataFrame) -> pd.DataFrame:
-    better: dict[Any, tuple[str, ...]] = {}
-    for (condition, key), cell in rows.groupby(["condition", "key"], sort=False):
-        means = dict(zip(cell["system"], cell["mean"], strict=True))
-        higher = key in MEASURES and MEASURES[str(key)].higher_is_better
-        found = outranked_by(means, [name for name in means if name not in CONTROLS], higher_is_better=higher)
-        better |= {(name, condition, key): controls for name, controls in found.items()}
-    places = zip(rows["system"], rows["condition"], rows["key"], strict=True)
-    return rows.assign(outranked_by=pd.Series([better.get(place, ()) for place in places], dtype=object))
-
-
-def is_failed(mean: float, utterances: float) -> bool:
-    """Return whether a mean is missing because a score failed, not because the measure does not apply.
-
-    Args:
-        mean: of the scores; NaN where it is missing.
-        utterances: how many the measure applies to.
-    """
-    return math.isnan(mean) and utterances > 0
+    return pd.DataFrame(rows, columns=[*columns, "outranked_by"])

@@ -3,13 +3,13 @@
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.ranking.columns import Row, rows_of
@@ -142,30 +142,32 @@ class Findings:
         return rows_of(rows)[0]
 
 
-def save_findings(findings: Findings, folder: Path) -> Path:
-    """Write ``findings.json``: all of it but the scores, which lie in a table of their own, and what follows from both.
+@dataclass(frozen=True)
+class _Stored:
+    """What ``findings.json`` holds: all but the scores, which have a file of their own, and what follows from both."""
 
-    Not-a-numbers are written as ``NaN``, as Python's `json` does.
+    preset: str
+    selection: Selection
+    costs: dict[str, dict[str, float]]
+    trainings: list[Row]
+    curves: tuple[TrainingCurve, ...]
+    factors: Mapping[str, ConditionFactors]
+    provenance: Provenance
+    test_uses: int | None
+    split: str
+
+
+def save_findings(findings: Findings, folder: Path) -> Path:
+    """Write ``findings.json``; not-a-numbers stand in it as ``NaN``, as Python's `json` writes them.
 
     Args:
         findings: what a comparison found.
         folder: where to; made when absent.
     """
-    provenance = asdict(findings.provenance)
-    provenance["created"] = findings.provenance.created and findings.provenance.created.isoformat()
-    plain = {
-        "preset": findings.preset,
-        "selection": asdict(findings.selection),
-        "costs": findings.costs.to_dict("index"),
-        "trainings": rows_of(findings.trainings),
-        "curves": [asdict(curve) for curve in findings.curves],
-        "factors": {name: asdict(one) for name, one in findings.factors.items()},
-        "provenance": provenance,
-        "test_uses": findings.test_uses,
-        "split": findings.split,
-    }
+    tables = {"costs": findings.costs.to_dict("index"), "trainings": rows_of(findings.trainings)}
+    stored = _Stored(**{one.name: tables.get(one.name, getattr(findings, one.name)) for one in fields(_Stored)})
     with written_whole(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(stored), indent=1, default=datetime.isoformat), encoding="utf-8")
     return folder / FILE
 
 
@@ -188,32 +190,13 @@ def load_findings(
     """
     path = folder / FILE
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        provenance, created = plain["provenance"], plain["provenance"]["created"]
-        return Findings(
-            preset=plain["preset"],
-            scores=scores,
-            selection=Selection.from_json(plain["selection"]),
-            costs=pd.DataFrame.from_dict(plain["costs"], orient="index"),
-            trainings=pd.DataFrame(plain["trainings"]),
-            curves=tuple(
-                TrainingCurve(one["system"], one["seed"], tuple((at, loss) for at, loss in one["points"]))
-                for one in plain["curves"]
-            ),
-            factors={name: ConditionFactors(**one) for name, one in plain["factors"].items()},
-            provenance=Provenance(
-                **{
-                    **provenance,
-                    "commands": tuple(provenance["commands"]),
-                    "created": datetime.fromisoformat(created) if created else None,
-                }
-            ),
-            test_uses=plain["test_uses"],
-            split=plain["split"],
-            ratings=ratings,
-            remarks=remarks or {},
-        )
+        stored = TypeAdapter(_Stored).validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OvertoneError(f"{path}: no such file. Start the comparison again, which writes it.") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise OvertoneError(f"{path}: damaged ({error}). Start the comparison again, which writes it.") from None
+    except ValueError as error:
+        reason = " ".join(str(error).splitlines()[:3])
+        raise OvertoneError(f"{path}: damaged ({reason}). Start the comparison again, which writes it.") from None
+    given = {one.name: getattr(stored, one.name) for one in fields(_Stored)}
+    given["costs"] = pd.DataFrame.from_dict(stored.costs, orient="index")
+    given["trainings"] = pd.DataFrame(stored.trainings)
+    return Findings(scores=scores, ratings=ratings, remarks=remarks or {}, **given)

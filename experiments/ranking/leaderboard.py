@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import pandas as pd
 
 from evaluation.measures.catalogue import Shown, keys_shown
-from evaluation.statistics.intervals import PairedDifference, paired_difference, speaker_mean
+from evaluation.statistics.intervals import paired_difference, speaker_mean
 from evaluation.statistics.training_spread import training_spread
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import COST_COLUMNS, TRAINING_COLUMNS, Row, rows_of
+from experiments.ranking.columns import RUN_TIME_COSTS, TRAINING_COSTS, Row, rows_of
 from experiments.ranking.outranking import outranked_by
 from experiments.ranking.paired_tests import detectable_differences
 from experiments.ranking.primary import PRIMARY, average_seeds, failed_scores, interval
@@ -57,7 +57,7 @@ def build_leaderboard(
         for system, group in average_seeds(scores).groupby("system", sort=True)
     ]
     table = pd.DataFrame(rows)
-    table = table.join(costs.reindex(columns=list(COST_COLUMNS)), on="system")
+    table = table.join(costs.reindex(columns=list(RUN_TIME_COSTS)), on="system")
     table = table.join(_training_means(trainings), on="system")
     table["failed"] = _objects(failed.get(system, ()) for system in table["system"])
     candidates = [selection.candidate(system) for system in table["system"]]
@@ -104,20 +104,16 @@ def _scores_of(system: str, averaged: pd.DataFrame) -> Row:
     return row | {key: speaker_mean(averaged, key) for key in keys_shown(Shown.LEADERBOARD) if key in averaged}
 
 
-def _differences(scores: pd.DataFrame, system: str, runner_up: str | None) -> dict[str, float]:
+def _differences(scores: pd.DataFrame, system: str, runner_up: str | None) -> Row:
     present = set(scores["system"])
-    row: dict[str, float] = {}
+    row: Row = {}
     for column, other in (("vs_unprocessed", UNPROCESSED), ("vs_runner_up", runner_up)):
-        known = other is not None and other in present and other != system
-        difference = paired_difference(scores, system, str(other), PRIMARY) if known else None
-        row |= _difference_columns(column, difference)
+        numbers = (math.nan, math.nan, math.nan)
+        if other in present - {system}:
+            found = paired_difference(scores, system, str(other), PRIMARY)
+            numbers = (found.mean, found.low, found.high)
+        row |= dict(zip((column, f"{column}_low", f"{column}_high"), numbers, strict=True))
     return row
-
-
-def _difference_columns(column: str, difference: PairedDifference | None) -> dict[str, float]:
-    if difference is None:
-        return dict.fromkeys((column, f"{column}_low", f"{column}_high"), math.nan)
-    return {column: difference.mean, f"{column}_low": difference.low, f"{column}_high": difference.high}
 
 
 def _training_columns(scores: pd.DataFrame, system: str) -> Row:
@@ -132,9 +128,9 @@ def _training_columns(scores: pd.DataFrame, system: str) -> Row:
 
 def _training_means(trainings: pd.DataFrame) -> pd.DataFrame:
     if trainings.empty:
-        return pd.DataFrame(columns=list(TRAINING_COLUMNS), dtype=float)
+        return pd.DataFrame(columns=list(TRAINING_COSTS), dtype=float)
     means = trainings.groupby("system").mean(numeric_only=True)
     means = means.rename(columns={"seconds": "train_seconds", "peak_mb": "train_peak_mb"})
     if "cpu_seconds" in means:
         means["train_cpu_hours"] = means["cpu_seconds"] / 3600
-    return means.reindex(columns=list(TRAINING_COLUMNS))
+    return means.reindex(columns=list(TRAINING_COSTS))

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from models.baselines import CONTROLS
-
 
 def reads_target(control: str) -> bool:
     """Whether a control is a reference that looks at the target, so that outranking a candidate is no surprise."""
@@ -38,12 +36,10 @@ def without_target(controls: Iterable[str]) -> tuple[str, ...]:
 
 
 def flagged(better: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Turn `outranked_by` round: by control that reads no target, the candidates that it outranks."""
+    """Return the candidates that each control outranks, of the controls that read no target.
+
+    Args:
+        better: as `outranked_by` gives it.
+    """
     names = dict.fromkeys(name for controls in better.values() for name in without_target(controls))
     return {name: [candidate for candidate, controls in better.items() if name in controls] for name in names}
-
-
-def missing_controls(systems: Iterable[str]) -> list[str]:
-    """The controls that a table of these systems should have and lacks."""
-    present = set(systems)
-    return [name for name in CONTROLS if name not in present]

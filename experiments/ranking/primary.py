@@ -74,7 +74,13 @@ def average_seeds(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval(averaged: pd.DataFrame, key: str) -> Interval:
-    """Mean of one system's scores with its 95 % interval; rows in which the measure does not apply are left out."""
+    """Return the mean of one system's scores with its 95 % interval.
+
+    Args:
+        averaged: the system's rows of a score table, seeds averaged; those that the measure does not apply to are left
+            out.
+        key: the measure, or ``primary``.
+    """
     rows = applicable(averaged, key)
     return bootstrap_interval(
         rows[key],

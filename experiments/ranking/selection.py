@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import pandas as pd
 
@@ -112,21 +111,6 @@ class Selection:
         if candidate.reasons:
             return Status.DISQUALIFIED
         return Status.TIED if system in self.tied else Status.CANDIDATE
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "Selection":
-        """Return the selection that `dataclasses.asdict` turned into plain values."""
-        candidates = tuple(
-            Candidate(
-                one["system"],
-                Interval(**one["primary"]),
-                PairedDifference(**one["gap"]) if one["gap"] else None,
-                one["macs"],
-                tuple(Reason(**reason) for reason in one["reasons"]),
-            )
-            for one in plain["candidates"]
-        )
-        return cls(**{**plain, "candidates": candidates, "tied": tuple(plain["tied"])})
 
 
 def choose(scores: pd.DataFrame, costs: pd.DataFrame, rule: WinnerRule) -> Selection:

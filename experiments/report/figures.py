@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import Row, number, rows_of, span
-from experiments.ranking.compute import Cost, CostPoint, cost_points, pareto_frontier
+from experiments.ranking.columns import Cost, Row, number, rows_of, span
+from experiments.ranking.compute import CostPoint, cost_points, pareto_frontier
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Status
@@ -25,7 +25,17 @@ MOST_PRIMARY = 1.0  # everything beyond it is bad, and would squeeze what matter
 INK, SOFT, LINE, PAPER, ACCENT = "#1d1f24", "#5a616d", "#dadde3", "#ffffff", "#a82c6e"
 DARK = {INK: "#e9eaee", SOFT: "#a8afbb", LINE: "#383b44", PAPER: "#17181c", ACCENT: "#f471aa"}
 COLOURS = {Status.CHAMPION: ACCENT, Status.CONTROL: SOFT}
-LABEL_GAP = 0.055  # of the height of a plot: a line of text
+LEAST_RANGE = 6.5  # of a logarithmic axis: two of the ticks 1, 2, 5, 10 are on it, wherever it begins
+MARK = 8.0  # size of a mark in points, the unit of the places of names: across, up, and how the text is aligned
+AROUND_MARK = [
+    place
+    for far in (1.0, 2.0, 3.5, 5.0, 6.5, 8.0)
+    for place in (
+        *((1.0, 0.0, "left"), (-1.0, 0.0, "right"), (0.0, 1.2 * far, "center"), (0.0, -1.2 * far, "center")),
+        *((1.0, far, "left"), (-1.0, far, "right"), (1.0, -far, "left"), (-1.0, -far, "right")),
+    )
+]
+BESIDE_LINE = [(1.5, side * 0.25 * step, "left") for step in range(100) for side in (1, -1)]
 CURVES_A_ROW = 3
 
 Points = Sequence[tuple[float, float]]
@@ -92,9 +102,9 @@ def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
         cost: the axis from left to right.
 
     Returns:
-        None where no system's cost is known.
+        None where no system's cost is known, or the cost is none to draw.
     """
-    points = cost_points(findings.leaderboard, cost.key)
+    points = cost_points(findings.leaderboard, cost.key) if cost.plotted else []
     if not points:
         return None
     shown = {point.name for point in points}
@@ -109,9 +119,14 @@ def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
 
 
 def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, float]) -> Figure:
-    figure = _new_figure(6.4, 4.4)
+    from matplotlib.ticker import LogLocator
+
+    figure = _new_figure(7.2, 4.4)
     axes = figure.subplots()
     axes.set_xscale("log")
+    cheapest, dearest = (of(point.cost for point in points) for of in (min, max))
+    margin = max(1.3, math.sqrt(LEAST_RANGE * cheapest / dearest))
+    axes.set_xlim(cheapest / margin, dearest * margin)
     axes.set_ylim(0.0, 1.05 * min(max(*(point.score for point in points), *controls.values(), 0.1), MOST_PRIMARY))
     for score in controls.values():
         axes.axhline(score, color=SOFT, linestyle=(0, (4, 4)), linewidth=0.8, zorder=0)
@@ -124,47 +139,46 @@ def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, 
         filled = PAPER if point.status is Status.DISQUALIFIED else colour
         height = min(point.score, MOST_PRIMARY)
         axes.plot([point.cost], [height], "o", color=colour, markerfacecolor=filled, clip_on=False)
-    labels = {point.name: (point.cost, point.score, COLOURS.get(point.status, INK)) for point in points}
-    labels |= {name: (math.inf, score, SOFT) for name, score in controls.items()}
-    _label_beside(axes, labels)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: cost.text(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.set_xlabel(cost.name)
     axes.set_ylabel("primary score ↓")
+    _write_names(figure, axes, points, controls)
     return figure
 
 
-def _label_beside(axes: Axes, labels: Mapping[str, tuple[float, float, str]]) -> None:
-    """Write names in a column to the right of a plot, each joined to its mark, so that no two collide.
+def _write_names(figure: Figure, axes: Axes, points: Sequence[CostPoint], controls: Mapping[str, float]) -> None:
+    """Write each name at the nearest place to its mark, or to the end of its line, where it covers no other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
-    Args:
-        axes: the plot.
-        labels: by name the mark's position and the colour; a position at infinity is the right end of a line.
-    """
-    low, high = axes.get_ylim()
-    ordered = sorted(labels.items(), key=lambda item: item[1][1])
-    heights: list[float] = []
-    for _, (_, score, _) in ordered:
-        wanted = (min(score, MOST_PRIMARY) - low) / (high - low)
-        heights.append(max(wanted, heights[-1] + LABEL_GAP) if heights else wanted)
-    limit = max(1.0, LABEL_GAP * (len(heights) - 1))
-    for place in reversed(range(len(heights))):
-        heights[place] = min(heights[place], limit)
-        limit = heights[place] - LABEL_GAP
-    for (name, (at, score, colour)), height in zip(ordered, heights, strict=True):
-        text = name if score <= MOST_PRIMARY else f"{name} ({score:.2f})"
-        end = (1.0, (min(score, MOST_PRIMARY) - low) / (high - low))
-        axes.annotate(
-            text,
-            xy=end if math.isinf(at) else (at, min(score, MOST_PRIMARY)),
-            xycoords="axes fraction" if math.isinf(at) else "data",
-            xytext=(1.04, height),
-            textcoords="axes fraction",
-            color=colour,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkB": 4, "relpos": (0.0, 0.5)},
-        )
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    lines = [(name, 1.0, score, SOFT) for name, score in controls.items()]
+    marks = [(point.name, point.cost, point.score, COLOURS.get(point.status, INK)) for point in points]
+    for names, coordinates, places in (
+        (lines, axes.get_yaxis_transform(), BESIDE_LINE),
+        (marks, axes.transData, AROUND_MARK),
+    ):
+        figure.draw_without_rendering()  # makes the layout: names beside lines make the plot narrower
+        ends = [(x, min(score, MOST_PRIMARY)) for _, x, score, _ in names]
+        half = MARK / 2 * figure.dpi / 72
+        taken = [Bbox([[x - half, y - half], [x + half, y + half]]) for x, y in map(coordinates.transform, ends)]
+        left, right = (0.0, math.inf) if names is lines else axes.get_window_extent().intervalx
+        for (name, _, score, colour), end in zip(names, ends, strict=True):
+            text = name if score <= MOST_PRIMARY else f"{name} ({score:.2f})"
+            line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkB": MARK / 2}
+            label = axes.annotate(
+                text, end, (0, 0), coordinates, "offset points", line, False, color=colour, fontsize=9, va="center"
+            )
+            for across, up, side in places:
+                label.set(position=(across * MARK, up * MARK), ha=side)
+                label.update_positions(renderer)
+                box = Text.get_window_extent(label, renderer)  # an annotation's own would count the line as well
+                if not any(box.overlaps(other) for other in taken) and left <= box.x0 and box.x1 <= right:
+                    break
+            taken.append(box)
 
 
 def curves_picture(findings: Findings) -> Picture | None:

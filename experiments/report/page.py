@@ -8,11 +8,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.pages.embedding import asset, markdown_html
 from experiments.pages.samples import Sample, sample_html
 from experiments.pages.tables import Table, table_html
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import heading, number
+from experiments.ranking.columns import COSTS, heading, number
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
 from experiments.report.figures import Picture
@@ -21,12 +22,6 @@ from experiments.report.words import headline
 from overtone.files import written_whole
 
 DIGEST_SHOWN = 12  # characters; the whole one stands under "How to reproduce"
-TILES = {
-    **{key: heading(key) for key in (PRIMARY, "visqol", "lsd_hf_band", "content_ber")},
-    "latency_ms": "latency, ms",
-    "rtf": "real-time factor",
-    "macs": "multiply-accumulates a second",
-}
 
 
 def write_report(
@@ -112,8 +107,10 @@ def _tiles(findings: Findings) -> str:
         return ""
     champion = findings.row(str(findings.selection.winner))
     nothing = findings.row(UNPROCESSED) if UNPROCESSED in findings.systems else {}
+    names = {key: heading(key) for key in (PRIMARY, *keys_shown(Shown.OVERVIEW))}
+    names |= {key: cost.name for key, cost in COSTS.items() if not cost.of_training and cost.name}
     tiles = []
-    for key, name in TILES.items():
+    for key, name in names.items():
         value, other = (float(row.get(key, math.nan)) for row in (champion, nothing))
         if not math.isnan(value):
             beside = "" if math.isnan(other) else f"<dd>doing nothing: {number(other, key)}</dd>"

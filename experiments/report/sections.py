@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.pages.samples import Sample
 from experiments.pages.tables import FLAG, Table
-from experiments.ranking.columns import heading
-from experiments.ranking.compute import COSTS
-from experiments.ranking.conditions import condition_keys
+from experiments.ranking.columns import COSTS, heading
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
 from experiments.report.figures import Picture, cost_picture, curves_picture, interval_picture
@@ -29,14 +28,6 @@ from experiments.report.tables import (
 )
 from experiments.report.utterances import shortened_to_fit
 from experiments.report.words import explanation, frontier_sentences, listed, notes, tests_words
-
-COST_WORDS = {
-    "rtf": "RTF: seconds of one core per second of audio; fooled by a machine that does something else meanwhile",
-    "latency_ms": "latency: how late a stream's output is, in ms; – cannot stream. The sound card's own is not in it",
-    "train_cpu_hours": "train CPU-h: processor time of one training, all its processes and starts, with validation; a "
-    "GPU's time is not in it, and other programs on the same cores make it larger",
-    "macs": "MAC/s: multiply-accumulates per second of audio without the transforms; says little about memory traffic",
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ def _guards(findings: Findings) -> Section:
 
 
 def _compute(findings: Findings) -> Section:
-    pictures = [picture for cost in COSTS if (picture := cost_picture(findings, cost))]
+    pictures = [picture for cost in COSTS.values() if (picture := cost_picture(findings, cost))]
     words = (
         "Lower left is better. The line joins the candidates that passed every guard and that none of these beats in "
         "both; hollow marks were disqualified. Dashed lines are controls, whose cost is not measured. Among the "
@@ -141,7 +132,8 @@ def _conditions(findings: Findings) -> Section:
     ]
     if findings.factors:
         parts.append(factors_table(findings))
-    for key in (key for key in condition_keys() if key in set(findings.conditions["key"])):
+    known = set(findings.conditions["key"])
+    for key in (key for key in (PRIMARY, *keys_shown(Shown.COMPACT)) if key in known):
         table = condition_table(findings, findings.conditions, key)
         parts.append(Folded(heading(key), [table], opened=key == PRIMARY))
     if not findings.levels.empty:
@@ -217,7 +209,9 @@ def _reproduce(findings: Findings) -> Section:
 
 
 def _reading(findings: Findings) -> Section:
-    costs = listed(f"{words}." for key, words in COST_WORDS.items() if key in findings.leaderboard)
+    costs = listed(
+        f"{cost.heading}: {cost.remark}." for cost in COSTS.values() if cost.remark and cost.key in findings.leaderboard
+    )
     controls = (
         "Controls are no candidates: they show what a measure makes of doing nothing, of noise, of a copy of the low "
         "band, and of the target itself. A candidate behind a control that reads no target has learnt nothing that "

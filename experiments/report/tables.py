@@ -9,8 +9,7 @@ from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from experiments.pages.tables import FAILED, FLAG, Cell, Column, Row, Table
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
-    COST_COLUMNS,
-    TRAINING_COLUMNS,
+    COSTS,
     cell,
     difference,
     heading,
@@ -21,7 +20,7 @@ from experiments.ranking.columns import (
     span,
 )
 from experiments.ranking.columns import Row as Values
-from experiments.ranking.conditions import ConditionFactors, is_failed
+from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Findings
 from experiments.ranking.guards import guard_names
 from experiments.ranking.leaderboard import RATING_COLUMNS
@@ -37,23 +36,23 @@ PRIMARY_DESCRIPTION = (
     "nothing (log-spectral distance and distortion amplitude); 0 is perfect, 0.5 is doing nothing"
 )
 PRIMARY_WEAKNESS = "whatever fools the measures behind it, which is why there are guards, controls and players"
-TRAINING_HEADINGS = {
-    "seed": "seed",
-    "processes": "processes",
-    "examples": "examples",
-    "seconds": "seconds",
-    "cpu_seconds": "CPU seconds",
-    "examples_per_second": "examples a second",
-    "peak_mb": "peak MiB",
-    "gpu_peak_mb": "peak MiB, GPU",
-    "val_loss": "loss on val ↓",
+TRAININGS = {  # heading and form of the columns of a training record
+    "seed": ("seed", ".0f"),
+    "processes": ("processes", ".0f"),
+    "examples": ("examples", ".0f"),
+    "seconds": ("seconds", ".0f"),
+    "cpu_seconds": ("CPU seconds", ".0f"),
+    "examples_per_second": ("examples a second", ".3g"),
+    "peak_mb": ("peak MiB", ".0f"),
+    "gpu_peak_mb": ("peak MiB, GPU", ".0f"),
+    "val_loss": ("loss on val ↓", ".3f"),
 }
 
 
 def measured_columns(findings: Findings) -> list[str]:
     """Return the leaderboard's columns of numbers that hold anything, costs that nothing has left out."""
     board = findings.leaderboard
-    costs = [key for key in (*COST_COLUMNS, *TRAINING_COLUMNS) if key in board and board[key].notna().any()]
+    costs = [key for key in COSTS if key in board and board[key].notna().any()]
     ratings = [key for key in RATING_COLUMNS if key in board]
     return [PRIMARY, "interval", *(key for key in keys_shown(Shown.LEADERBOARD) if key in board), *ratings, *costs]
 
@@ -149,7 +148,7 @@ def condition_table(findings: Findings, rows: pd.DataFrame, key: str) -> Table:
 
 
 def _condition_cell(row: Values, key: str, shade: Callable[[Values], float]) -> Cell:
-    if is_failed(row["mean"], row["utterances"]):
+    if math.isnan(row["mean"]) and row["utterances"] > 0:
         return Cell(FAILED)
     spread = "" if math.isnan(row["half_width"]) else f" ± {number(row['half_width'], key)}"
     alarming = without_target(row["outranked_by"])
@@ -194,7 +193,7 @@ def control_tests_table(findings: Findings) -> Table:
 def _test_text(row: Values) -> str:
     if math.isnan(row["difference"]):
         return FAILED
-    return f"{row['difference']:+.3f} (p {probability(row['p_holm'])}, r {_signed(row['rank_biserial'], 2)})"
+    return f"{row['difference']:+.3f} (p {probability(row['p_holm'])}, r {_formatted(row['rank_biserial'], '+.2f')})"
 
 
 def champion_tests_table(findings: Findings) -> Table:
@@ -204,14 +203,14 @@ def champion_tests_table(findings: Findings) -> Table:
     rows = (
         [
             row["other"],
-            difference(row["difference"], row["low"], row["high"]) if not math.isnan(row["low"]) else "–",
-            difference(row["difference"], row["trainings_low"], row["trainings_high"])
-            if not math.isnan(row["trainings_low"])
-            else "–",
+            *(
+                "–" if math.isnan(row[low]) else difference(row["difference"], row[low], row[high])
+                for low, high in (("low", "high"), ("trainings_low", "trainings_high"))
+            ),
             probability(row["p_value"]),
             probability(row["p_holm"]),
-            _signed(row["rank_biserial"], 2),
-            _signed(row["d_z"], 1),
+            _formatted(row["rank_biserial"], "+.2f"),
+            _formatted(row["d_z"], "+.1f"),
             number(row["detectable"], PRIMARY),
         ]
         for row in rows_of(findings.tests)
@@ -220,8 +219,8 @@ def champion_tests_table(findings: Findings) -> Table:
     return Table.of("Tests against candidates", headings, rows)
 
 
-def _signed(value: float, decimals: int) -> str:
-    return "–" if math.isnan(value) else f"{value:+.{decimals}f}"
+def _formatted(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}"
 
 
 def seeds_table(findings: Findings) -> Table:
@@ -256,25 +255,16 @@ def detectable_table(findings: Findings) -> Table:
 def trainings_table(findings: Findings) -> Table:
     """Return what every training cost."""
     trainings = findings.trainings
-    keys = [key for key in TRAINING_HEADINGS if key in trainings]
-    keys = [key for key in keys if key != "gpu_peak_mb" or trainings[key].any()]
+    keys = [key for key in TRAININGS if key in trainings and (key != "gpu_peak_mb" or trainings[key].any())]
     rows = (
         [
             row["system"],
-            *(_training_number(float(row[key]), key) for key in keys),
+            *(_formatted(float(row[key]), TRAININGS[key][1]) for key in keys),
             "stopped by the safety limit" if row.get("over_budget") else "",
         ]
         for row in rows_of(trainings)
     )
-    return Table.of("Trainings", ["system", *(TRAINING_HEADINGS[key] for key in keys), ""], rows)
-
-
-def _training_number(value: float, key: str) -> str:
-    if math.isnan(value):
-        return "–"
-    if key == "val_loss":
-        return f"{value:.3f}"
-    return f"{value:.3g}" if key == "examples_per_second" else f"{value:.0f}"
+    return Table.of("Trainings", ["system", *(TRAININGS[key][0] for key in keys), ""], rows)
 
 
 def failures_table(findings: Findings) -> Table:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from evaluation.statistics.hypothesis_tests import POWER, SIGNIFICANCE
 from experiments.pages.tables import FLAG
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import format_macs, number, plain_heading, rows_of
-from experiments.ranking.compute import COSTS, Cost, CostPoint, cost_points, pareto_frontier
+from experiments.ranking.columns import COSTS, Cost, number, plain_heading, rows_of, with_prefix
+from experiments.ranking.compute import CostPoint, cost_points, pareto_frontier
 from experiments.ranking.findings import Findings
-from experiments.ranking.outranking import flagged, missing_controls, reads_target, without_target
+from experiments.ranking.outranking import flagged, reads_target, without_target
 from experiments.ranking.paired_tests import family_of, smallest_p_value
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Candidate, Selection
@@ -52,9 +52,11 @@ def headline(findings: Findings) -> str:
     if math.isnan(gap):
         return text
     uncertain = "" if low > 0.0 or high < 0.0 else ", so that the two cannot be told apart"
+    second = findings.selection.candidate(str(findings.selection.runner_up))
+    ruled_out = f", which was disqualified by {', '.join(second.failed_guards)}" if second and second.reasons else ""
     return (
         f"{text} It is {abs(gap):.3f} {'better' if gap < 0 else 'worse'} than the runner-up "
-        f"`{findings.selection.runner_up}` (paired difference {low:+.3f} to {high:+.3f}, negative is better"
+        f"`{findings.selection.runner_up}`{ruled_out} (paired difference {low:+.3f} to {high:+.3f}, negative is better"
         f"{uncertain})."
     )
 
@@ -62,8 +64,8 @@ def headline(findings: Findings) -> str:
 def notes(findings: Findings) -> list[str]:
     """Return what a reader must know beside the leaderboard.
 
-    Controls that outrank candidates, controls that are missing, the smallest difference that can be detected, and how
-    often the split has been used.
+    Controls that outrank candidates, the smallest difference that can be detected, and how often the split has been
+    used.
     """
     ahead: dict[str, list[str]] = {}
     for control, candidates in flagged_systems(findings).items():
@@ -72,8 +74,6 @@ def notes(findings: Findings) -> list[str]:
         f"{FLAG} Ahead of {candidates}, though without reading the target: {quoted(controls)}."
         for candidates, controls in ahead.items()
     ]
-    if missing := missing_controls(findings.systems):
-        found.append(f"{FLAG} Missing controls: {quoted(missing)}.")
     if detectable := _detectable_sentence(findings):
         found.append(detectable)
     if findings.leaderboard["speakers"].max() == 1:
@@ -188,13 +188,15 @@ def _winner(selection: Selection, winner: str) -> str:
 
 
 def _with_cost(one: Candidate) -> str:
-    return f"`{one.system}` ({one.primary.mean:.3f}, {format_macs(one.macs)} multiply-accumulates a second)"
+    return f"`{one.system}` ({one.primary.mean:.3f}, {with_prefix(one.macs)} multiply-accumulates a second)"
 
 
 def frontier_sentences(findings: Findings) -> list[str]:
     """Return which systems give most for each cost that is known, a sentence or two each."""
     passed = [
-        (cost, [one for one in cost_points(findings.leaderboard, cost.key) if one.status.passed]) for cost in COSTS
+        (cost, [one for one in cost_points(findings.leaderboard, cost.key) if one.status.passed])
+        for cost in COSTS.values()
+        if cost.plotted
     ]
     return [_frontier_sentences(cost, points) for cost, points in passed if points]
 
