@@ -12,10 +12,8 @@ from experiments.comparison.options import CompareOptions
 from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
-from experiments.listening.listen import record_heard_runs
 from experiments.pages.tables import Table, terminal_table
 from experiments.presets.preset import Preset, load_preset
-from experiments.presets.winner_rule import UNPROCESSED
 from experiments.registry import build_model
 from experiments.report.markdown import write_leaderboard
 from experiments.report.terminal import print_leaderboard
@@ -152,8 +150,6 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publis
     pages = write_pages(findings, folder, heard, utterances, enhance, comparison.key)
     publisher = Publisher(tracker, comparison.preset, comparison.corpus, folder, findings)
     publisher.publish(comparison.places, utterances, comparison.progress)
-    places = {name: comparison.best_place(outcome.val, name) for name in {UNPROCESSED, *heard.systems}}
-    record_heard_runs(folder, publisher.runs_of(places))
     publisher.publish_comparison([*pages, *tables, folder / "scores-test.csv"])
     return publisher
 

@@ -12,7 +12,6 @@ from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.statistics.intervals import speaker_mean
 from experiments.keys import digest
-from experiments.listening.listen import HeardRun
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
@@ -168,14 +167,6 @@ class Publisher:
     def _key(self, name: str) -> str:
         """The run key of what belongs to this comparison alone."""
         return digest(name, self.folder.name)
-
-    def runs_of(self, systems: Mapping[str, TrainingPlace | None]) -> dict[str, HeardRun]:
-        """Return the runs of systems: a training's, or of a control that of this comparison."""
-        experiment = comparison_experiment(self.preset)
-        return {
-            name: HeardRun(experiment, place.name, place.key) if place else HeardRun(experiment, name, self._key(name))
-            for name, place in systems.items()
-        }
 
     def publish_comparison(self, files: Sequence[Path]) -> None:
         """Add a run of the comparison as a whole, with its pages and its tables."""

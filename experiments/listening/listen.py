@@ -1,9 +1,7 @@
 """`overtone listen`: votes of a listening test come into their comparison's leaderboard, into tables, and to MLflow."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,47 +10,17 @@ from rich.markdown import Markdown
 from experiments.keys import digest
 from experiments.listening.results import SCREENED, Results, stored_votes
 from experiments.listening.votes import Votes, check_votes, read_votes
-from experiments.ranking.columns import rows_of
-from experiments.ranking.findings import load_findings
-from experiments.ranking.leaderboard import RATING_COLUMNS
+from experiments.ranking.findings import Findings, load_findings
+from experiments.ranking.leaderboard import plain_table
 from experiments.report.markdown import LEADERBOARD, write_leaderboard
 from experiments.runs import sole_use
 from experiments.scoring.splits import read_scores
 from experiments.tracking.mlflow_tracker import open_tracker
-from experiments.tracking.tracker import Tracker
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
-from overtone.progress import board, console
+from overtone.progress import console
 
 SCORES = "scores-test.csv"
-HEARD_RUNS = "listening-runs.json"
-LOGGED = "listening-logged.json"
-
-
-@dataclass(frozen=True)
-class HeardRun:
-    """The tracked run whose sound listeners rated.
-
-    Attributes:
-        experiment: the tracker's experiment.
-        name: the run's readable name.
-        key: its run key.
-    """
-
-    experiment: str
-    name: str
-    key: str
-
-
-def record_heard_runs(folder: Path, heard: Mapping[str, HeardRun]) -> None:
-    """Note which run each system of a listening test came from, for the import to find.
-
-    Args:
-        folder: of the comparison.
-        heard: the run of each system.
-    """
-    text = json.dumps({system: asdict(run) for system, run in sorted(heard.items())}, indent=1)
-    _write(folder / HEARD_RUNS, text + "\n")
 
 
 def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, tracking: str) -> None:
@@ -65,7 +33,7 @@ def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, t
         files: as the page saved them.
         runs: the folder for runs.
         comparison: the comparison's folder; None for the one under ``runs`` that the votes name.
-        tracking: where the runs of the systems are tracked: mlflow, none, or the address of an MLflow server.
+        tracking: where the comparison's run is tracked: mlflow, none, or the address of an MLflow server.
 
     Raises:
         OvertoneError: a file that is no votes, votes on something else, or a comparison that is running.
@@ -123,53 +91,16 @@ def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: 
         for path, text in files.items():
             _write(path, text)
     if tracking != "none":
-        changed |= _log(folder, results, runs, tracking)
+        _log(folder, findings, results, runs, tracking)
     _report(folder, results, changed)
 
 
-def _log(folder: Path, results: Results, runs: Path, tracking: str) -> bool:
-    """Bring what was heard to the runs it came from, unless they have it; return whether anything was logged."""
-    record = folder / HEARD_RUNS
-    if not record.is_file():
-        console.print(
-            f"{folder.name}: no {HEARD_RUNS}, so MLflow gets nothing. The command that made the comparison writes it.",
-            highlight=False,
-            soft_wrap=True,
-        )
-        return False
-    heard = _heard_runs(record)
-    state = json.dumps({str(runs.resolve()): digest(_csv(results.votes), record.read_text(encoding="utf-8"))})
-    marker = folder / LOGGED
-    if _holds(marker, state):
-        return False
-    tracker = open_tracker(tracking, runs)
-    with board() as progress:
-        for number, (system, run) in enumerate(heard.items()):
-            progress.update("log votes", number, len(heard), run.name)
-            _log_system(system, run, results, tracker)
-        progress.update("log votes", len(heard), len(heard))
-    _write(marker, state)
-    return True
-
-
-def _heard_runs(record: Path) -> dict[str, HeardRun]:
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return {str(system): HeardRun(**run) for system, run in content.items()}
-    except (ValueError, TypeError, AttributeError):
-        raise OvertoneError(f"{record}: damaged. Remove it and start the comparison again, which writes it.") from None
-
-
-def _log_system(system: str, heard: HeardRun, results: Results, tracker: Tracker) -> None:
-    mine = results.votes[results.votes["system"] == system]
-    if mine.empty:
-        return
-    metrics = {}
-    for row in rows_of(results.systems[results.systems["system"] == system]):
-        metrics = {f"listening/{key}": float(row[key]) for key in RATING_COLUMNS}
-    with tracker.run(heard.experiment, heard.name, {}, heard.key) as run:
-        run.log_metrics(metrics)
-        run.log_table(mine, "tables/listening.json")
+def _log(folder: Path, findings: Findings, results: Results, runs: Path, tracking: str) -> None:
+    """Bring the votes, and the leaderboard with them, to the comparison's own run."""
+    key = digest("comparison", folder.name)  # as the comparison itself identifies its run
+    with open_tracker(tracking, runs).run(f"compare-{findings.preset}", "comparison", {}, key) as run:
+        run.log_table(results.votes, "tables/listening.json")
+        run.log_table(plain_table(findings.leaderboard), "tables/leaderboard.json")
 
 
 def _report(folder: Path, results: Results, changed: bool) -> None:

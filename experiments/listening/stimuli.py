@@ -39,7 +39,7 @@ class ListeningTrial:
 
     @property
     def label(self) -> str:
-        """How messages name it."""
+        """Its name in messages."""
         return f"trial {self.file} ({self.condition})"
 
 
@@ -53,14 +53,8 @@ def matched(trial: ListeningTrial) -> dict[str, Waveform]:
         System to waveform ``(samples,)``; the reference is `REFERENCE`.
 
     Raises:
-        OvertoneError: no anchor, a reserved name, lengths that differ, or a waveform that is silent or not finite.
+        OvertoneError: lengths that differ, or a waveform that is silent or not finite.
     """
-    if UNPROCESSED not in trial.stimuli:
-        raise OvertoneError(
-            f"{trial.label}: the anchor {UNPROCESSED!r} is missing. Add the narrowband under that name."
-        )
-    if REFERENCE in trial.stimuli:
-        raise OvertoneError(f"{trial.label}: {REFERENCE!r} is added by the test itself. Rename that system.")
     for name, waveform in trial.stimuli.items():
         if len(waveform) != len(trial.reference):
             raise OvertoneError(

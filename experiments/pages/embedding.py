@@ -2,11 +2,10 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 import soundfile
 from markdown_it import MarkdownIt
@@ -67,19 +66,11 @@ def markdown_html(text: str) -> str:
 @cache
 def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.add_render_rule("text", _text)
-    markdown.add_render_rule("table_open", _table_open)
-    markdown.add_render_rule("table_close", _table_close)
+    rules: dict[str, Callable[..., str]] = {
+        "text": lambda _, tokens, index, *rest: breakable(tokens[index].content),
+        "table_open": lambda *_: f"{SCROLL_BOX}<table>",
+        "table_close": lambda *_: "</table></div>",
+    }
+    for name, rule in rules.items():
+        markdown.add_render_rule(name, rule)
     return markdown
-
-
-def _text(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
-    return breakable(tokens[index].content)
-
-
-def _table_open(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
-    return f"{SCROLL_BOX}<table>"
-
-
-def _table_close(renderer: Any, tokens: Sequence[Any], index: int, *_: Any) -> str:  # noqa: ANN401
-    return "</table></div>"

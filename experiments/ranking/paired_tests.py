@@ -19,8 +19,6 @@ from evaluation.statistics.training_spread import paired_difference_over_trainin
 from experiments.ranking.primary import PRIMARY, average_seeds
 from experiments.ranking.selection import Selection
 
-FAMILY = "every candidate against every control, and {reference} against every other candidate"
-
 
 @dataclass(frozen=True)
 class Family:
@@ -39,7 +37,7 @@ class Family:
         """Which comparisons they are."""
         if self.reference is None:
             return "no candidate was scored"
-        return FAMILY.format(reference=f"`{self.reference}`")
+        return f"every candidate against every control, and `{self.reference}` against every other candidate"
 
 
 def family_of(systems: Sequence[str], selection: Selection) -> Family:

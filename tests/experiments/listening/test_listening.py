@@ -9,7 +9,8 @@ import pytest
 from listening_votes import FILES, comparison_findings, comparison_folder, mushra, written
 from scipy.stats import norm, t
 
-from experiments.listening.listen import HeardRun, import_command, record_heard_runs
+from experiments.keys import digest
+from experiments.listening.listen import import_command
 from experiments.listening.results import Results, stored_votes
 from experiments.listening.statistics import (
     excluded_listeners,
@@ -194,26 +195,19 @@ def test_a_named_comparison_folder_may_lie_elsewhere(tmp_path):
         import_command([written(tmp_path, mushra(2, GOOD, comparison="other"))], tmp_path, folder, "none")
 
 
-def test_the_runs_that_were_heard_get_the_votes_once(tmp_path):
+def test_the_comparisons_run_gets_the_votes_and_the_leaderboard(tmp_path):
     folder = comparison_folder(tmp_path)
-    record_heard_runs(folder, {"wavegan": HeardRun("compare-demo", "wavegan-seed1", "key-1")})
+    with open_tracker("mlflow", tmp_path).run(
+        "compare-demo", "comparison", {}, digest("comparison", folder.name)
+    ) as run:
+        run.log_metrics({"made": 1.0})
     files = [written(tmp_path, mushra(1, GOOD)), written(tmp_path, mushra(2, GOOD))]
     for _ in range(2):
         import_command(files, tmp_path, None, "mlflow")
-    tracker = open_tracker("mlflow", tmp_path)
-    run = tracker.run("compare-demo", "wavegan-seed1", {}, "key-1")
-    metrics = tracker._client.get_run(run.id).data.metrics
-    assert metrics["listening/mushra"] == 80 and metrics["listening/listeners"] == 2
-    assert len(tracker._client.get_metric_history(run.id, "listening/mushra")) == 1
-    table = tmp_path / "artifacts" / run.id / "artifacts" / "tables" / "listening.json"
-    assert len(json.loads(table.read_text())["data"]) == 4 + 4
-
-
-def test_without_a_record_of_runs_the_tables_are_written_all_the_same(tmp_path, capsys):
-    folder = comparison_folder(tmp_path)
-    import_command([written(tmp_path, mushra(1, GOOD))], tmp_path, None, "mlflow")
-    assert "listening-runs.json" in capsys.readouterr().out
-    assert (folder / "listening.csv").is_file() and not (tmp_path / "mlflow.db").exists()
+    tables = tmp_path / "artifacts" / run.id / "artifacts" / "tables"
+    assert len(json.loads((tables / "listening.json").read_text())["data"]) == 2 * 4 * 4
+    leaderboard = json.loads((tables / "leaderboard.json").read_text())
+    assert [row[leaderboard["columns"].index("mushra")] for row in leaderboard["data"]] == [80, 60, 30]
 
 
 # ---- what strangers send
