@@ -81,7 +81,9 @@ def work(plain: Event, say: Say) -> None:
         study = open_study(open_storage(request.storage, preset.sweep), key, preset.sweep, request.sampler_seed)
         if len(finished_trials(study)) >= request.trials:
             return
-        runs = StudyRuns(open_tracker(request.workspace.tracking, request.workspace.runs), preset, request.model, request.study)
+        runs = StudyRuns(
+            open_tracker(request.workspace.tracking, request.workspace.runs), preset, request.model, request.study
+        )
         parent = runs.parent()
         scoring = TrialScoring(preset, corpus, request.folder)
         objective = Objective(preset, request.model, corpus, request.folder, scoring, runs, parent, say)
