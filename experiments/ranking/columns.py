@@ -58,7 +58,7 @@ COSTS = {
             "ms",
             "latency in ms",
             ".1f",
-            remark="latency: how late a stream's output is; – cannot stream. The sound card's own is not in it",
+            remark="how late the output of a stream is; – cannot stream. The sound card's own is not in it",
             of_training=False,
         ),
         Cost(
