@@ -1,6 +1,7 @@
 """A small corpus and preset that the tests of whole commands share."""
 
 import csv
+import os
 import signal
 
 import numpy as np
@@ -12,6 +13,30 @@ SPLIT_OF = {"ada": "train", "ben": "train", "cleo": "val", "dan": "val", "eve": 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a background job, which everything it starts inherits
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Reasons to skip a test that hold even where every component is installed.
+ALWAYS_OPTIONAL = ("OVERTONE_DATA", "root may", "too busy")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Fail a test that is skipped for want of a component, where `.ci/run` has installed them all."""
+    return _refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """Fail a module that is skipped as a whole in the same way."""
+    return _refuse_skip((yield))
+
+
+def _refuse_skip(report):
+    if report.skipped and os.environ.get("OVERTONE_NO_SKIPS") and not hasattr(report, "wasxfail"):
+        *_, reason = report.longrepr
+        if not any(name in reason for name in ALWAYS_OPTIONAL):
+            report.outcome, report.longrepr = "failed", f"Expected every component to be installed. {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
