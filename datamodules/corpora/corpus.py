@@ -41,9 +41,9 @@ class Clip:
         split: train, val or test.
         seconds: duration.
         sample_rate: the file's own, in Hz.
-        band_hz: where its content ends, as the manifest says or as measured; None where nobody did either.
-        loudness_lufs: by ITU-R BS.1770; None where nobody measured it or nothing is loud enough to be measured.
-        peak: the largest absolute sample, 1.0 is full scale; None where nobody measured it.
+        band_hz: where its content ends, as the manifest says or as measured; None where neither is known.
+        loudness_lufs: by ITU-R BS.1770; None where it was not measured or nothing is loud enough.
+        peak: the largest absolute sample, 1.0 is full scale; None where it was not measured.
     """
 
     path: Path

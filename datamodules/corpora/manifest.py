@@ -26,7 +26,7 @@ class Listed:
     Attributes:
         path: where it should lie.
         kind: one of `KINDS`, or whatever a manifest says.
-        speaker: whom it belongs to; None where nobody said.
+        speaker: whom it belongs to; None where that is not known.
         split: as a manifest says, None where it does not.
         row: the manifest's row; empty for a file of a folder.
     """
@@ -211,7 +211,7 @@ def split_by_speaker(speakers: Iterable[str], given: Mapping[str, str] | None = 
 
 
 def _filled_in_order(splits: dict[str, str], place: Mapping[str, float]) -> dict[str, str]:
-    """Put one or two speakers whose split nobody gave into train: they fill no other split."""
+    """Put one or two speakers without a given split into train: they are too few for three splits."""
     return {speaker: "train" if speaker in place else split for speaker, split in splits.items()}
 
 

@@ -269,7 +269,7 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _start_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word; the parent says what there is to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it silently; the parent prints the message
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where decoders write warnings of their own
     _keep_freed_memory()
 

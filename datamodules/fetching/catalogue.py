@@ -29,7 +29,7 @@ class RemoteFile:
     Attributes:
         path: below a mirror's address.
         size: bytes, None where unknown.
-        checksum: ``md5:`` or ``sha256:`` and the digest, None where nobody published it.
+        checksum: ``md5:`` or ``sha256:`` and the digest, None where none was published.
     """
 
     path: str
@@ -96,7 +96,7 @@ class Dataset:
         name: its short name, such as slr83.
         aliases: readable names.
         title: what it is.
-        languages: spoken in it, "none" where nobody speaks.
+        languages: spoken in it, "none" where there is no speech.
         sample_rate: in Hz.
         licence: SPDX identifier where there is one.
         attribution: whom to name.

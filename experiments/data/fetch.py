@@ -106,7 +106,7 @@ class _Step:
         file: what the catalogue says of it.
         urls: where it can be had.
         archive: where it is downloaded to.
-        size: bytes, as the catalogue or a server says, None where nobody does.
+        size: bytes, as the catalogue or a server says, None where neither does.
     """
 
     file: RemoteFile

@@ -23,7 +23,7 @@ _MOST_ROWS = 8
 def inspect_command(source: Path, clip: Path | None, condition_preset: str | None, out: Path | None) -> None:
     """Print what a corpus holds, and draw it: ``corpus.png``, and ``clip.png`` with one clip under damage.
 
-    A corpus that nobody prepared is measured for this look only.
+    A corpus without measurements is measured for this command only.
 
     Args:
         source: folder or manifest.

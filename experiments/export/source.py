@@ -1,4 +1,4 @@
-"""What is exported: a preset's registered champion, or a file of weights with what lies beside it."""
+"""What is exported: a preset's registered champion, or a file of weights with the files beside it."""
 
 import json
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ class ModelSource:
 
     Attributes:
         module: the model in evaluation mode.
-        origin: where it comes from, in words.
-        preset: name of the preset that it was trained for; None where nobody said.
+        origin: where it comes from, as text for people.
+        preset: name of the preset that it was trained for; None where that is not known.
         training: the resolved configuration of its training; empty where it is not known.
         scores: its score table on test speakers; None where it was not scored.
         evidence: tags of the registered version; empty for a file of weights.

@@ -21,11 +21,11 @@ STEPS_PER_POINT = 10
 
 
 class TrainingDiverged(OvertoneError):
-    """A training's loss is no number any more."""
+    """A training's loss became NaN or infinite."""
 
 
 class Divergence(lightning.Callback):
-    """Ends a training whose loss is no number any more, before a checkpoint keeps its weights."""
+    """Ends a training whose loss is NaN or infinite, before a checkpoint keeps its weights."""
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Look at the last batch's loss.

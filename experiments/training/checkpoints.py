@@ -76,7 +76,7 @@ class Interruption(lightning.Callback):
     """Ends a training between two batches after Ctrl-C or a request to terminate, and keeps what it has learnt.
 
     An exception thrown in wherever the program happens to be can be swallowed by a library's callback; a second
-    Ctrl-C still does that, for the impatient. Several processes stop after the same batch, whichever of them it was
+    Ctrl-C still raises one. Several processes stop after the same batch, whichever of them it was
     that was told to.
 
     Args:
@@ -96,7 +96,7 @@ class Interruption(lightning.Callback):
         self._previous = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread():
             self._previous = None
-        if self._previous is signal.default_int_handler:  # not where somebody else decides, as in a worker
+        if self._previous is signal.default_int_handler:  # a worker has its own handler
             signal.signal(signal.SIGINT, self._note)
         return self
 

@@ -51,7 +51,7 @@ class Distribution:
 
 
 def outer_launcher() -> str | None:
-    """Return what has started this process as one of several of a training, None where nobody has."""
+    """Return the program that started this process as one of several of a training; None where it runs alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ:
         return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "environment"
     interactive = os.environ.get("SLURM_JOB_NAME") in {"bash", "interactive"}

@@ -205,7 +205,7 @@ def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy 
     """Return how gradients are averaged.
 
     An architecture with two optimisers leaves the other one's parameters without a gradient at each step, which DDP
-    has to look for; the others would pay for the search in vain.
+    has to search for. Other architectures are spared the search.
 
     Args:
         module: what is trained.

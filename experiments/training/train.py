@@ -1,9 +1,9 @@
 """A training as a command: here, or in processes of their own side by side."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,7 @@ def train_command(request: TrainRequest) -> None:
     distribution.check(preset.data.batch_size)
     workspace = replace(request.workspace, runs=find_runs_folder(request.workspace.runs))
     request = replace(request, workspace=workspace, distribution=distribution)
-    if process_rank() > 0:  # the first process says it all
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), board() as progress:
-            _train_here(request, open_corpus(preset, workspace, progress), progress)
-        return
-    with board() as progress:
+    with _only_first_prints(), board() as progress:
         corpus = open_corpus(preset, workspace, progress)
         report_corpus(corpus, progress)
         place = training_place(workspace.runs, preset, request.model, request.seed, corpus.digest)
@@ -57,6 +53,16 @@ def train_command(request: TrainRequest) -> None:
         else:
             _train_here(request, corpus, progress)
         _say_trained(place, progress)
+
+
+@contextmanager
+def _only_first_prints() -> Iterator[None]:
+    """Let only the first of several processes of a training print: it says it all."""
+    if process_rank() == 0:
+        yield
+    else:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
 
 
 def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
