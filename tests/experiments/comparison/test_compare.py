@@ -162,7 +162,7 @@ def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(one_cor
     process.wait()
     wait_for(lambda: not is_running(child))
     (checkpoint,) = runs.glob("trainings/*/checkpoints/last.ckpt")
-    before = torch.load(checkpoint, weights_only=True)["callbacks"]["Clock"]["seconds"]
+    before = torch.load(checkpoint, weights_only=True)["callbacks"]["Timer"]["time_elapsed"]["train"]
 
     assert run_compare(tiny_preset, tiny_corpus, runs, "--tracking", "none") == 0
     (record,) = runs.glob("trainings/*/training.json")

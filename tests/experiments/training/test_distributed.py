@@ -199,7 +199,7 @@ def test_a_killed_process_ends_the_others_and_the_next_start_goes_on(preset_path
 
 def seconds_kept(runs):
     (checkpoint,) = runs.glob("trainings/*/checkpoints/last.ckpt")
-    return torch.load(checkpoint, weights_only=True)["callbacks"]["Clock"]["seconds"]
+    return torch.load(checkpoint, weights_only=True)["callbacks"]["Timer"]["time_elapsed"]["train"]
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 5])
