@@ -89,8 +89,13 @@ def check_target(out: Path) -> None:
         out: the folder.
 
     Raises:
-        OvertoneError: ``out`` is a file, or a folder with a file that is not part of an unchanged package.
+        OvertoneError: ``out`` is a file, the working directory, or a folder with a file that is not part of an
+            unchanged package.
     """
+    if out.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise OvertoneError(
+            f"{out}: is or holds the working directory, which cannot be replaced. Name another folder with --out."
+        )
     if out.is_dir():
         names = {path.name for path in out.iterdir()}
         if not names:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -132,7 +133,7 @@ def test_a_difference_that_is_no_number_does_not_hold():
     assert not Parity((ParityRow("a", 1, "whole", 1.1e-4),), real=False).holds
 
 
-def test_only_packages_and_empty_folders_are_replaced(tmp_path):
+def test_only_packages_and_empty_folders_are_replaced(tmp_path, monkeypatch):
     check_target(tmp_path / "new")
     check_target(tmp_path)
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -140,6 +141,11 @@ def test_only_packages_and_empty_folders_are_replaced(tmp_path):
         check_target(tmp_path)
     with pytest.raises(OvertoneError, match="found a file"):
         check_target(tmp_path / "thesis.txt")
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    for place in (".", "..", tmp_path / "inner"):
+        with pytest.raises(OvertoneError, match="working directory"):
+            check_target(Path(place))
 
 
 @pytest.mark.parametrize("foreign", ["thesis.txt", "SHA256SUMS alone", "changed"])
