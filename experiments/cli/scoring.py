@@ -69,7 +69,7 @@ def _run_evaluate(options: Namespace) -> None:
     how = EvaluateOptions(
         narrowband=optional_path(options.narrowband),
         cutoff_hz=options.cutoff_hz,
-        measures=names(options.measures) or None,
+        measures=names(options.measures) if options.measures else None,
         workers=options.workers,
         align=options.align,
         length_tolerance_ms=options.length_tolerance,
