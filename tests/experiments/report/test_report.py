@@ -320,7 +320,7 @@ def test_clips_are_heard_as_they_were_given(report, sample):
 def test_quality_for_compute_is_drawn_and_said(report):
     page = read(report)
     text = " ".join(page.text.split())
-    assert "By CPU-hours of one training: dnn_fft (0.0133 h;" in text
+    assert "By CPU-hours of one training: dnn_fft (0.0125 h;" in text
     assert "then" not in text[text.index("By CPU-hours") : text.index("By condition", text.index("By CPU-hours"))]
     drawn = [value for tag, name, value in page.attributes if tag == "img" and name == "alt"]
     assert any("CPU-hours of one training" in words for words in drawn)
