@@ -55,7 +55,7 @@ def test_the_presets_that_come_with_the_project_are_whole(name):
             {"data": DEMO["data"] | {"crop": 1}},
             f"unknown key data.crop. Known: {', '.join(PairSettings.__dataclass_fields__)}.",
         ),
-        ({"winner": {"tonalty": 1}}, "unknown key winner.tonalty. Known: content_ber_margin, "),
+        ({"winner": {"tonalty": 1}}, "unknown key winner.tonalty. Known: gain_over_unprocessed, "),
         ({"sweep": {"trial": 1}}, "unknown key sweep.trial. Known: trials, "),
         ({"name": "a/b"}, "name: String should match pattern"),
         ({"name": ".."}, "name: "),

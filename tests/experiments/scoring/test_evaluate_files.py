@@ -115,7 +115,7 @@ def test_channels_are_averaged_and_said(folders, capsys):
         (b"no audio", "not readable as audio"),
         (b"", "not readable as audio"),
         (np.zeros(0), "holds no samples"),
-        (np.full(14400, np.nan), "is NaN or infinite"),
+        (np.full(14400, np.nan), "sample 0 is NaN or infinite"),
     ],
     ids=["text", "empty", "no_samples", "nan"],
 )
