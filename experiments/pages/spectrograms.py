@@ -120,6 +120,7 @@ def spectrogram_picture(
         inches: width and height, at 100 dots an inch.
     """
     figure = _new_figure(inches)
+    figure.set_layout_engine("none")  # nothing has to be placed: the picture fills the figure
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     _draw(axes, spectrogram_db(waveform, sample_rate), top_db)
