@@ -11,6 +11,7 @@ VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
+LIGHT := build/light
 TORCH_PIN = $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -21,7 +22,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
-.PHONY: help venv demo test lint docs ui lock cheats failures results default-model
+.PHONY: help venv demo test test-light lint docs ui lock cheats failures results default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -34,6 +35,16 @@ demo: $(STAMP) ## compare the architectures on a synthetic corpus and register t
 # A file's tests share what they train, so that they stay together; one thread each, since the processes fill the cores.
 test: $(STAMP) ## run the tests; no network is used
 	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+# Where there is no torch: the wheel with its extras, and what its tests need. Only torch can write the packages of the
+# small networks that they use, so that .venv does it first.
+test-light: $(STAMP) ## test the package overtone in an environment of its own, without torch
+	@$(VENV_PYTHON) tests/support/exported_models.py $(LIGHT)/packages
+	@test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	@$(LIGHT)/bin/python -m pip install --quiet -c requirements.lock './runtime[serve,live]' pytest scipy onnx pyyaml
+	@$(LIGHT)/bin/python -m pip install --quiet --no-deps --force-reinstall ./runtime
+	@OMP_NUM_THREADS=1 OVERTONE_TEST_PACKAGES=$(CURDIR)/$(LIGHT)/packages $(LIGHT)/bin/python -m pytest \
+	  -p no:cacheprovider -o pythonpath=". tests/support" tests/runtime $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff, mypy, the floors of imports, and how many lines there are
 	@$(VENV)/bin/ruff check

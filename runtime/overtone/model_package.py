@@ -205,8 +205,7 @@ def write_sums(folder: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _array(path: Path) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from overtone.errors import OvertoneError
 
@@ -38,7 +38,7 @@ class WorkerPool:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "WorkerPool":
         self._environment = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         return self
 

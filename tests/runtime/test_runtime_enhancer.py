@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import soxr
-from exported_models import STREAMING, delay_model, exported_model
+from packages import STREAMING, delay_model, exported_model
 from waveforms import breathing_speech, decibels, rng, root_mean_square, speech_like, tone, white
 
 from overtone.enhancer import Enhancer

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from exported_models import delay_package, exported
+from packages import delay_package, exported_folder
 
 from overtone.model_package import ModelPackageError, file_digest, load_model, write_sums
 
@@ -32,10 +32,10 @@ def refusal(package):
 
 
 def test_a_package_tells_what_it_is():
-    module, folder, _ = exported("dnn_fft")
+    folder = exported_folder("dnn_fft")
     model = load_model(folder)
     assert (model.name, model.sample_rate, model.front_end) == ("dnn_fft", 16000, "spectral")
-    assert model.hop_samples + model.delay_samples == module.latency_samples
+    assert model.hop_samples + model.delay_samples == len(model.window)
     assert [state.name for state in model.states] == ["past_0_level", "past_1_level", "past_2_layers_0"]
     assert model.configuration["preset"] == "tiny"
     assert {file.name for file in folder.iterdir()} == {
@@ -104,7 +104,7 @@ def test_a_configuration_that_says_nonsense(package, values):
 
 def test_a_spectral_model_without_its_window(tmp_path):
     folder = tmp_path / "copy"
-    shutil.copytree(exported("dnn_fft")[1], folder)
+    shutil.copytree(exported_folder("dnn_fft"), folder)
     (folder / "window.npy").unlink()
     write_sums(folder)
     assert "window.npy is missing" in refusal(folder)
@@ -112,7 +112,7 @@ def test_a_spectral_model_without_its_window(tmp_path):
 
 def test_pickled_noise_is_not_opened(tmp_path):
     folder = tmp_path / "copy"
-    shutil.copytree(exported("dnn_fft")[1], folder)
+    shutil.copytree(exported_folder("dnn_fft"), folder)
     np.save(folder / "noise.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     write_sums(folder)
     assert "Export the model again" in refusal(folder)

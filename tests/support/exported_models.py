@@ -1,35 +1,34 @@
-"""Packages for tests: small models of every streaming architecture, exported once, and graphs made by hand."""
+"""Packages of small networks of every streaming architecture, exported once.
 
-import atexit
+``python tests/support/exported_models.py FOLDER`` writes all of them for tests where torch is not installed.
+"""
+
+import dataclasses
 import json
 import shutil
-import tempfile
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import helper, numpy_helper
+from packages import RATE, ROOT, STREAMING
 
 from experiments.export.package import export_package
 from experiments.export.source import ModelSource
-from experiments.registry import MODELS, build_model
+from experiments.registry import build_model
 from models.base import StreamingModule
-from overtone.model_package import load_model, write_sums
+from models.export.graphs import export_graph
+from overtone.model_package import CONFIGURATION, FORMAT, FORMAT_VERSION, GRAPH, NOISE, SPECTRAL, WINDOW, write_sums
 
 SMALL = {
     "dnn_fft": {"hidden": 16, "layers": 1},
     "spectrogram_autoencoder": {"channels": 4, "memory": 8},
     "wavegan": {"channels": [4, 8], "bands": 6, "memory_layers": 1},
 }
-STREAMING = [name for name in MODELS if not name.endswith("_seed")]
-RATE = 16000
-ROOT = Path(tempfile.mkdtemp(prefix="overtone-tests-"))
-atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 
 
-def small_module(name, sample_rate=RATE):
+def small_module(name, sample_rate=16000):
     """A module whose every weight counts: layers that start near zero would hide an error behind them."""
     torch.manual_seed(0)
     module = build_model(name, sample_rate, SMALL.get(name, {}))
@@ -48,65 +47,39 @@ def exported(name):
     return module, folder, parity
 
 
-@cache
-def exported_model(name):
-    return load_model(exported(name)[1])
-
-
-def delay_package(folder, sample_rate=RATE, hop_samples=64, delay_samples=0, gain=1.0):
-    """A package whose graph is a gain and a delay, so that everything around it can be told apart from a model."""
-    tensor = helper.make_tensor_value_info
-    nodes = [
-        helper.make_node("Shape", ["waveform"], ["shape"]),
-        helper.make_node("Flatten", ["waveform"], ["flat"], axis=1),
-        helper.make_node("Concat", ["past", "flat"], ["line"], axis=1),
-        helper.make_node("Slice", ["line", "zero", "until", "axis"], ["late"]),
-        helper.make_node("Slice", ["line", "from", "end", "axis"], ["next_past"]),
-        helper.make_node("Mul", ["late", "gain"], ["scaled"]),
-        helper.make_node("Reshape", ["scaled", "shape"], ["output"]),
-    ]
-    constants = {
-        "zero": np.array([0]),
-        "axis": np.array([1]),
-        "end": np.array([2**62]),
-        "until": np.array([-delay_samples if delay_samples else 2**62]),
-        "from": np.array([-delay_samples if delay_samples else 2**62]),
-        "gain": np.array(gain, np.float32),
-    }
-    float32 = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "delay",
-        [
-            tensor("waveform", float32, ["channels", "hops", hop_samples]),
-            tensor("past", float32, ["channels", delay_samples]),
-        ],
-        [
-            tensor("output", float32, ["channels", "hops", hop_samples]),
-            tensor("next_past", float32, ["channels", delay_samples]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
+def write_untrained(folder, sample_rate):
+    """A package of a network as it starts, slightly changed."""
+    torch.manual_seed(0)
+    network = build_model("dnn_fft", sample_rate, {"hidden": 8, "layers": 1}).eval().network
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.002 * torch.randn_like(parameter))
     folder.mkdir(parents=True)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), folder / "model.onnx"
-    )
+    graph = export_graph(network, folder / GRAPH)
+    assert graph.front_end == SPECTRAL
+    np.save(folder / NOISE, network.excitation.noise.numpy())
+    np.save(folder / WINDOW, network.analysis.window.numpy())
     configuration = {
-        "format": "overtone-model",
-        "format_version": 1,
-        "model": "delay",
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": "dnn_fft",
         "sample_rate": sample_rate,
-        "hop_samples": hop_samples,
-        "delay_samples": delay_samples,
-        "front_end": {"kind": "waveform"},
-        "states": [{"name": "past", "shape": [1, delay_samples], "channel_axis": 0, "type": "float32"}],
+        "hop_samples": network.hop_samples,
+        "delay_samples": network.delay_samples,
+        "front_end": {"kind": SPECTRAL, "n_fft": network.hop_samples + network.delay_samples},
+        "states": [dataclasses.asdict(state) for state in graph.states],
     }
-    (folder / "config.json").write_text(json.dumps(configuration))
+    (folder / CONFIGURATION).write_text(json.dumps(configuration))
     write_sums(folder)
     return folder
 
 
-@cache
-def delay_model(sample_rate=RATE, hop_samples=64, delay_samples=0, gain=1.0):
-    name = f"delay-{sample_rate}-{hop_samples}-{delay_samples}-{gain}"
-    return load_model(delay_package(ROOT / name, sample_rate, hop_samples, delay_samples, gain))
+def write_packages(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in STREAMING:
+        shutil.copytree(exported(name)[1], folder / name)
+    write_untrained(folder / "untrained", RATE)
+
+
+if __name__ == "__main__":
+    write_packages(Path(sys.argv[1]))

@@ -1,9 +1,6 @@
 """A small model package and the server of the page as a process, for the tests of the page."""
 
-import atexit
 import contextlib
-import dataclasses
-import functools
 import http.client
 import io
 import json
@@ -15,15 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
+from packages import package
 from project import PROJECT
 from waveforms import speech_like
 
-from experiments.registry import build_model
-from models.export.graphs import export_graph
-from overtone.model_package import CONFIGURATION, FORMAT, FORMAT_VERSION, GRAPH, NOISE, SPECTRAL, WINDOW, write_sums
-
-RATE = 48000
 SERVE = """
 import json, sys
 from pathlib import Path
@@ -32,40 +24,6 @@ from overtone.serve.serve import serve
 limits = Limits(**json.loads(sys.argv[2]))
 serve(Path(sys.argv[1]), port=int(sys.argv[3]), limits=limits, announce=lambda line: print(line, flush=True))
 """
-
-
-@functools.cache
-def package():
-    """A package of an untrained network that changes what it hears; written once, since exporting takes seconds."""
-    keeper = tempfile.TemporaryDirectory(prefix="overtone-package-")
-    atexit.register(keeper.cleanup)
-    return _write_package(Path(keeper.name) / "model", RATE)
-
-
-def _write_package(folder, sample_rate):
-    torch.manual_seed(0)
-    network = build_model("dnn_fft", sample_rate, {"hidden": 8, "layers": 1}).eval().network
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.002 * torch.randn_like(parameter))
-    folder.mkdir(parents=True)
-    graph = export_graph(network, folder / GRAPH)
-    assert graph.front_end == SPECTRAL
-    np.save(folder / NOISE, network.excitation.noise.numpy())
-    np.save(folder / WINDOW, network.analysis.window.numpy())
-    configuration = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "model": "dnn_fft",
-        "sample_rate": sample_rate,
-        "hop_samples": network.hop_samples,
-        "delay_samples": network.delay_samples,
-        "front_end": {"kind": SPECTRAL, "n_fft": network.hop_samples + network.delay_samples},
-        "states": [dataclasses.asdict(state) for state in graph.states],
-    }
-    (folder / CONFIGURATION).write_text(json.dumps(configuration))
-    write_sums(folder)
-    return folder
 
 
 def clip(seconds=0.5, sample_rate=16000, seed=0, channels=1):

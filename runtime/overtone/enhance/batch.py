@@ -64,7 +64,8 @@ def enhance_files(
         OvertoneError: the model is unusable.
     """
     enhancer_of(how.model, how.denoise)  # an unusable model is said once, and before anything else
-    with tempfile.TemporaryDirectory(prefix="overtone-") as folder, board() as shown:
+    # Windows removes no file that is still mapped; the system's own clean-up takes it.
+    with tempfile.TemporaryDirectory(prefix="overtone-", ignore_cleanup_errors=True) as folder, board() as shown:
         counter = Path(folder) / "seconds"
         seconds = np.memmap(counter, np.float64, "w+", shape=(len(jobs) + 1,))  # the first one: stop
         tasks = [_Task(number, job, how, counter) for number, job in enumerate(jobs, start=1)]

@@ -127,12 +127,13 @@ def _opened(source: str, raw: RawAudio | None) -> Iterator[Source]:
     if form is not None:
         yield PipeSource(pipe, form)
         return
-    with tempfile.NamedTemporaryFile(prefix="overtone-") as whole:  # other formats are decoded from a file
-        whole.write(header.taken)
-        while data := pipe.read(COPIED_BYTES):
-            whole.write(data)
-        whole.flush()
-        with Recording(Path(whole.name), name="standard input") as recording:
+    with tempfile.TemporaryDirectory(prefix="overtone-") as folder:  # other formats are decoded from a file
+        path = Path(folder) / "input"
+        with path.open("wb") as whole:
+            whole.write(header.taken)
+            while data := pipe.read(COPIED_BYTES):
+                whole.write(data)
+        with Recording(path, name="standard input") as recording:
             yield recording
 
 

@@ -71,8 +71,9 @@ def live(options: LiveOptions) -> None:
     """
     model = load_model(options.model or default_model(options.profile))
     program = _Program(options, Enhancer(model, denoise=options.denoise))
-    with contextlib.suppress(OSError, AttributeError):  # not permitted to everyone, and Windows has no such call
-        os.nice(PRIORITY)
+    if sys.platform != "win32":  # which has no such call
+        with contextlib.suppress(OSError):  # not permitted to everyone
+            os.nice(PRIORITY)
     before = sys.getswitchinterval(), signal.signal(signal.SIGTERM, _interrupt)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

@@ -1,6 +1,7 @@
 """ASGI middleware before the page and the live streams: own host and origin only, bounded bodies, security headers."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -105,39 +106,42 @@ class Gate:
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Append a request's body to ``body``, and count its bytes as held."""
-        most = self._limits.upload_bytes + FORM_BYTES
-        too_large = Refused(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"The upload is larger than {self._limits.upload_bytes / 2**20:g} MiB. "
-            "Cut it, send FLAC, or use `overtone enhance`, which has no limit.",
-        )
-        if int(_headers(scope).get("content-length", "0")) > most:
-            raise too_large
+        if int(_headers(scope).get("content-length", "0")) > self._limits.upload_bytes + FORM_BYTES:
+            raise self._too_large()
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise Refused(HTTPStatus.BAD_REQUEST, "The upload broke off. Send it again.")
-                    part = message.get("body", b"")
-                    if len(body) + len(part) > most:
-                        raise too_large
-                    if self._held_bytes + len(part) > self._limits.held_bytes:
-                        raise Refused(
-                            HTTPStatus.SERVICE_UNAVAILABLE,
-                            f"The server is receiving too many uploads. Try again in {AGAIN_SECONDS} seconds.",
-                            AGAIN_SECONDS,
-                        )
-                    body += part
-                    self._held_bytes += len(part)
-                    more = message.get("more_body", False)
-        except TimeoutError:
+            await asyncio.wait_for(self._read_parts(receive, body), self._limits.body_seconds)
+        except asyncio.TimeoutError:
             raise Refused(
                 HTTPStatus.REQUEST_TIMEOUT,
                 f"The upload did not arrive within {self._limits.body_seconds:g} seconds. "
                 "Send it again over a better connection, or smaller as FLAC.",
             ) from None
+
+    async def _read_parts(self, receive: Receive, body: bytearray) -> None:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise Refused(HTTPStatus.BAD_REQUEST, "The upload broke off. Send it again.")
+            part = message.get("body", b"")
+            if len(body) + len(part) > self._limits.upload_bytes + FORM_BYTES:
+                raise self._too_large()
+            if self._held_bytes + len(part) > self._limits.held_bytes:
+                raise Refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"The server is receiving too many uploads. Try again in {AGAIN_SECONDS} seconds.",
+                    AGAIN_SECONDS,
+                )
+            body += part
+            self._held_bytes += len(part)
+            more = message.get("more_body", False)
+
+    def _too_large(self) -> Refused:
+        return Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The upload is larger than {self._limits.upload_bytes / 2**20:g} MiB. "
+            "Cut it, send FLAC, or use `overtone enhance`, which has no limit.",
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -207,12 +211,13 @@ async def _discard(scope: Scope, receive: Receive) -> None:
     headers: Mapping[str, str] = _headers(scope)
     if "expect" in headers or not {"content-length", "transfer-encoding"} & set(headers):
         return
-    try:
-        async with asyncio.timeout(DISCARD_SECONDS):
-            while (await receive()).get("more_body", False):
-                pass
-    except TimeoutError:
-        pass
+
+    async def drop() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(drop(), DISCARD_SECONDS)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -68,7 +68,7 @@ class LiveStreams:
         self._open += 1
         try:
             await self._serve(request, receive, send)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             return  # the other side reads nothing any more
         finally:
             self._open -= 1
@@ -105,9 +105,8 @@ class LiveStreams:
 
     async def _next(self, receive: Receive) -> Message:
         try:
-            async with asyncio.timeout(self._limits.idle_seconds):
-                return await receive()
-        except TimeoutError:
+            return await asyncio.wait_for(receive(), self._limits.idle_seconds)
+        except asyncio.TimeoutError:
             raise OvertoneError(
                 f"Nothing came for {self._limits.idle_seconds:g} seconds, so the stream was closed. Start it again."
             ) from None
@@ -121,8 +120,7 @@ class LiveStreams:
 
     async def _send_samples(self, samples: NDArray[np.float32], request: _Request, send: Send) -> None:
         message = {"type": "websocket.send", "bytes": _bytes(samples, request.sample_format)}
-        async with asyncio.timeout(self._limits.idle_seconds):
-            await send(message)
+        await asyncio.wait_for(send(message), self._limits.idle_seconds)
 
     def _request(self, scope: Scope) -> _Request:
         if scope["path"] != PATH:

@@ -7,8 +7,8 @@ import sys
 import zipfile
 
 import pytest
+from packages import package
 from project import PROJECT
-from web_server import package
 
 from experiments.cli.main import main
 from experiments.export import pack as default_models

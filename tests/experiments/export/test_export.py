@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from exported_models import STREAMING, exported, exported_model, small_module
+from exported_models import exported, small_module
 from network_stream import NetworkStream
+from packages import STREAMING, exported_model
 from waveforms import speech_like
 
 from datamodules.corpora.corpus import load_corpus
@@ -33,6 +34,10 @@ from models.streaming.causal_layers import History
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.model_package import GraphRun, load_model
+
+
+def test_every_streaming_architecture_is_tested():
+    assert set(STREAMING) == {name for name in MODELS if not name.endswith("_seed")}
 
 
 @pytest.mark.parametrize("name", STREAMING)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 from enhance_cases import speech
+from packages import package
 from project import PROJECT
 from score_tables import GOOD, findings_of, score_table
-from web_server import package
 
 from datamodules.corpora.corpus import load_corpus
 from experiments.comparison.publication import Publisher

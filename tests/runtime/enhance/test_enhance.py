@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 from enhance_cases import speech, write
+from packages import package
 from processes import wait_for
-from web_server import package
 
 from overtone.audio_files import file_enhancement
 from overtone.audio_files.file_enhancement import HIGHEST_PEAK, enhance_file

@@ -7,7 +7,7 @@ import sys
 import pytest
 import soundfile
 from enhance_cases import CASES, DOCUMENT, speech, write
-from web_server import package
+from packages import package
 
 from overtone.cli.main import main
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from enhance_cases import speech, write
-from web_server import package
+from packages import package
 
 from overtone.audio_files.wave_pipes import RAW_FORMS, HeaderReader, PipeForm, PipeSource, SampleForm, wave_header
 from overtone.enhancer import Enhancer

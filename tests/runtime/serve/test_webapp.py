@@ -10,8 +10,9 @@ import urllib.parse
 
 import numpy as np
 import pytest
+from packages import RATE, package
 from processes import wait_for
-from web_server import RATE, clip, decoded, encoded, package, running_server
+from web_server import clip, decoded, encoded, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 from listening_browser import EXECUTABLE
+from packages import RATE, package
 from processes import wait_for
 from waveforms import tone
 from web_browser import WebBrowser
-from web_server import RATE, clip, decoded, encoded, package, running_server
+from web_server import clip, decoded, encoded, running_server
 
 from overtone.enhancer import Enhancer
 from overtone.model_package import load_model
