@@ -19,6 +19,18 @@ from overtone.model_package import Model
 from overtone.preservation import complete_hz
 
 WORST_SPEAKERS = 5
+HOW_TO_USE = """## How to use it
+
+With the package `overtone`, which needs no torch:
+
+```python
+import overtone
+
+model = overtone.load("DIR")  # this folder
+enhanced, rate = model.enhance(samples, 16000)  # (samples,) or (samples, channels), float or int16
+```
+
+For files and pipes: `overtone enhance old.mp3 --out new.flac --model DIR`."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,7 @@ def write_card(
     """
     sections = [
         _title(model, source),
+        HOW_TO_USE,
         _use(model),
         _cost(model, speed),
         scores_section(source),

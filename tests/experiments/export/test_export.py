@@ -282,6 +282,14 @@ def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corp
     assert all(heading in card for heading in ("## Intended use", "## Limits", "## Proof"))
 
 
+def test_the_lines_of_the_card_enhance_with_the_package_that_it_lies_in():
+    folder = exported("dnn_fft")[1]
+    code = re.search(r"```python\n(.*?)```", (folder / "card.md").read_text(), re.DOTALL)[1]
+    names = {"samples": np.zeros(1600, np.int16)}
+    exec(code.replace("DIR", str(folder)), names)
+    assert (names["enhanced"].shape, names["rate"]) == ((1600,), 16000)
+
+
 def test_the_card_does_not_state_another_corpus(tiny_corpus, tmp_path):
     module, _, parity = exported("dnn_fft")
     data = training_data(load_corpus(tiny_corpus), tiny_corpus / "manifest.csv", "the digest of another")
