@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 import numpy as np
 import soundfile
@@ -129,7 +129,7 @@ class Recording:
         told = self._stream.stated and not self._rest and self._endless is None
         self.frames = int(self._file.frames) if told and self._file.frames < _UNKNOWN_FRAMES else None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Recording":
         return self
 
     def __exit__(
