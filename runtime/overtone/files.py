@@ -1,12 +1,15 @@
 """Writing files so that an interrupted program never leaves half of one under its final name."""
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from overtone.errors import OvertoneError
+
+LONGEST_STEM = 200  # bytes
 
 
 def refuse_overwriting(path: Path, *, own: bool = False, overwrite: bool = False) -> None:
@@ -31,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     The suffix is kept, since many writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{_short_stem(path)}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -41,5 +44,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def remove_parts(path: Path) -> None:
     """Remove what a process that was killed inside `written_whole` has left of ``path``."""
-    for part in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+    for part in path.parent.glob(f".{glob.escape(_short_stem(path))}.*.part{glob.escape(path.suffix)}"):
         part.unlink(missing_ok=True)
+
+
+def _short_stem(path: Path) -> str:
+    """Return a name's stem, where it is too long for additions (255 bytes in all) its begin and its digest."""
+    stem = os.fsencode(path.stem)
+    if len(stem) <= LONGEST_STEM:
+        return path.stem
+    return os.fsencode(path.stem)[: LONGEST_STEM - 20].decode(errors="ignore") + hashlib.sha256(stem).hexdigest()[:20]

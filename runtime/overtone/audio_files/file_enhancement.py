@@ -12,7 +12,8 @@ import numpy as np
 from overtone.audio import AudioError, Waveform
 from overtone.audio_files.output_forms import FORMAT_OF_SUFFIX, output_form
 from overtone.audio_files.recording_writer import write_recording
-from overtone.audio_files.recordings import Recording, Source
+from overtone.audio_files.recordings import Source
+from overtone.audio_files.sources import opened
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -63,7 +64,7 @@ def enhance_file(
 
     Args:
         enhancer: with its model.
-        source: anything that libsndfile reads.
+        source: anything that libsndfile reads, or ffmpeg where it is installed.
         target: appears when it is whole; its suffix chooses the format. Peaks beyond full scale are avoided by one
             gain over the whole file; a floating-point file keeps them.
         output_rate: in Hz, the model's own where it is None.
@@ -76,7 +77,7 @@ def enhance_file(
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise AudioError(f"{target}: is the input, which is never overwritten. Choose another file.")
-    with Recording(source) as recording:
+    with opened(source) as recording:
         return enhance_to_file(
             enhancer, recording, target, output_rate=output_rate, block_seconds=block_seconds, advance=advance
         )

@@ -4,15 +4,17 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from overtone.audio import Waveform
 
 UNKNOWN_LENGTH = 0xFFFFFFFF
 _HEADER_BYTES = 128
-PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+PCM, IEEE_FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,20 @@ class SampleForm:
     """How a sample is written, little-endian.
 
     Attributes:
-        bits: 8 (unsigned), 16, 24 or 32 for whole numbers; 32 or 64 for floating-point ones.
+        bits: 8 (unsigned), 16, 24 or 32 for whole numbers; 32 or 64 for floating-point ones; 8 of telephony.
         floating: whether they are floating-point.
+        law: ``ULAW`` or ``ALAW``, telephony's own 8 bits (G.711), which are only read; else empty.
     """
 
     bits: int
     floating: bool = False
+    law: str = ""
 
     @property
     def subtype(self) -> str:
         """Libsndfile's name of it."""
+        if self.law:
+            return self.law
         if self.floating:
             return "FLOAT" if self.bits == 32 else "DOUBLE"
         return "PCM_U8" if self.bits == 8 else f"PCM_{self.bits}"
@@ -43,6 +49,8 @@ class SampleForm:
         """Return bytes as float32 of full scale 1."""
         if self.floating:
             return np.frombuffer(data, f"<f{self.size}").astype(np.float32)
+        if self.law:
+            return _law(self.law)[np.frombuffer(data, np.uint8)]
         if self.bits == 8:
             return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / np.float32(128)
         if self.bits == 24:
@@ -63,6 +71,9 @@ class SampleForm:
 
 
 RAW_FORMS = {
+    "u8": SampleForm(8),
+    "mulaw": SampleForm(8, law="ULAW"),
+    "alaw": SampleForm(8, law="ALAW"),
     "s16": SampleForm(16),
     "s24": SampleForm(24),
     "s32": SampleForm(32),
@@ -96,7 +107,7 @@ class HeaderReader:
 
     def __init__(self, pipe: io.BufferedIOBase) -> None:
         self._pipe = pipe
-        self.taken = b""
+        self.taken = bytearray()
 
     def wave_form(self) -> PipeForm | None:
         """Return what a WAV header says, the pipe standing before the first sample; None where it is something else.
@@ -185,7 +196,15 @@ def _described(content: bytes) -> tuple[int, int, SampleForm] | None:
     tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
     if tag == EXTENSIBLE and len(content) >= 26:
         tag = int.from_bytes(content[24:26], "little")
-    known = {PCM: (8, 16, 24, 32), IEEE_FLOAT: (32, 64)}.get(tag, ())
+    known = {PCM: (8, 16, 24, 32), IEEE_FLOAT: (32, 64), A_LAW: (8,), MU_LAW: (8,)}.get(tag, ())
     if bits not in known or not channels or not rate:
         return None
-    return rate, channels, SampleForm(bits, floating=tag == IEEE_FLOAT)
+    return rate, channels, SampleForm(bits, tag == IEEE_FLOAT, {A_LAW: "ALAW", MU_LAW: "ULAW"}.get(tag, ""))
+
+
+@cache
+def _law(law: str) -> Waveform:
+    """Return the sample that each byte stands for, as libsndfile decodes it."""
+    every = io.BytesIO(bytes(range(256)))
+    samples, _ = soundfile.read(every, dtype="float32", format="RAW", subtype=law, samplerate=8000, channels=1)
+    return np.asarray(samples, np.float32)

@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points, version
+from io import TextIOWrapper
 
 from overtone.cli import models
 from overtone.cli.command import USAGE, Command, failed, perform
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None, plugged: Mapping[str, Command] 
         arguments: what follows `overtone`; the process's own where it is None.
         plugged: commands by name, instead of those that installed distributions plug in.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be in any encoding
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0].startswith("-"):
         return _without_command(given, plugged)

@@ -47,7 +47,10 @@ def _enhance_parser() -> ArgumentParser:
     parser.add_argument("--raw-rate", type=int, metavar="HZ", help="standard input is bare samples at this rate")
     parser.add_argument("--raw-channels", type=int, default=1, metavar="N", help="of bare samples (1)")
     parser.add_argument(
-        "--raw-format", choices=["s16", "s24", "s32", "f32"], default="s16", help="of bare samples, little-endian (s16)"
+        "--raw-format",
+        choices=["s16", "s24", "s32", "f32", "u8", "mulaw", "alaw"],
+        default="s16",
+        help="of bare samples, little-endian (s16); what has 8 bits comes out as s16",
     )
     return parser
 

@@ -19,7 +19,8 @@ from overtone.audio_files.file_enhancement import (
     enhanced_blocks,
     start_stream,
 )
-from overtone.audio_files.recordings import Recording, Source
+from overtone.audio_files.recordings import Source
+from overtone.audio_files.sources import opened
 from overtone.audio_files.wave_pipes import RAW_FORMS, HeaderReader, PipeForm, PipeSource, SampleForm, wave_header
 from overtone.enhance.batch import STREAM_BLOCK_SECONDS, HowToEnhance, enhancer_of
 from overtone.errors import OvertoneError
@@ -84,7 +85,7 @@ def _to_pipe(
 ) -> EnhancedFile:
     started = time.perf_counter()
     stream = start_stream(enhancer_of(how.model, how.denoise), source, how.output_rate)
-    samples = RAW_FORMS[raw_form] if raw_form else _sample_form(source.subtype)
+    samples = RAW_FORMS[raw_form] if raw_form and RAW_FORMS[raw_form].bits > 8 else _sample_form(source.subtype)
     if not bare:
         pipe.write(wave_header(PipeForm(stream.output_rate, source.channels, samples)))
     times: list[float] = []
@@ -112,7 +113,7 @@ def _to_pipe(
 @contextlib.contextmanager
 def _opened(source: str, raw: RawAudio | None) -> Iterator[Source]:
     if source != PIPE:
-        with Recording(Path(source)) as recording:
+        with opened(Path(source)) as recording:
             yield recording
         return
     if sys.stdin.isatty():
@@ -133,7 +134,7 @@ def _opened(source: str, raw: RawAudio | None) -> Iterator[Source]:
             whole.write(header.taken)
             while data := pipe.read(COPIED_BYTES):
                 whole.write(data)
-        with Recording(path, name="standard input") as recording:
+        with opened(path, name="standard input") as recording:
             yield recording
 
 

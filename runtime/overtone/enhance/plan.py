@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from overtone.audio_files.output_forms import FORMAT_OF_SUFFIX, output_suffix
+from overtone.audio_files.sources import SUFFIXES
 from overtone.errors import OvertoneError, in_words
 from overtone.files import refuse_overwriting
 
@@ -63,6 +64,9 @@ def plan_files(inputs: Sequence[str], out: str, format_name: str | None = None, 
         OvertoneError: there is nothing to enhance, an output would be an input, several inputs would share an output,
             or one file's only output exists.
     """
+    for option, text in (*(("INPUT", one) for one in inputs), ("--out", out)):
+        if not text:
+            raise OvertoneError(f"{option}: is empty. Expected the name of a file or a folder.")
     plan = Plan()
     folder = Path(out)
     found = list(_unique(_find(inputs, folder, plan.problems)))
@@ -109,7 +113,7 @@ def _of_matches(pattern: Path, matches: Sequence[Path], out: Path, problems: lis
         if match.is_dir():
             if "**" not in pattern.parts:  # which matches what is below by itself
                 yield from _of_path(match, match.relative_to(root), out, problems, keeps_name=True)
-        elif any_suffix or match.suffix.lower() in FORMAT_OF_SUFFIX:
+        elif _is_audio(match) or (any_suffix and match.is_file()):
             yield _Found(match, match.relative_to(root))
 
 
@@ -125,27 +129,31 @@ def _of_path(path: Path, relative: Path, out: Path, problems: list[str], *, keep
 
 
 def _files_in(folder: Path, out: Path, problems: list[str]) -> Iterator[Path]:
-    """Yield the audio files of a folder and those below, through links as well, each folder once; not the outputs."""
-    visited = {_identity(place) for place in (folder, out) if place.is_dir()}
+    """Yield the audio files of a folder and those below, through links that lead no way back; not the outputs."""
+    output = _identity(out) if out.is_dir() else None
     walk = os.walk(folder, followlinks=True, onerror=lambda error: problems.append(in_words(error)))
     for place, below, files in walk:
         below[:] = sorted(
-            name for name in below if not name.startswith(".") and _first_visit(Path(place, name), visited)
+            name for name in below if not name.startswith(".") and _leads_on(Path(place, name), folder, output)
         )
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in FORMAT_OF_SUFFIX:
-                yield Path(place, name)
+            if not name.startswith(".") and _is_audio(file := Path(place, name)):
+                yield file
 
 
-def _first_visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
+def _is_audio(file: Path) -> bool:
+    """Return whether a file is meant: a link to nothing is, which is then named; a pipe would be waited for."""
+    return file.suffix.lower() in SUFFIXES and (file.is_file() or not file.exists())
+
+
+def _leads_on(place: Path, root: Path, output: tuple[int, int] | None) -> bool:
+    """Return whether a folder below ``root`` is neither one that holds it nor the output's."""
     try:
-        identity = _identity(folder)
+        identity = _identity(place)
+        above = [parent for parent in place.parents if parent == root or parent.is_relative_to(root)]
+        return identity != output and identity not in map(_identity, above)
     except OSError:
         return True  # the walk says why not
-    if identity in visited:
-        return False
-    visited.add(identity)
-    return True
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -173,7 +181,17 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _is_file_name(out: str) -> bool:
-    return not out.endswith(("/", os.sep)) and Path(out).suffix.lower() in FORMAT_OF_SUFFIX and not Path(out).is_dir()
+    path, suffix = Path(out), Path(out).suffix.lower()
+    if out.endswith(("/", os.sep)) or path.is_dir():
+        return False
+    if path.is_relative_to("/dev") or (path.exists() and not path.is_file()):
+        raise OvertoneError(f"--out {out}: is neither a file nor a folder. Standard output is --out -")
+    if suffix in SUFFIXES and suffix not in FORMAT_OF_SUFFIX:
+        raise OvertoneError(
+            f"--out {out}: a format that is not written. Expected one of {', '.join(FORMAT_OF_SUFFIX)}, or a folder: "
+            f"--out {out}/"
+        )
+    return suffix in FORMAT_OF_SUFFIX
 
 
 def _target_file(out: Path, format_name: str | None) -> Path:
@@ -185,14 +203,15 @@ def _target_file(out: Path, format_name: str | None) -> Path:
 def _into_folder(found: Sequence[_Found], folder: Path, format_name: str | None) -> list[FileJob]:
     suffixes = [output_suffix(one.source, format_name) for one in found]
     names = [one.relative.with_suffix(suffix) for one, suffix in zip(found, suffixes, strict=True)]
-    shared = {key for key, count in Counter(map(_key, names)).items() if count > 1}
+    key = str if _tells_case(folder) else _folded
+    shared = {text for text, count in Counter(map(key, names)).items() if count > 1}
     names = [
-        one.relative.with_name(one.relative.name + suffix) if _key(name) in shared else name
+        one.relative.with_name(one.relative.name + suffix) if key(name) in shared else name
         for one, name, suffix in zip(found, names, suffixes, strict=True)
     ]
     sources: dict[str, Path] = {}
     for one, name in zip(found, names, strict=True):
-        other = sources.setdefault(_key(name), one.source)
+        other = sources.setdefault(key(name), one.source)
         if other != one.source:
             raise OvertoneError(
                 f"{other} and {one.source}: both would become {folder / name}. Name the folder that holds both, "
@@ -201,9 +220,15 @@ def _into_folder(found: Sequence[_Found], folder: Path, format_name: str | None)
     return [FileJob(one.source, folder / name) for one, name in zip(found, names, strict=True)]
 
 
-def _key(name: Path) -> str:
-    """Names that differ in case only are one file on some systems."""
+def _folded(name: Path) -> str:
     return str(name).casefold()
+
+
+def _tells_case(folder: Path) -> bool:
+    """Return whether names that differ in case only are two files there; no where nothing is there to tell by."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    other = there.with_name(there.name.swapcase()) if there.name else there
+    return other != there and not other.exists()
 
 
 def _refuse_to_overwrite_inputs(jobs: Sequence[FileJob], found: Sequence[_Found]) -> None:
@@ -220,4 +245,4 @@ def _same_file(target: Path, found: Sequence[_Found]) -> bool:
 
 
 def _suffixes() -> str:
-    return ", ".join(FORMAT_OF_SUFFIX)
+    return ", ".join(sorted(SUFFIXES))
