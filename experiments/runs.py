@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
+from overtone.progress import console
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 def usual_runs_folder() -> Path:
@@ -30,9 +34,13 @@ def find_runs_folder(named: Path | None) -> Path:
     """Return the folder for runs, made if need be: the named one, else the usual one.
 
     Raises:
-        OvertoneError: it cannot be made or written.
+        OvertoneError: it cannot be made or written, or a database in it could not be addressed.
     """
     folder = named.resolve() if named else usual_runs_folder()
+    if set("%?") & set(str(folder)):
+        raise OvertoneError(
+            f"{folder}: SQLite's addresses cannot hold % or ?, expected a path without them. Name another with --runs."
+        )
     check_writable(folder, "Name another with --runs.")
     return folder
 
@@ -56,6 +64,29 @@ def check_writable(folder: Path, advice: str) -> None:
         raise OvertoneError(f"{folder}: cannot be written to ({error.strerror}). {advice}") from None
 
 
+def usual_tracking() -> str:
+    """Return the http address that MLflow's own variable names, else ``mlflow``."""
+    uri = os.environ.get(URI_VARIABLE, "").strip()
+    return uri if uri.startswith(("http://", "https://")) else "mlflow"
+
+
+def tell_of_variable(tracking: str) -> None:
+    """Print a line where MLflow's own variable decides where runs are tracked, or is passed over."""
+    uri, place = os.environ.get(URI_VARIABLE, "").strip(), None
+    if uri and tracking == uri:
+        place = f"{without_password(uri)}, as {URI_VARIABLE} says (--tracking mlflow: in the folder for runs)"
+    elif uri and tracking == usual_tracking():
+        place = f"in the folder for runs; {URI_VARIABLE} names no http:// address and is not used"
+    if place:
+        console.print(f"Tracking: {place}.", soft_wrap=True, highlight=False, markup=False)
+
+
+def without_password(uri: str) -> str:
+    """Return an address without the user and password in it."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where a command finds speech and keeps its runs.
@@ -65,7 +96,7 @@ class Workspace:
         data: corpus: folder or manifest of audio; the preset's own where it is not given.
         extra: further splits of the manifest that join train, NAME,NAME.
         tracking: where runs are tracked: mlflow in the folder for runs, none, or the http://HOST:PORT of an MLflow
-            server.
+            server; without it the http address in MLFLOW_TRACKING_URI, else mlflow.
 
     Raises:
         OvertoneError: runs cannot be tracked there.
@@ -74,7 +105,7 @@ class Workspace:
     runs: Path = field(default_factory=usual_runs_folder)
     data: str | None = None
     extra: tuple[str, ...] = ()
-    tracking: str = field(default="mlflow", metadata={"metavar": "{mlflow,none,URL}"})
+    tracking: str = field(default_factory=usual_tracking, metadata={"metavar": "{mlflow,none,URL}"})
 
     def __post_init__(self) -> None:
         if self.tracking not in ("mlflow", "none") and not re.fullmatch(r"https?://\S+", self.tracking):
@@ -90,10 +121,6 @@ def held(lock: Path, busy: str | None = None) -> Iterator[None]:
     Args:
         lock: the file.
         busy: what the user is told where another process holds it; None to wait until it is free.
-
-    Args:
-        folder: which only one process may use.
-        what: the kind of command that uses it, for the message.
 
     Raises:
         OvertoneError: another process holds it.

@@ -62,6 +62,7 @@ def made(cls: type[T], options: Namespace) -> T:
         OvertoneError: a value is out of its range.
     """
     from experiments.records import checked
+    from experiments.runs import tell_of_variable
 
     values: dict[str, typing.Any] = {}
     for name, kind in typing.get_type_hints(cls).items():
@@ -70,6 +71,8 @@ def made(cls: type[T], options: Namespace) -> T:
         elif name in options:
             value = options[name]
             values[name] = names(value) if typing.get_origin(kind) is tuple and isinstance(value, str) else value
+    if values.get("tracking"):
+        tell_of_variable(values["tracking"])
     try:
         return checked(cls, values)
     except OvertoneError as error:

@@ -1,4 +1,4 @@
-"""Commands that score and show: evaluate, listen, ui."""
+"""Commands that score and show: evaluate, listen, publish, ui."""
 
 from pathlib import Path
 
@@ -55,6 +55,16 @@ def _listen_parser() -> ArgumentParser:
     return parser
 
 
+def _publish_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Bring to MLflow what it lacks of the runs in the folder for runs. Every command does so with what "
+        "MLflow missed while it did not answer; this one compares everything, also with another server."
+    )
+    parser.add_argument("folders", nargs="*", default=[], metavar="DIR", help="folders of runs, or around them (all)")
+    add_options(parser, Workspace, without=["data", "extra"])
+    return parser
+
+
 def _ui_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Open the MLflow page of the runs.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -89,6 +99,14 @@ def _run_listen(options: Namespace) -> None:
     import_command(votes, runs, optional_path(options.comparison), workspace.tracking)
 
 
+def _run_publish(options: Namespace) -> None:
+    from experiments.tracking.publish import publish_command
+
+    workspace = made(Workspace, options)
+    folders = [Path(folder) for folder in options.folders or ()]
+    publish_command(folders, find_runs_folder(workspace.runs), workspace.tracking)
+
+
 def _run_ui(options: Namespace) -> None:
     from experiments.tracking.ui import serve_ui
 
@@ -98,5 +116,6 @@ def _run_ui(options: Namespace) -> None:
 COMMANDS = {
     "evaluate": Command(_evaluate_parser, _run_evaluate, resumable=True),
     "listen": Command(_listen_parser, _run_listen),
+    "publish": Command(_publish_parser, _run_publish, resumable=True),
     "ui": Command(_ui_parser, _run_ui),
 }

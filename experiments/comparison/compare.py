@@ -19,8 +19,8 @@ from experiments.report.markdown import write_leaderboard
 from experiments.report.terminal import print_leaderboard
 from experiments.runs import find_runs_folder, runs_option, sole_use
 from experiments.scoring.splits import write_scores
-from experiments.tracking.mlflow_tracker import open_tracker
-from experiments.tracking.tracker import RegisteredVersion, Tracker
+from experiments.tracking.registered_models import RegisteredVersion
+from experiments.tracking.tracker import Tracker, open_tracker
 from experiments.training.distribution import Distribution, outer_launcher
 from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console

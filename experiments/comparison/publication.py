@@ -24,8 +24,10 @@ from experiments.report.utterances import UtteranceName
 from experiments.report.words import headline
 from experiments.scoring.splits import write_scores
 from experiments.tracking.pyfunc import PACKAGE_FOLDER
+from experiments.tracking.registered_models import RegisteredVersion
+from experiments.tracking.run import Run
 from experiments.tracking.store import KEY_TAG
-from experiments.tracking.tracker import RegisteredVersion, Run, Tracker
+from experiments.tracking.tracker import Tracker
 from experiments.training.places import TrainingPlace
 from experiments.training.tracked import comparison_experiment, run_tags
 from experiments.training.trained_system import TrainedSystem

@@ -24,9 +24,9 @@ from experiments.runs import Workspace, find_runs_folder
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.publication import StudyRuns
 from experiments.sweep.storage import default_storage, without_password
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.registered_models import RegisteredVersion
 from experiments.tracking.store import KEY_TAG
-from experiments.tracking.tracker import NoTracker, RegisteredVersion, Tracker
+from experiments.tracking.tracker import Tracker, open_tracker
 from overtone.errors import OvertoneError
 from overtone.progress import Board, console
 
@@ -193,7 +193,7 @@ def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist])
         preset: as it is declared.
         finalists: with their studies.
     """
-    if isinstance(tracker, NoTracker):
+    if not tracker.keeps:
         return {}
     links = {}
     for finalist in finalists:

@@ -1,6 +1,5 @@
 """`overtone data fetch`: a corpus from its publisher's mirrors, verified, unpacked and described by a manifest."""
 
-import fcntl
 import shlex
 import shutil
 import time
@@ -14,6 +13,7 @@ from rich.table import Table
 from datamodules.fetching.archive import FLOOR_BYTES, ArchiveError, extract
 from datamodules.fetching.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
 from datamodules.fetching.download import Expectation, download, probe_size
+from experiments.runs import held
 from overtone.errors import OvertoneError, in_words
 from overtone.progress import Board, board, console
 
@@ -83,15 +83,8 @@ def _refuse_file(folder: Path) -> None:
 @contextmanager
 def _sole_use(folder: Path) -> Iterator[None]:
     """Keep a second download of the same corpus out; the system gives the lock back however this process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".fetch.lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OvertoneError(
-                f"{folder}: being fetched by another process. Wait for it, or name another --out."
-            ) from None
+    with held(path, f"{folder}: being fetched by another process. Wait for it, or name another --out."):
         try:
             yield
         finally:

@@ -12,9 +12,9 @@ from datamodules.degradation.conditions import parse_conditions
 from experiments.keys import digest
 from experiments.presets.preset import Preset, champion_name, load_preset
 from experiments.registry import load_model
-from experiments.runs import runs_option
+from experiments.runs import runs_option, tell_of_variable, usual_tracking
 from experiments.scoring.splits import read_scores
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from models.base import StreamingModule
 from overtone.errors import OvertoneError
 
@@ -67,7 +67,9 @@ def champion_source(preset_name: str, runs: Path) -> ModelSource:
     """
     preset = load_preset(preset_name)
     name = champion_name(preset)
-    version = open_tracker("mlflow", runs).champion(name)
+    tracking = usual_tracking()
+    tell_of_variable(tracking)
+    version = open_tracker(tracking, runs).champion(name)
     if version is None:
         raise OvertoneError(
             f"{runs}: no champion {name} is registered. Run `overtone compare {preset_name}{runs_option(runs)}` "

@@ -15,7 +15,7 @@ from experiments.ranking.leaderboard import plain_table
 from experiments.report.markdown import LEADERBOARD, write_leaderboard
 from experiments.runs import sole_use
 from experiments.scoring.splits import read_scores
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import console

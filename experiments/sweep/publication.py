@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.keys import commit
 from experiments.presets.preset import Preset
 from experiments.sweep.results import COSTS, REASON, StudyResult, feasible_text, trial_table
-from experiments.tracking.tracker import Run, Tracker
+from experiments.tracking.run import Run
+from experiments.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from experiments.sweep.storage import absolute_url, default_storage, one_line_er
 from experiments.sweep.study import StudyKey, make_study, study_key
 from experiments.sweep.worker import MODULE, WorkerRequest
 from experiments.sweep.workers import Launch, Workers, run_side_by_side
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from experiments.training.child_process import ChildProcess
 from overtone.errors import OvertoneError
 from overtone.progress import board, console

@@ -18,7 +18,7 @@ from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.storage import DATABASE_ERRORS, retries
 from experiments.sweep.study import trial_preset
 from experiments.sweep.trial_scoring import TrialScoring
-from experiments.tracking.tracker import Run
+from experiments.tracking.run import Run
 from experiments.training.callbacks import TrainingDiverged
 from experiments.training.child_process import Say
 from experiments.training.fit import TrainingRecord, train

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -12,7 +13,6 @@ from urllib.request import url2pathname
 
 from experiments.tracking.pyfunc import pyfunc_folder
 from experiments.tracking.store import KEY_TAG, MlflowStore, long_calls
-from experiments.tracking.tracker import RegisteredVersion
 from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
@@ -24,15 +24,50 @@ CHAMPION_FOLDER = "champion"
 DOWNLOADS_NAME = "registered"
 
 
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a registered model.
+
+    Attributes:
+        model_name: the registered name, ``overtone-<preset>``.
+        version: MLflow's version number, as text.
+        run_id: the run that the version came from.
+        tags: the evidence given at registration.
+        fetch: brings the registered files to this machine, unless they are here, and returns their folder.
+    """
+
+    model_name: str
+    version: str
+    run_id: str
+    tags: dict[str, str]
+    fetch: Callable[[], Path] = field(compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the registered files lie; a server's are downloaded at the first use.
+
+        Raises:
+            OvertoneError: the server does not answer.
+        """
+        return self.fetch()
+
+
 class Registry:
-    """The registered models of a store; every method may raise `StoreAway`."""
+    """The registered models of a store; every method may raise what MLflow raises."""
 
     def __init__(self, store: MlflowStore) -> None:
         self._store = store
 
     def register(self, model_name: str, run_id: str, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion:
-        """Register a run's folder under the key in ``tags`` unless it is known, and promote it once."""
-        with self._store.locked(), long_calls():
+        """Register a run's folder under the key in ``tags`` unless it is known, and promote it once.
+
+        Args:
+            model_name: the registered name.
+            run_id: MLflow's id of the run that gets the files.
+            folder: the files.
+            tags: the evidence, with the key.
+        """
+        with self._store.locked():
             version = self._version_with_key(model_name, tags[KEY_TAG])
             if version is None:
                 version = self._created(model_name, run_id, folder, tags)

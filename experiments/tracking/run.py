@@ -1,43 +1,42 @@
-"""A run in an MLflow store: what is logged becomes an entry, which is sent, or waits."""
-# ruff: noqa: D102 (the methods are described where they are declared, in Run)
+"""A run: what is logged goes into its folder, and from there to MLflow."""
 
 from __future__ import annotations
 
-import io
+import glob
 import json
 import math
 import re
+import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.tracking.delivery import Delivery
-from experiments.tracking.entries import Entry, Identity, Kind, now_ms
-from experiments.tracking.errors import one_line_errors
-from experiments.tracking.senders import shortened
-from experiments.tracking.tracker import Run, Status
+from experiments.tracking.folder import Point, RunFolder, RunRecord, now_ms
+from experiments.tracking.publish import Feed, View
+from experiments.tracking.store import CLASSIC_VIEW, NOTE_TAG, shortened
+from overtone.files import written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-NOTE_TAG = "mlflow.note.content"
-CLASSIC_VIEW = "workflowType=machine_learning"  # without it pages open in their GenAI form, which shows no runs
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
 # A parameter is read in a table cell: cut far earlier than at MLflow's 6000.
 PARAMETER_LENGTH = 500
 
 
-def _legal_name(name: str) -> str:
-    """Replace the characters that MLflow refuses in names of metrics and parameters."""
-    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)
-
-
 def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten a nested mapping into dotted names and short texts.
+
+    Args:
+        parameters: plain values, nested as they like.
+        prefix: what every name begins with.
 
     Example:
         >>> flat_parameters({"model": {"width": 64, "rates": [8000, 16000]}})
@@ -55,93 +54,191 @@ def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str
     return flat
 
 
-class MlflowRun(Run):
-    """A run in an MLflow store."""
+def _legal_name(name: str) -> str:
+    """Replace the characters that MLflow refuses in names of metrics and parameters."""
+    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)
 
-    keeps = True
 
-    def __init__(self, delivery: Delivery, identity: Identity) -> None:
-        self._delivery = delivery
-        self.store = delivery.store
-        self.identity = identity
-        self.key = identity.key
+class Run:
+    """One tracked run.
+
+    Used as a context manager it finishes itself: FAILED when the block raises, KILLED on Ctrl-C.
+
+    Args:
+        folder: keeps what is logged; None keeps nothing, which is what ``--tracking none`` asks for.
+        feed: brings it to MLflow.
+        key: the run key under which a restarted program finds this run again.
+
+    Attributes:
+        folder: the same.
+        key: the same.
+    """
+
+    def __init__(self, folder: RunFolder | None = None, feed: Feed | None = None, key: str = "") -> None:
+        self.folder = folder
+        self.key = key
+        self._feed = feed
+        self.view = View(feed.store, folder) if feed and folder else None
+        # A training that was interrupted goes on from its last checkpoint and logs some points again.
+        self._logged = {(name, step): value for _, step, name, value in folder.points()[0]} if folder else {}
 
     @property
-    def id(self) -> str:  # type: ignore[override]
-        """The run's identifier; empty as long as it waits to be created."""
-        return self.store.known_run_id(self.identity)
+    def keeps(self) -> bool:
+        """Whether anything is kept; what takes long to make is not made for a run that drops it."""
+        return self.folder is not None
 
     @property
-    def url_fragment(self) -> str:  # type: ignore[override]
-        """What follows the server's address to open the run; empty as long as it waits to be created."""
-        if not self.id:
+    def id(self) -> str:
+        """MLflow's identifier, empty where nothing is kept and as long as MLflow does not answer."""
+        return self.view.run_id if self.view else ""
+
+    @property
+    def url_fragment(self) -> str:
+        """What follows MLflow's address to open the run, empty where `id` is."""
+        if not (self.view and self.folder and self.id):
             return ""
-        experiment_id = self.store.experiment_id(self.identity.experiment)
+        experiment_id = self.view.store.experiment_id(self.folder.read().experiment)
         return f"/#/experiments/{experiment_id}/runs/{self.id}?{CLASSIC_VIEW}"
 
-    @one_line_errors
-    def _deliver(self, kind: Kind, content: bytes | Path | None = None, **values: Any) -> None:  # noqa: ANN401
-        self._delivery.deliver(self.identity, Entry(kind, values, content))
+    def open(self, record: RunRecord) -> None:
+        """Begin the run, or go on with it; its tags are set again."""
 
-    def open(self, tags: Mapping[str, str]) -> None:
-        """Create the run, or continue it."""
-        self._deliver("open", tags=dict(tags))
+        def begin(known: RunRecord) -> None:
+            known.name, known.parent = record.name, record.parent or known.parent
+            known.status, known.ended = "RUNNING", None
+            known.tags.update(record.tags)
+
+        self._change(begin, record)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        self._deliver("batch", parameters=flat_parameters(parameters))
+        """Log a nested configuration as dotted names; a name already logged keeps its first value."""
+        if self.keeps:
+            flat = flat_parameters(parameters)
+            self._change(lambda record: record.params.update(flat | record.params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers; NaN and infinite ones are left out.
+
+        Args:
+            metrics: by name.
+            step: when, in batches, epochs or trials; a number logged again at its step with its value is logged once.
+        """
+        if self.folder is None:
+            return
         numbers = {_legal_name(name): float(value) for name, value in metrics.items()}
-        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-        self._deliver("batch", metrics=finite, step=step, at=now_ms())
+        new = {
+            (name, step): value
+            for name, value in numbers.items()
+            if math.isfinite(value) and self._logged.get((name, step)) != value
+        }
+        if new:
+            now = now_ms()
+            self.folder.append([Point(now, step, name, value) for (name, _), value in new.items()])
+            self._logged |= new
+            self._bring()
 
     def log_figure(self, figure: Figure, path: str) -> None:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format=PurePosixPath(path).suffix[1:])
-        self._deliver("artifact", drawn.getvalue(), path=path)
+        """Keep a matplotlib figure under ``path`` (``figures/name.png``)."""
+        self._keep(path, lambda file: figure.savefig(file))
 
     def log_image(self, image: NDArray[np.uint8] | Figure, key: str, step: int = 0) -> None:
+        """Add an image to MLflow's grid of images; one logged again at its step replaces the earlier one.
+
+        Args:
+            image: ``(height, width, 3)``, or a figure.
+            key: the row of the grid.
+            step: the column of the grid.
+        """
+        if self.folder is None:
+            return
         from mlflow.tracking.multimedia import compress_image_size, convert_to_pil_image
 
         from experiments.pages.spectrograms import figure_array
 
         pixels = convert_to_pil_image(image if isinstance(image, np.ndarray) else figure_array(image))
-        # The names that MlflowClient.log_image gives; it draws a new one at each call, so that twice is two images.
-        name = f"images/{re.sub('/', '~', key)}+step+{step}+timestamp+{now_ms()}+{uuid.uuid4()}"
-        for suffix, picture in ((".png", pixels), ("+compressed.webp", compress_image_size(pixels))):
-            encoded = io.BytesIO()
-            picture.save(encoded, format=suffix.rpartition(".")[2])
-            self._deliver("artifact", encoded.getvalue(), path=f"{name}{suffix}")
+        # The names that MlflowClient.log_image gives.
+        prefix = f"images/{re.sub('/', '~', key)}+step+{step}+timestamp+"
+        earlier = sorted(self.folder.path.glob(f"{glob.escape(prefix)}*.png"))
+        name = f"images/{earlier[0].stem}" if earlier else f"{prefix}{now_ms()}+{uuid.uuid4()}"
+        self._keep(f"{name}.png", pixels.save, bring=False)
+        self._keep(f"{name}+compressed.webp", compress_image_size(pixels).save, bring=False)
         self.set_tags({"mlflow.loggedImages": "True"})
 
     def log_table(self, table: pd.DataFrame, path: str) -> None:
-        self._deliver("table", table.to_json(orient="split", index=False, double_precision=6).encode(), path=path)
+        """Keep a table under ``path`` (``tables/name.json``), where it can be compared across runs."""
+        if self.keeps:
+            text = table.to_json(orient="split", index=False, double_precision=6)
+            self._keep(path, lambda file: file.write_text(text, encoding="utf-8"), bring=False)
+            self._change(lambda record: _list_table(record, path))
 
     def log_text(self, text: str, path: str) -> None:
-        self._deliver("artifact", text.encode(), path=path)
+        """Keep a text under ``path``; the suffix decides how it is shown (.html, .yaml, .md)."""
+        self._keep(path, lambda file: file.write_text(text, encoding="utf-8"))
 
     def log_file(self, file: Path, artifact_path: str | None = None) -> None:
-        self._deliver("artifact", file, path=str(PurePosixPath(artifact_path or "") / file.name))
+        """Keep a copy of a file in the folder ``artifact_path`` of the run."""
+        self._keep(str(PurePosixPath(artifact_path or "") / file.name), lambda copy: shutil.copyfile(file, copy))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self._deliver("batch", tags={name: str(value) for name, value in tags.items()})
+        """Set tags, replacing those of the same name."""
+        texts = {name: str(value) for name, value in tags.items()}
+        self._change(lambda record: record.tags.update(texts))
 
     def describe(self, markdown: str) -> None:
+        """Set the Markdown text at the top of the run's page."""
         self.set_tags({NOTE_TAG: markdown})
 
     def log_dataset(self, table: pd.DataFrame, name: str, digest: str, context: str) -> None:
-        columns = [{"type": str(kind), "name": column, "required": True} for column, kind in table.dtypes.items()]
-        dataset = {
-            "name": name,
-            "digest": digest[:36],  # the column's width in MLflow's database
-            "source_type": "local",
-            "source": json.dumps({"uri": name}),
-            "schema": json.dumps({"mlflow_colspec": columns}),
-            "profile": json.dumps({"num_rows": len(table), "num_elements": int(table.size)}),
-        }
-        self._deliver("dataset", dataset=dataset, context=context)
+        """Name the data used.
+
+        Args:
+            table: a row a clip.
+            name: the corpus'.
+            digest: of its content.
+            context: training, validation or test.
+        """
+        columns = {str(column): str(kind) for column, kind in table.dtypes.items()}
+        dataset = {"name": name, "digest": digest, "context": context, "rows": len(table), "columns": columns}
+        self._change(lambda record: None if dataset in record.datasets else record.datasets.append(dataset))
 
     def finish(self, status: Status = "FINISHED") -> None:
-        self._deliver("status", status=status, at=now_ms())
-        if self._delivery.outbox:  # what other processes have left, too
-            self._delivery.flush(at_once=True)
+        """Close the run."""
+
+        def end(record: RunRecord) -> None:
+            record.status, record.ended = status, now_ms()
+
+        self._change(end, last=True)
+
+    def _change(self, change: Callable[[RunRecord], object], new: RunRecord | None = None, last: bool = False) -> None:
+        if self.folder is not None:
+            self.folder.change(change, new)
+            self._bring(last)
+
+    def _keep(self, path: str, write: Callable[[Path], object], bring: bool = True) -> None:
+        if self.folder is not None:
+            with written_whole(self.folder.path / path) as temporary:
+                write(temporary)
+            if bring:
+                self._bring()
+
+    def _bring(self, last: bool = False) -> None:
+        if self._feed and self.view:
+            self._feed.bring(self.view, last)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+
+def _list_table(record: RunRecord, path: str) -> None:
+    """Let MLflow's page know of a table, as MlflowClient.log_table does."""
+    listed = json.loads(record.tags.get("mlflow.loggedArtifacts", "[]"))
+    if path not in [one["path"] for one in listed]:
+        record.tags["mlflow.loggedArtifacts"] = json.dumps([*listed, {"path": path, "type": "table"}])

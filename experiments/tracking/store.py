@@ -1,39 +1,40 @@
-"""An MLflow store: a database in the runs folder, or a server; what may be in its way, and what must happen once.
+"""An MLflow store: the database in the folder for runs, or a server.
 
 MLflow takes seconds to import, so it is imported when a store is used, never with this module.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import sqlite3
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from experiments.tracking.entries import Entry, Identity
-from experiments.tracking.errors import ABSENT_CODES, EntryRefused, StoreAway, first_line, trouble
-from experiments.tracking.senders import SENDERS
+from experiments.runs import held, without_password
+from experiments.tracking.database import (
+    ARTIFACTS_NAME,
+    DATABASE_NAME,
+    database_uri,
+    prepare_database,
+    require_unlocked,
+)
+from experiments.tracking.errors import StoreAway, reason
+from experiments.tracking.folder import RunRecord
 from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as StoredRun
 
-DATABASE_NAME = "mlflow.db"
-ARTIFACTS_NAME = "artifacts"
 LOCK_NAME = ".mlflow.lock"
 KEY_TAG = "overtone.key"
-CLAIM_TAG = "overtone.claim"
-CLAIM_SECONDS = 5.0
+NOTE_TAG = "mlflow.note.content"
+# A view that MLflow's "Share" button would have saved: its only way to choose columns for somebody else.
+VIEW_TAG, VIEW_KEY = "mlflow.sharedViewState.", "overtone"
+CLASSIC_VIEW = "workflowType=machine_learning"  # without it pages open in their GenAI form, which shows no runs
 PROBE_SECONDS = 2.0
-CALL_SECONDS, LONG_CALL_SECONDS = "10", "120"
 SILENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # the GenAI job workers take 2 GB
@@ -42,41 +43,52 @@ SILENT_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# MLflow would retry for minutes while a training waits; the outbox is more patient, and holds nobody up.
-IMPATIENT_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": CALL_SECONDS}
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
+# MLflow's own retries would hold a training up for minutes; its folder keeps all that a server misses.
+SHORT_CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+LONG_CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
+# MLflow refuses longer tags.
+EXPERIMENT_TAG_LENGTH = 20_000
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut a text to a length, marked by an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 class MlflowStore:
-    """The store itself, without patience: every method may raise `StoreAway`.
-
-    Any number of processes on any number of machines may use it at once. What must happen once (creating the
-    database, an experiment, a run under a key, a version) happens under a file lock among those that share the runs
-    folder; among the others, whoever finds that somebody was first takes his.
+    """The store itself; its methods raise what MLflow raises.
 
     Args:
-        runs_dir: the runs folder.
-        uri: address of a server; None for the database in the runs folder.
+        runs_dir: the folder for runs.
+        uri: address of a server; None for the database in the folder for runs.
+
+    Attributes:
+        is_new: whether the database was made by this store.
     """
 
     def __init__(self, runs_dir: Path, uri: str | None = None) -> None:
         self.runs_dir = runs_dir
         self.uri = uri
-        for name, value in (SILENT_ENVIRONMENT | IMPATIENT_ENVIRONMENT).items():  # some are read at the import
+        self.is_new = False
+        for name, value in (SILENT_ENVIRONMENT | SHORT_CALLS).items():  # some are read at the import
             os.environ.setdefault(name, value)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
-        self._runs: dict[Identity, str] = {}
-        self._claim = uuid.uuid4().hex
 
     @property
     def place(self) -> str:
-        """The store in words: its address without a password, or the runs folder."""
-        if self.uri is None:
-            return str(self.runs_dir)
-        parts = urlsplit(self.uri)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """The store in words: its address without a password, or the folder for runs."""
+        return str(self.runs_dir) if self.uri is None else without_password(self.uri)
+
+    @property
+    def may_answer_later(self) -> bool:
+        """Whether it is worth while to wait for a store that does not answer: a server, or a database that is there."""
+        return self.uri is not None or (self.runs_dir / DATABASE_NAME).is_file()
+
+    @property
+    def slug(self) -> str:
+        """The store in a file's name."""
+        return re.sub(r"[^A-Za-z0-9.-]+", "_", self.place.partition("://")[2].strip("/")) if self.uri else "local"
 
     @property
     def client(self) -> MlflowClient:
@@ -84,24 +96,20 @@ class MlflowStore:
         if self._client is None:
             from mlflow import MlflowClient
 
-            if self.uri is not None:
-                self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            else:
-                (self.runs_dir / ARTIFACTS_NAME).mkdir(parents=True, exist_ok=True)
-                uri = f"sqlite:///{self.runs_dir / DATABASE_NAME}"
+            uri = self.uri
+            if uri is None:
                 logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)  # we say ourselves what went wrong
+                (self.runs_dir / ARTIFACTS_NAME).mkdir(parents=True, exist_ok=True)
                 with self.locked():
-                    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-                    client.search_experiments(max_results=1)  # the database is created at the first call
-                self._client = client
+                    self.is_new = prepare_database(self.runs_dir)
+                uri = database_uri(self.runs_dir / DATABASE_NAME)
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         return self._client
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the runs folder."""
-        self.runs_dir.mkdir(parents=True, exist_ok=True)
-        with (self.runs_dir / LOCK_NAME).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Hold the lock of the folder for runs."""
+        with held(self.runs_dir / LOCK_NAME):
             yield
 
     def require_answer(self) -> None:
@@ -109,127 +117,43 @@ class MlflowStore:
 
         Raises:
             StoreAway: it does not.
+            OvertoneError: the database is damaged.
         """
         if self.uri is None:
-            self._require_unlocked()
+            require_unlocked(self.runs_dir)
             return
         import requests
 
         try:
             status = requests.get(f"{self.uri.rstrip('/')}/health", timeout=PROBE_SECONDS).status_code
         except requests.RequestException as error:
-            raise trouble(error) or StoreAway(first_line(error)) from None
+            raise StoreAway(reason(error)) from None
         if status >= 500:
             raise StoreAway(f"it answers with status {status}")
 
-    def _require_unlocked(self) -> None:
-        path = self.runs_dir / DATABASE_NAME
-        if not path.is_file():
-            return
-        try:
-            with closing(sqlite3.connect(path, timeout=PROBE_SECONDS)) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise StoreAway(first_line(error)) from None
-
-    def call(
-        self, action: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Call something of the client's.
-
-        Raises:
-            StoreAway: the store is in no state to answer; mistakes in our own calls are raised as they are.
-        """
-        try:
-            return action(*args, **kwargs)
-        except Exception as error:
-            away = trouble(error)
-            if away is None:
-                raise
-            raise away from error
-
-    def send(self, identity: Identity, entry: Entry) -> None:
-        """Send an entry of a run, which is created if need be.
-
-        Raises:
-            StoreAway: the store is in no state to take it.
-        """
-        self.call(SENDERS[entry.kind], self, identity, entry)
-
-    def send_late(self, identity: Identity, entry: Entry) -> None:
-        """Send an entry that has waited, and of which nobody hears any more if it is wrong.
-
-        Raises:
-            StoreAway: the store is in no state to take it.
-            EntryRefused: it never will.
-        """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            try:
-                self.send(identity, entry)
-            except MlflowException as error:
-                if error.error_code not in ABSENT_CODES or identity not in self._runs:
-                    raise
-                del self._runs[identity]  # somebody has deleted it: what it had logged is gone, what waits is not
-                self.send(identity, entry)
-        except MlflowException as error:
-            raise EntryRefused(first_line(error)) from error
-
-    def known_run_id(self, identity: Identity) -> str:
-        """Return a run's id, empty when it is not known yet."""
-        return self._runs.get(identity, "")
-
-    def run_id(self, identity: Identity) -> str:
-        """Return the id of the run with a key, which is created if need be."""
-        if identity not in self._runs:
-            with self.locked():
-                self._runs[identity] = self._claimed_run(self.experiment_id(identity.experiment), identity)
-        return self._runs[identity]
-
-    def _claimed_run(self, experiment_id: str, identity: Identity) -> str:
-        """Find or create the run with a key so that all machines end with the same one.
-
-        Nothing in MLflow forbids two runs with one tag. So a new run is marked as a claim, and becomes settled when
-        its maker, looking again, sees no other. Of claims that see each other all but the oldest withdraw; one that
-        sees a settled run withdraws; and a claim whose maker died is settled by the next who waits for it.
-        """
-        deadline = time.monotonic() + CLAIM_SECONDS
-        while True:
-            found = self._runs_with_key(experiment_id, identity.key)
-            settled = [run for run in found if CLAIM_TAG not in run.data.tags]
-            mine = [run for run in found if run.data.tags.get(CLAIM_TAG) == self._claim]
-            if settled:
-                self._withdraw(mine)
-                return str(settled[0].info.run_id)
-            if not found:
-                tags = {KEY_TAG: identity.key, CLAIM_TAG: self._claim}
-                self.client.create_run(experiment_id, identity.started, tags, identity.name or None)
-                continue
-            if found == mine or time.monotonic() > deadline:
-                run_id = str(found[0].info.run_id)
-                self.client.delete_tag(run_id, CLAIM_TAG)
-                self._withdraw(found[1:])
-                return run_id
-            if mine and mine[0] != found[0]:
-                self._withdraw(mine)
-            time.sleep(0.1)
-
-    def _runs_with_key(self, experiment_id: str, key: str) -> list[StoredRun]:
+    def find_run(self, experiment: str, key: str) -> str:
+        """Return the id of the earliest run with a key, empty where there is none."""
         quote = '"' if "'" in key else "'"
-        found = self.client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = {quote}{key}{quote}")
-        return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
+        found = self.client.search_runs([self.experiment_id(experiment)], f"tags.`{KEY_TAG}` = {quote}{key}{quote}")
+        first = min(found, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+        return str(first.info.run_id) if first else ""
 
-    def _withdraw(self, runs: list[StoredRun]) -> None:
-        for run in runs:
-            self.client.delete_run(run.info.run_id)
+    def run_id(self, record: RunRecord) -> str:
+        """Return the id of the run of a record, which is created if need be.
+
+        Processes that share the folder for runs create it once. Two machines at the same moment may both create it;
+        whoever looks for it later finds the earlier one.
+        """
+        experiment_id = self.experiment_id(record.experiment)  # opens the store, which takes the lock itself
+        with self.locked():
+            found = self.find_run(record.experiment, record.key)
+            if found:
+                return found
+            created = self.client.create_run(experiment_id, record.started, {KEY_TAG: record.key}, record.name or None)
+        return str(created.info.run_id)
 
     def experiment_id(self, name: str) -> str:
-        """Return the id of an experiment, which is created if need be.
-
-        Raises:
-            OvertoneError: its files lie elsewhere, since the runs folder was moved.
-        """
+        """Return the id of an experiment, which is created if need be."""
         if name not in self._experiments:
             self._experiments[name] = self._found_experiment(name)
         return self._experiments[name]
@@ -237,33 +161,62 @@ class MlflowStore:
     def _found_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        location = None if self.uri else (self.runs_dir / ARTIFACTS_NAME).as_uri()
         found = self.client.get_experiment_by_name(name)
         if found is None:
+            location = None if self.uri else (self.runs_dir / ARTIFACTS_NAME).as_uri()
             try:
                 return str(self.client.create_experiment(name, artifact_location=location))
-            except MlflowException as error:
+            except MlflowException as error:  # another process was faster
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = self.client.get_experiment_by_name(name)
-                assert found is not None
-        if location and not str(found.artifact_location).startswith(location):
-            raise OvertoneError(
-                f"{self.runs_dir}: experiment {name} keeps its files in {found.artifact_location} "
-                "(was the folder moved or copied?). Move it back, or choose another with --runs DIR."
-            )
+                return self._found_experiment(name)
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
+    def tag_experiment(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
+        for tag, value in tags.items():
+            self.client.set_experiment_tag(self.experiment_id(name), tag, shortened(value, EXPERIMENT_TAG_LENGTH))
+
+    def experiment_fragment(self, experiment_id: str) -> str:
+        """Return what follows the server's address to open an experiment's table of runs."""
+        view = VIEW_TAG + VIEW_KEY in self.client.get_experiment(experiment_id).tags
+        shown = f"&viewStateShareKey={VIEW_KEY}" if view else ""
+        return f"/#/experiments/{experiment_id}/runs?{CLASSIC_VIEW}{shown}"
+
+    def latest_fragment(self) -> str:
+        """Return the fragment of the experiment with the newest run; of the list of experiments if none."""
+        experiments = [found.experiment_id for found in self.client.search_experiments()]
+        newest = self.client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
+        return self.experiment_fragment(newest[0].info.experiment_id) if newest else "/#/experiments"
+
+
+def open_store(kind: str, runs_dir: Path) -> MlflowStore | None:
+    """Return the store that ``--tracking`` names, None for none; nothing is asked of it yet.
+
+    Args:
+        kind: ``mlflow``, ``none``, or the ``http://HOST:PORT`` of an MLflow server.
+        runs_dir: the folder for runs.
+
+    Raises:
+        OvertoneError: the kind is unknown.
+    """
+    if kind == "none":
+        return None
+    if kind == "mlflow":
+        return MlflowStore(runs_dir.resolve())
+    if kind.startswith(("http://", "https://")):
+        return MlflowStore(runs_dir.resolve(), kind.rstrip("/"))
+    raise OvertoneError(f"--tracking {kind}: unknown; expected mlflow, none, or an address such as http://HOST:5000.")
+
 
 @contextmanager
 def long_calls() -> Iterator[None]:
-    """Let calls take as long as large files need."""
-    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-    before = os.environ[name]
-    os.environ[name] = LONG_CALL_SECONDS if before == CALL_SECONDS else before
+    """Let calls take as long as large files need, and retry them for minutes, unless the environment says otherwise."""
+    before = {name: os.environ[name] for name in LONG_CALLS}
+    os.environ.update({name: LONG_CALLS[name] for name, value in before.items() if value == SHORT_CALLS[name]})
     try:
         yield
     finally:
-        os.environ[name] = before
+        os.environ.update(before)

@@ -1,117 +1,81 @@
-"""What the programs say about their runs, and the tracker that keeps nothing; no MLflow here."""
+"""Where the programs keep their runs and registered models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import getpass
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from experiments.tracking.errors import first_line, one_line, store_errors
+from experiments.tracking.folder import RunRecord, run_folder, tag_experiment
+from experiments.tracking.publish import Feed, publish_changed, publish_experiment
+from experiments.tracking.registered_models import RegisteredVersion, Registry
+from experiments.tracking.run import Run
+from experiments.tracking.store import KEY_TAG, NOTE_TAG, VIEW_KEY, VIEW_TAG, MlflowStore, long_calls, open_store
 from overtone.errors import OvertoneError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
-
-
-@dataclass(frozen=True)
-class RegisteredVersion:
-    """A version of a registered model.
-
-    Attributes:
-        model_name: the registered name, ``overtone-<preset>``.
-        version: MLflow's version number, as text.
-        run_id: the run that the version came from.
-        tags: the evidence given at registration.
-        fetch: brings the registered files to this machine, unless they are here, and returns their folder.
-    """
-
-    model_name: str
-    version: str
-    run_id: str
-    tags: dict[str, str]
-    fetch: Callable[[], Path] = field(compare=False, repr=False)
-
-    @property
-    def folder(self) -> Path:
-        """Where the registered files lie; a server's are downloaded at the first use.
-
-        Raises:
-            OvertoneError: the server does not answer.
-        """
-        return self.fetch()
-
-
-class Run:
-    """One tracked run. This base keeps nothing, which is what ``--tracking none`` asks for.
-
-    Used as a context manager it finishes itself: FAILED when the block raises, KILLED on Ctrl-C.
-
-    Attributes:
-        id: the run's identifier, empty where nothing is kept, and as long as the store that shall keep it is away.
-        key: the run key under which a restarted program finds this run again.
-        url_fragment: what follows the server's address to open the run, empty where `id` is.
-        keeps: whether anything is kept; what takes long to make is not made for a run that drops it.
-    """
-
-    keeps: bool = False
-    id: str = ""
-    key: str = ""
-    url_fragment: str = ""
-
-    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log a nested configuration as dotted names; a name already logged keeps its first value."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers at a step; NaN and infinite ones are left out."""
-
-    def log_figure(self, figure: Figure, path: str) -> None:
-        """Keep a matplotlib figure under ``path`` (``figures/name.png``)."""
-
-    def log_image(self, image: NDArray[np.uint8] | Figure, key: str, step: int = 0) -> None:
-        """Add an image ``(height, width, 3)`` or a figure to the image grid ``key``."""
-
-    def log_table(self, table: pd.DataFrame, path: str) -> None:
-        """Keep a table under ``path`` (``tables/name.json``), where it can be compared across runs."""
-
-    def log_text(self, text: str, path: str) -> None:
-        """Keep a text under ``path``; the suffix decides how it is shown (.html, .yaml, .md)."""
-
-    def log_file(self, file: Path, artifact_path: str | None = None) -> None:
-        """Keep a copy of a file in the folder ``artifact_path`` of the run."""
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, replacing those of the same name."""
-
-    def describe(self, markdown: str) -> None:
-        """Set the Markdown text at the top of the run's page."""
-
-    def log_dataset(self, table: pd.DataFrame, name: str, digest: str, context: str) -> None:
-        """Name the data used, a row of ``table`` a clip; context is training, validation or test."""
-
-    def finish(self, status: Status = "FINISHED") -> None:
-        """Close the run."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.finish()
-        else:
-            self.finish("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+# What MLflow answers when the address is right and the server in trouble.
+PASSING_CODES = {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 
 
 class Tracker:
-    """Where runs are kept. This base keeps nothing."""
+    """Keeps runs in ``<runs>/tracked``, a folder each, and shows them in MLflow.
+
+    What MLflow misses while it does not answer is published when it answers again, at the latest when a command opens
+    the tracker the next time.
+
+    Args:
+        store: MLflow's database in the folder for runs, or a server; None keeps nothing (``--tracking none``).
+
+    Raises:
+        OvertoneError: the folder cannot be written, the database is damaged, or the address is no MLflow server's.
+    """
+
+    def __init__(self, store: MlflowStore | None = None) -> None:
+        self._store = store
+        self._feed = Feed(store) if store else None
+        if store:
+            self._open(store)
+
+    def _open(self, store: MlflowStore) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with one_line(store):
+            try:
+                store.require_answer()
+                store.client.search_experiments(max_results=1)
+            except store_errors() as error:
+                if isinstance(error, MlflowException) and store.uri and error.error_code not in PASSING_CODES:
+                    raise OvertoneError(
+                        f"{store.place}: does not answer as an MLflow server does ({first_line(error)}). "
+                        "Expected the http://HOST:PORT of one."
+                    ) from error
+                if not store.may_answer_later:
+                    raise
+                self.feed.note(error)
+            else:
+                publish_changed(store)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept."""
+        return self._store is not None
+
+    @property
+    def store(self) -> MlflowStore:
+        """MLflow's store, of a tracker that keeps anything."""
+        assert self._store is not None
+        return self._store
+
+    @property
+    def feed(self) -> Feed:
+        """What keeps the store up to date, of a tracker that keeps anything."""
+        assert self._feed is not None
+        return self._feed
 
     def run(self, experiment: str, name: str, tags: Mapping[str, str], key: str, parent: Run | None = None) -> Run:
         """Open the run with this key, or create it.
@@ -125,10 +89,18 @@ class Tracker:
             key: the run key: equal keys are the same run.
             parent: the run under which it stands in the table of runs.
         """
-        return Run()
+        if self._store is None:
+            return Run()
+        above = parent.folder.read() if parent and parent.folder else None
+        record = RunRecord(experiment, name, key, [above.name, above.key] if above else [])
+        record.tags = _origin_tags() | dict(tags)
+        run = Run(run_folder(self._store.runs_dir, experiment, name, key), self._feed, key)
+        run.open(record)
+        return run
 
     def describe_experiment(self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None) -> None:
         """Set the Markdown text of an experiment, and its tags."""
+        self._tag_experiment(experiment, {NOTE_TAG: markdown, **(tags or {})})
 
     def show_columns(self, experiment: str, columns: Sequence[str], sort_by: str, ascending: bool = True) -> None:
         """Choose what the experiment's table of runs shows when it is opened by its fragment.
@@ -139,33 +111,117 @@ class Tracker:
             sort_by: one of them; or ``start_time``, under which alone MLflow folds children up under their parents.
             ascending: whether the smallest comes first.
         """
+        names = {column: "{}.`{}`".format(*column.split(".", 1)) for column in columns}
+        widths = {name: 90 if name.startswith("tags.") else 130 for name in names.values()}
+        widths = {"attributes.`Run Name`": 300, **widths}
+        view = {
+            "selectedColumns": list(names.values()),
+            "columnOrder": list(widths),
+            "columnWidths": widths,
+            "orderByKey": names.get(sort_by, f"attributes.{sort_by}"),
+            "orderByAsc": ascending,
+        }
+        self._tag_experiment(experiment, {VIEW_TAG + VIEW_KEY: json.dumps(view)})
+
+    def _tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
+        if self._store is not None:
+            folder = tag_experiment(self._store.runs_dir, experiment, tags)
+            self.feed.attempt(lambda: publish_experiment(folder, self.store))
 
     def experiment_fragment(self, experiment: str) -> str:
-        """Return what follows the server's address to open the experiment's table of runs."""
-        return ""
+        """Return what follows MLflow's address to open the experiment's table of runs, empty if it does not answer."""
+        found: list[str] = []
+        if self._store is not None:
+            store = self._store
+            self.feed.attempt(lambda: found.append(store.experiment_fragment(store.experiment_id(experiment))))
+        return "".join(found)
+
+    def latest_fragment(self) -> str:
+        """Return the fragment of the experiment with the newest run.
+
+        Raises:
+            OvertoneError: MLflow does not answer.
+        """
+        with one_line(self.store):
+            return self.store.latest_fragment()
 
     def register(self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion | None:
         """Register ``folder`` as the model's champion; the champion until now becomes ``previous``.
 
         Registering the same run key again (tag ``overtone.key``, else the run's own) changes nothing.
 
+        Args:
+            model_name: the registered name, ``overtone-<preset>``.
+            run: that the model came from.
+            folder: the files to register.
+            tags: the evidence.
+
         Returns:
             The version; None where nothing is kept.
+
+        Raises:
+            OvertoneError: MLflow does not answer.
         """
-        return None
+        if self._store is None or run.view is None:
+            return None
+        with one_line(self._store), long_calls():
+            run.view.update()
+            tags = {KEY_TAG: run.key, **tags}
+            return self._with_files(Registry(self._store).register(model_name, run.id, folder, tags))
 
     def champion(self, model_name: str) -> RegisteredVersion | None:
-        """Return the registered champion, None when there is none."""
-        return None
+        """Return the registered champion, None when there is none.
+
+        Raises:
+            OvertoneError: MLflow does not answer.
+        """
+        if self._store is None:
+            return None
+        with one_line(self._store):
+            version = Registry(self._store).champion(model_name)
+        return self._with_files(version) if version else None
 
     def roll_back(self, model_name: str) -> RegisteredVersion:
         """Swap the aliases ``champion`` and ``previous`` and return the new champion.
 
         Raises:
-            OvertoneError: there is no previous version.
+            OvertoneError: there is no previous version, or MLflow does not answer.
         """
-        raise OvertoneError(f"{model_name}: nothing is registered with --tracking none; expected --tracking mlflow.")
+        if self._store is None:
+            raise OvertoneError(
+                f"{model_name}: nothing is registered with --tracking none; expected --tracking mlflow."
+            )
+        with one_line(self._store):
+            return self._with_files(Registry(self._store).roll_back(model_name))
+
+    def _with_files(self, version: RegisteredVersion) -> RegisteredVersion:
+        def fetch() -> Path:
+            with one_line(self.store):
+                return version.fetch()
+
+        return replace(version, fetch=fetch)
 
 
-class NoTracker(Tracker):
-    """``--tracking none``: everything works, nothing is kept."""
+def open_tracker(kind: str, runs_dir: Path) -> Tracker:
+    """Open the store in ``runs_dir``, that of a server, or one that keeps nothing.
+
+    Args:
+        kind: ``mlflow``, ``none``, or the ``http://HOST:PORT`` of an MLflow server.
+        runs_dir: the folder for runs.
+
+    Raises:
+        OvertoneError: the folder cannot be written, the address is no MLflow server's, or the kind is unknown.
+    """
+    return Tracker(open_store(kind, runs_dir))
+
+
+def _origin_tags() -> dict[str, str]:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
+    return {"mlflow.user": _user(), "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in passwd
+        return str(os.getuid())

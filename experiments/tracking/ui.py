@@ -14,8 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from experiments.tracking.mlflow_tracker import MlflowTracker
-from experiments.tracking.store import ARTIFACTS_NAME, DATABASE_NAME, SILENT_ENVIRONMENT
+from experiments.tracking.database import ARTIFACTS_NAME, DATABASE_NAME, database_uri
+from experiments.tracking.store import SILENT_ENVIRONMENT
+from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
 
 START_SECONDS = 60.0
@@ -42,7 +43,7 @@ def serve_ui(
             f"{runs_dir}: holds no {DATABASE_NAME}. Run `overtone compare demo` first, or name the folder by --runs."
         )
     _require_free_port(host, port)
-    fragment = MlflowTracker(runs_dir).latest_fragment()
+    fragment = open_tracker("mlflow", runs_dir).latest_fragment()
     with tempfile.TemporaryFile("w+") as log, _server(runs_dir, host, port, log) as server:
         _wait_until_up(server, host, port, log)
         announce(f"MLflow: http://{host}:{port}{fragment}")
@@ -65,7 +66,7 @@ def _require_free_port(host: str, port: int) -> None:
 def _server(runs_dir: Path, host: str, port: int, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
     """Run the server in a process group of its own and end all of it, quietly on Ctrl-C and SIGTERM."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{runs_dir / DATABASE_NAME}"]
+    command += ["--backend-store-uri", database_uri(runs_dir / DATABASE_NAME)]
     command += ["--default-artifact-root", (runs_dir / ARTIFACTS_NAME).as_uri()]
     environment = {**SILENT_ENVIRONMENT, **os.environ}
     before = signal.signal(signal.SIGTERM, _interrupt)

@@ -10,7 +10,7 @@ from torch import Tensor
 from evaluation.contracts import Utterance
 from experiments.pages.spectrograms import figure_array, spectrogram_stack
 from experiments.presets.preset import Preset
-from experiments.tracking.tracker import Run
+from experiments.tracking.run import Run
 from experiments.training.resource_use import resource_use
 from experiments.training.trained_system import enhance_waveform
 from models.base import SpeechModule

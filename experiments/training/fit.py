@@ -22,7 +22,7 @@ from datamodules.speech_pairs import SpeechPairsDataModule
 from experiments.presets.preset import Preset
 from experiments.records import read_record
 from experiments.registry import build_model
-from experiments.tracking.tracker import Run
+from experiments.tracking.run import Run
 from experiments.training.callbacks import Divergence, EpochReport, Progress, RandomState, Spending
 from experiments.training.checkpoints import Checkpoints, Interruption
 from experiments.training.child_process import TERMINATED

@@ -35,16 +35,15 @@ def run_training(
         corpus: the clips.
         progress: called with examples seen, the budget, and a note.
     """
-    from experiments.tracking.mlflow_tracker import open_tracker, send_what_waits
+    from experiments.tracking.tracker import open_tracker
     from experiments.training.fit import TrainingRecord, train
 
     preset, runs = load_preset(request.preset), request.workspace.runs
     place = training_place(runs, preset, request.model, request.seed, corpus.digest)
     tracking = request.workspace.tracking if process_rank() == 0 else "none"
-    if place.finished:
-        send_what_waits(tracking, runs)
-        return place, TrainingRecord.read(place)
     tracker = open_tracker(tracking, runs)
+    if place.finished:
+        return place, TrainingRecord.read(place)
     with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
         run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
         return place, train(preset, place, corpus, run, progress, distribution=request.distribution)

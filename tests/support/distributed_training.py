@@ -14,7 +14,7 @@ from datamodules.corpora.corpus import load_corpus
 from experiments.cli.main import main
 from experiments.presets.preset import load_preset
 from experiments.registry import MODELS
-from experiments.tracking.tracker import Run
+from experiments.tracking.run import Run
 from experiments.training.distribution import Distribution, launched_distribution, process_rank
 from experiments.training.fit import TrainingRecord, quiet_libraries, train
 from experiments.training.places import training_place

@@ -24,6 +24,7 @@ LABORATORY = {
     "listen": "take in the votes of a listening test",
     "export": "write a model that runs without torch, with proof",
     "data": "fetch, prepare and inspect corpora",
+    "publish": "bring to MLflow what it lacks of the runs",
     "ui": "browse runs in MLflow",
 }
 

@@ -22,7 +22,7 @@ from experiments.scoring.splits import table_path, write_scores
 from experiments.sweep.finalists import cautions, find_finalists, inequalities, resolved_preset
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import IDENTITY, make_study, study_key
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from experiments.training.places import training_place
 from experiments.training.requests import TrainRequest
 from experiments.training.tracked import run_training

@@ -301,13 +301,13 @@ def test_the_card_does_not_state_another_corpus(tiny_corpus, tmp_path):
 
 def test_a_champion_is_exported_with_its_evidence(tmp_path, tiny_preset, tiny_settings, monkeypatch):
     from experiments.export import source as model_source
-    from experiments.tracking.mlflow_tracker import MlflowTracker
+    from experiments.tracking.tracker import open_tracker
 
     runs, bundle = tmp_path / "runs", tmp_path / "bundle"
     tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"models": {"wavegan": {}}}))
     trained(bundle, tiny_preset, "wavegan")
     scores().assign(system="wavegan").to_csv(bundle / "scores-test.csv", index=False)
-    tracker = MlflowTracker(runs)
+    tracker = open_tracker("mlflow", runs)
     with tracker.run("tiny", "wavegan-seed0", {}, "key") as run:
         tracker.register("overtone-tiny", run, bundle, {"test_uses": "2"})
     source = model_source.champion_source(str(tiny_preset), runs)

@@ -21,7 +21,7 @@ from experiments.listening.statistics import (
 from experiments.listening.votes import read_votes
 from experiments.report.markdown import write_leaderboard
 from experiments.runs import sole_use
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
 
 GOOD = {"wavegan": 80, "dnn_fft": 60, "unprocessed": 30}

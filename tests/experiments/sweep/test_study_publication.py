@@ -17,17 +17,14 @@ import pytest
 from experiments.presets.preset import load_preset
 from experiments.sweep.publication import StudyRuns, close_trial_run, study_figures, sweep_experiment
 from experiments.sweep.results import DEFAULT, REASON, trial_table
-from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
-from experiments.tracking.tracker import NoTracker
+from experiments.tracking.tracker import Tracker, open_tracker
 
 ALL_FIGURES = {"history", "importance", "slice", "parallel_coordinate"}
 
 
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory):
-    opened = open_tracker("mlflow", tmp_path_factory.mktemp("runs"))
-    assert isinstance(opened, MlflowTracker)
-    return opened
+    return open_tracker("mlflow", tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +72,7 @@ def study(tracker, preset):
 
 
 def runs_by_name(tracker, preset, study):
-    client = tracker._client
+    client = tracker.store.client
     experiment = client.get_experiment_by_name(sweep_experiment(preset))
     found = client.search_runs([experiment.experiment_id], f"tags.study = '{study.study_name}'")
     assert len({run.info.run_name for run in found}) == len(found)
@@ -83,7 +80,7 @@ def runs_by_name(tracker, preset, study):
 
 
 def artifact(tracker, run, path):
-    return tracker.runs_dir / "artifacts" / run.info.run_id / "artifacts" / path
+    return tracker.store.runs_dir / "artifacts" / run.info.run_id / "artifacts" / path
 
 
 def test_trials_stand_under_their_study_with_state_parameters_and_value(tracker, preset, study):
@@ -124,14 +121,14 @@ def test_a_study_says_what_it_found(tracker, preset, study):
 
 def test_published_again_nothing_is_doubled_and_the_page_opens_folded(tracker, preset, study):
     before = runs_by_name(tracker, preset, study)
-    again = MlflowTracker(tracker.runs_dir)  # another process, which knows nothing of what was published
+    again = open_tracker("mlflow", tracker.store.runs_dir)  # another process, which knows nothing of what was published
     StudyRuns(again, preset, "dnn_fft", study.study_name).publish(study)
     after = runs_by_name(tracker, preset, study)
     assert {name: run.info.run_id for name, run in before.items()} == {
         name: run.info.run_id for name, run in after.items()
     }
     assert {run.info.status for run in after.values()} == {"FINISHED"}
-    experiment = tracker._client.get_experiment_by_name(sweep_experiment(preset))
+    experiment = tracker.store.client.get_experiment_by_name(sweep_experiment(preset))
     view = json.loads(experiment.tags["mlflow.sharedViewState.overtone"])
     assert view["orderByKey"] == "attributes.start_time", "sorted by anything else, MLflow does not fold trials up"
     assert tracker.latest_fragment() == tracker.experiment_fragment(sweep_experiment(preset))
@@ -178,7 +175,7 @@ def test_poor_studies_have_the_plots_that_say_something(kind):
     figures = dict(study_figures(study, "primary"))
     assert set(figures) == expected
     assert dict(plt.rcParams) == style and not plt.get_fignums()
-    StudyRuns(NoTracker(), load_preset("demo"), "dnn_fft", study.study_name).publish(study, final=True)
+    StudyRuns(Tracker(), load_preset("demo"), "dnn_fft", study.study_name).publish(study, final=True)
     assert len(trial_table(study)) == len(study.trials)
 
 

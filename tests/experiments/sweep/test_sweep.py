@@ -27,7 +27,7 @@ from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import load_study, make_study, study_key
 from experiments.sweep.sweep import sweep
 from experiments.sweep.worker import WorkerRequest, work
-from experiments.tracking.mlflow_tracker import open_tracker
+from experiments.tracking.tracker import open_tracker
 from models.base import SpeechModule
 from overtone.errors import OvertoneError
 
@@ -225,7 +225,7 @@ def test_all_models_of_a_preset_each_have_a_study_and_its_runs(preset_path, tiny
 
 
 def mlflow_client(runs):
-    return open_tracker("mlflow", runs)._client
+    return open_tracker("mlflow", runs).store.client
 
 
 def test_workers_that_die_again_and_again_end_the_sweep_in_one_line(refused, preset_path, monkeypatch):

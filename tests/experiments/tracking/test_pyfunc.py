@@ -18,8 +18,8 @@ from experiments.comparison.publication import Publisher
 from experiments.export import parity as export_parity
 from experiments.presets.preset import load_preset
 from experiments.registry import build_model
-from experiments.tracking.mlflow_tracker import open_tracker
 from experiments.tracking.pyfunc import PACKAGE_FOLDER, REQUIREMENTS, pyfunc_folder
+from experiments.tracking.tracker import open_tracker
 from experiments.training.places import TrainingPlace
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError

@@ -16,27 +16,25 @@ import pytest
 from project import PROJECT
 
 from experiments.pages.spectrograms import figure_array, spectrogram_row, spectrogram_stack
-from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
-from experiments.tracking.run import flat_parameters
-from experiments.tracking.tracker import NoTracker, Run
+from experiments.tracking.registered_models import Registry
+from experiments.tracking.run import Run, flat_parameters
+from experiments.tracking.tracker import Tracker, open_tracker
 from experiments.tracking.ui import serve_ui
 from overtone.errors import OvertoneError
 
 
 @pytest.fixture(scope="module")
-def tracker(tmp_path_factory: pytest.TempPathFactory) -> MlflowTracker:
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     # A blank in the path: it is escaped in the artifact locations that MLflow stores.
-    opened = open_tracker("mlflow", tmp_path_factory.mktemp("my runs"))
-    assert isinstance(opened, MlflowTracker)
-    return opened
+    return open_tracker("mlflow", tmp_path_factory.mktemp("my runs"))
 
 
-def stored(tracker: MlflowTracker, run: Run):
-    return tracker._client.get_run(run.id)
+def stored(tracker: Tracker, run: Run):
+    return tracker.store.client.get_run(run.id)
 
 
-def artifact(tracker: MlflowTracker, run: Run, path: str) -> Path:
-    return tracker.runs_dir / "artifacts" / run.id / "artifacts" / path
+def artifact(tracker: Tracker, run: Run, path: str) -> Path:
+    return tracker.store.runs_dir / "artifacts" / run.id / "artifacts" / path
 
 
 def test_nested_parameters_become_dotted_short_texts():
@@ -49,7 +47,7 @@ def test_nested_parameters_become_dotted_short_texts():
     assert len(flat["na_me"]) == 500
 
 
-def test_a_run_keeps_what_is_logged(tracker: MlflowTracker):
+def test_a_run_keeps_what_is_logged(tracker: Tracker):
     with tracker.run("demo", "wavegan-seed0", {"model": "wavegan"}, "key-logged") as run:
         run.log_parameters({"model": {"width": 64}})
         run.log_metrics({"val/lsd": 1.5, "val/nan": math.nan, "val/inf": math.inf, "odd@name": np.float32(2)}, step=3)
@@ -68,7 +66,7 @@ def test_a_run_keeps_what_is_logged(tracker: MlflowTracker):
     assert run.url_fragment.startswith("/#/experiments/") and run.id in run.url_fragment
 
 
-def test_the_same_key_continues_the_run_and_another_key_does_not(tracker: MlflowTracker):
+def test_the_same_key_continues_the_run_and_another_key_does_not(tracker: Tracker):
     first = tracker.run("continued", "dnn_fft-seed0", {"seed": "0"}, "key-a")
     first.log_metrics({"train/loss": 1.0}, step=0)
     again = tracker.run("continued", "dnn_fft-seed0", {"seed": "0"}, "key-a")
@@ -78,11 +76,11 @@ def test_the_same_key_continues_the_run_and_another_key_does_not(tracker: Mlflow
     other = tracker.run("continued", "dnn_fft-seed1", {"seed": "1"}, "key-b")
     assert again.id == first.id != other.id
     assert stored(tracker, again).data.params == {"width": "1", "depth": "3"}
-    steps = [metric.step for metric in tracker._client.get_metric_history(first.id, "train/loss")]
+    steps = [metric.step for metric in tracker.store.client.get_metric_history(first.id, "train/loss")]
     assert steps == [0, 1]
 
 
-def test_a_table_logged_twice_is_replaced(tracker: MlflowTracker):
+def test_a_table_logged_twice_is_replaced(tracker: Tracker):
     run = tracker.run("demo", "tables", {}, "key-table")
     table = pd.DataFrame({"file": ["a.wav", "b.wav"], "lsd": [1.23456789, np.nan]})
     run.log_table(table, "tables/per_utterance.json")
@@ -92,7 +90,7 @@ def test_a_table_logged_twice_is_replaced(tracker: MlflowTracker):
     assert stored(tracker, run).data.tags["mlflow.loggedArtifacts"].count("per_utterance") == 1
 
 
-def test_images_and_figures_are_kept(tracker: MlflowTracker, tmp_path: Path):
+def test_images_and_figures_are_kept(tracker: Tracker, tmp_path: Path):
     run = tracker.run("demo", "images", {}, "key-image")
     noise = np.random.default_rng(0).standard_normal(1600).astype(np.float32)
     row = spectrogram_row({"narrowband": noise, "target": noise}, 8000, "title", cutoff_hz=2000)
@@ -109,7 +107,7 @@ def test_images_and_figures_are_kept(tracker: MlflowTracker, tmp_path: Path):
 @pytest.mark.parametrize(
     ("error", "status"), [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
-def test_the_end_of_the_block_decides_the_status(tracker: MlflowTracker, error, status):
+def test_the_end_of_the_block_decides_the_status(tracker: Tracker, error, status):
     run = tracker.run("demo", status, {}, f"key-{status}")
     try:
         with run:
@@ -120,11 +118,11 @@ def test_the_end_of_the_block_decides_the_status(tracker: MlflowTracker, error, 
     assert stored(tracker, run).info.status == status
 
 
-def test_the_table_of_runs_opens_on_the_chosen_columns(tracker: MlflowTracker):
+def test_the_table_of_runs_opens_on_the_chosen_columns(tracker: Tracker):
     tracker.describe_experiment("viewed", "**wavegan wins**", {"preset": "demo"})
     plain = tracker.experiment_fragment("viewed")
     tracker.show_columns("viewed", ["tags.seed", "metrics.test/lsd"], "metrics.test/lsd")
-    experiment = tracker._client.get_experiment_by_name("viewed")
+    experiment = tracker.store.client.get_experiment_by_name("viewed")
     view = json.loads(experiment.tags["mlflow.sharedViewState.overtone"])
     assert "workflowType=machine_learning" in plain and "viewStateShareKey" not in plain
     assert tracker.experiment_fragment("viewed") == f"{plain}&viewStateShareKey=overtone"
@@ -135,7 +133,7 @@ def test_the_table_of_runs_opens_on_the_chosen_columns(tracker: MlflowTracker):
     assert tracker.latest_fragment() == tracker.experiment_fragment("viewed")
 
 
-def test_registration_moves_the_aliases_once_per_key(tracker: MlflowTracker, tmp_path: Path):
+def test_registration_moves_the_aliases_once_per_key(tracker: Tracker, tmp_path: Path):
     (tmp_path / "weights.ckpt").write_bytes(b"weights")
     runs = [tracker.run("registered", f"run{i}", {}, f"key-r{i}") for i in range(2)]
     assert tracker.champion("overtone-test") is None
@@ -155,10 +153,10 @@ def test_registration_moves_the_aliases_once_per_key(tracker: MlflowTracker, tmp
     assert tracker.roll_back("overtone-test") == second
 
 
-def test_a_registration_that_was_killed_half_way_is_finished(tracker: MlflowTracker, tmp_path: Path, monkeypatch):
+def test_a_registration_that_was_killed_half_way_is_finished(tracker: Tracker, tmp_path: Path, monkeypatch):
     run = tracker.run("registered", "killed", {}, "key-killed")
     with monkeypatch.context() as patch:
-        patch.setattr(tracker._registry, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Registry, "_promote", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tracker.register("overtone-killed", run, tmp_path, {})
     assert tracker.champion("overtone-killed") is None
@@ -169,7 +167,7 @@ def test_a_registration_that_was_killed_half_way_is_finished(tracker: MlflowTrac
 
 def test_processes_share_a_new_store(tmp_path: Path):
     program = (
-        "import sys; from pathlib import Path; from experiments.tracking.mlflow_tracker import open_tracker\n"
+        "import sys; from pathlib import Path; from experiments.tracking.tracker import open_tracker\n"
         "tracker = open_tracker('mlflow', Path(sys.argv[1]))\n"
         "run = tracker.run('shared', 'one', {}, 'one-key')\n"
         "for step in range(20): run.log_metrics({sys.argv[2]: step}, step)\n"
@@ -190,14 +188,14 @@ def test_processes_share_a_new_store(tmp_path: Path):
     identifiers = {out.strip() for out, _ in ends}
     assert len(identifiers) == 1
     assert all(error == "" for _, error in ends), "MLflow must not chatter into the user's terminal"
-    tracker = MlflowTracker(tmp_path)
+    tracker = open_tracker("mlflow", tmp_path)
     for name in ("first", "second"):
-        assert len(tracker._client.get_metric_history(next(iter(identifiers)), name)) == 20
+        assert len(tracker.store.client.get_metric_history(next(iter(identifiers)), name)) == 20
 
 
 def test_without_tracking_everything_works_and_nothing_is_kept(tmp_path: Path):
     tracker = open_tracker("none", tmp_path / "runs")
-    assert isinstance(tracker, NoTracker)
+    assert not tracker.keeps
     with tracker.run("demo", "name", {}, "key") as run:
         run.log_metrics({"loss": 1.0})
         run.log_table(pd.DataFrame(), "tables/x.json")
@@ -211,33 +209,33 @@ def test_without_tracking_everything_works_and_nothing_is_kept(tmp_path: Path):
         tracker.roll_back("model")
 
 
-def test_user_errors_are_one_line(tmp_path: Path, tracker: MlflowTracker):
+def test_user_errors_are_one_line(tmp_path: Path, tracker: Tracker):
     (tmp_path / "file").write_text("not a folder")
     for broken in (
         lambda: open_tracker("mlflow", tmp_path / "file"),
         lambda: open_tracker("wandb", tmp_path),  # type: ignore[arg-type]
         lambda: serve_ui(tmp_path),
-        lambda: serve_ui(tracker.runs_dir, port=99_999),
+        lambda: serve_ui(tracker.store.runs_dir, port=99_999),
     ):
         with pytest.raises(OvertoneError) as raised:
             broken()
         assert "\n" not in str(raised.value)
 
 
-def test_the_page_is_served_until_interrupted(tracker: MlflowTracker):
+def test_the_page_is_served_until_interrupted(tracker: Tracker):
     tracker.run("served", "name", {}, "key-served").finish()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.listen()
         with pytest.raises(OvertoneError, match=f"{port}.*Choose another --port"):
-            serve_ui(tracker.runs_dir, port=port)
+            serve_ui(tracker.store.runs_dir, port=port)
     program = (
         "import signal, sys; from pathlib import Path; from experiments.tracking.ui import serve_ui\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where pytest runs in the background
         "serve_ui(Path(sys.argv[1]), port=int(sys.argv[2]), announce=lambda line: print(line, flush=True))"
     )
-    command = [sys.executable, "-c", program, str(tracker.runs_dir), str(port)]
+    command = [sys.executable, "-c", program, str(tracker.store.runs_dir), str(port)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -255,17 +253,9 @@ def test_the_page_is_served_until_interrupted(tracker: MlflowTracker):
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlived Ctrl-C"
 
 
-def test_a_moved_store_is_refused_instead_of_written_elsewhere(tmp_path: Path):
-    before, after = tmp_path / "before", tmp_path / "after"
-    MlflowTracker(before).run("demo", "name", {}, "key")
-    before.rename(after)
-    with pytest.raises(OvertoneError, match="moved or copied"):
-        MlflowTracker(after).run("demo", "name", {}, "key")
-    assert not before.exists()
-
-
 def test_tracking_is_imported_without_mlflow():
-    program = "import sys, experiments.tracking.mlflow_tracker, experiments.tracking.ui; print('mlflow' in sys.modules)"
+    modules = "experiments.tracking.tracker, experiments.tracking.publish, experiments.tracking.ui"
+    program = f"import sys, {modules}; print('mlflow' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], cwd=PROJECT, text=True).strip() == "False"
 
 

@@ -19,9 +19,11 @@ import pytest
 from mlflow_server import MlflowServer
 from project import PROJECT
 
-import experiments.tracking.delivery
+import experiments.tracking.publish
 import experiments.tracking.store
-from experiments.tracking.mlflow_tracker import MlflowTracker, open_tracker
+from experiments.tracking.folder import run_folders
+from experiments.tracking.publish import View, publish_command
+from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
 
 
@@ -40,21 +42,25 @@ def tracker(server, tmp_path):
 
 def machine(server, runs):
     """A tracker with a runs folder, and so a lock, of its own: another machine as far as MLflow can tell."""
-    tracker = open_tracker(server.url, runs)
-    assert isinstance(tracker, MlflowTracker)
-    return tracker
+    return open_tracker(server.url, runs)
+
+
+def pending(tracker):
+    """The folders of which the store lacks something."""
+    folders = run_folders(tracker.store.runs_dir / "tracked")
+    return [folder.path for folder in folders if View(tracker.store, folder).pending]
 
 
 def stored(tracker, run):
-    return tracker._client.get_run(run.id)
+    return tracker.store.client.get_run(run.id)
 
 
 def artifact(tracker, run, path, folder):
-    return Path(tracker._client.download_artifacts(run.id, path, str(folder)))
+    return Path(tracker.store.client.download_artifacts(run.id, path, str(folder)))
 
 
 def points(tracker, run, name):
-    return [(point.step, point.value) for point in tracker._client.get_metric_history(run.id, name)]
+    return [(point.step, point.value) for point in tracker.store.client.get_metric_history(run.id, name)]
 
 
 def log_everything(run, step=3):
@@ -79,7 +85,7 @@ def check_everything(tracker, run, tmp_path, step=3):
     assert artifact(tracker, run, "samples.html", tmp_path).read_text() == "<b>hello</b>"
     table = json.loads(artifact(tracker, run, "tables/per_utterance.json", tmp_path).read_text())
     assert table == {"columns": ["file", "lsd"], "data": [["a.wav", 1.25]]}
-    images = [one.path for one in tracker._client.list_artifacts(run.id, "images")]
+    images = [one.path for one in tracker.store.client.list_artifacts(run.id, "images")]
     assert len(images) == 2 and all(f"val~clip+step+{step}+" in path for path in images)
 
 
@@ -93,44 +99,41 @@ def test_a_run_keeps_what_is_logged(tracker, tmp_path):
     kept = stored(tracker, run)
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "wavegan-seed0")
     assert kept.data.tags["mlflow.parentRunId"] == parent.id
-    assert "overtone.claim" not in kept.data.tags
     assert artifact(tracker, parent, "notes/notes.txt", tmp_path).read_text() == "kept"
     tracker.describe_experiment("kept", "**words**")
     tracker.show_columns("kept", ["metrics.val/lsd"], "metrics.val/lsd")
     assert tracker.experiment_fragment("kept").endswith("viewStateShareKey=overtone")
     assert tracker.latest_fragment() and run.id in run.url_fragment
-    assert not (tracker.runs_dir / "outbox").exists()
+    assert not pending(tracker)
 
 
-def test_machines_at_once_share_a_run_and_a_version(server, tmp_path):
+def test_machines_at_once_share_a_version_and_every_reader_finds_the_same_run(server, tmp_path):
     machines = [machine(server, tmp_path / str(number)) for number in range(4)]
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "weights.ckpt").write_bytes(b"weights")
-    for attempt in range(3):
-        start = threading.Barrier(len(machines))
+    start = threading.Barrier(len(machines))
 
-        def work(tracker, attempt=attempt, start=start):
-            start.wait()
-            run = tracker.run(f"race-{attempt}", "one", {}, f"key-race-{attempt}")
-            start.wait()
-            return run.id, tracker.register(f"overtone-race-{attempt}", run, tmp_path / "bundle", {}).version
+    def work(tracker):
+        start.wait()
+        with tracker.run("race", "one", {}, "key-race") as run:
+            run.log_metrics({"loss": 1.0}, step=1)
+        start.wait()
+        return tracker.register("overtone-race", run, tmp_path / "bundle", {}).version
 
-        with ThreadPoolExecutor(len(machines)) as pool:
-            results = set(pool.map(work, machines))
-        assert len(results) == 1, results
-        client = machines[0]._client
-        experiment = client.get_experiment_by_name(f"race-{attempt}")
-        assert len(client.search_runs([experiment.experiment_id])) == 1
-        assert len(client.search_model_versions(f"name = 'overtone-race-{attempt}'")) == 1
+    with ThreadPoolExecutor(len(machines)) as pool:
+        assert len(set(pool.map(work, machines))) == 1
+    assert len(machines[0].store.client.search_model_versions("name = 'overtone-race'")) == 1
+    made = runs_of(machines[0], "race")
+    first = min(made, key=lambda run: (run.info.start_time, run.info.run_id)).info.run_id
+    for tracker in machines:
+        assert tracker.store.find_run("race", "key-race") == first
+        publish_command([], tracker.store.runs_dir, server.url)
+        assert tracker.run("race", "one", {}, "key-race").id == first
+    assert len(runs_of(machines[0], "race")) == len(made), "published again, none is doubled"
 
 
-def test_a_claim_whose_maker_died_is_taken_over(tracker, monkeypatch):
-    monkeypatch.setattr(experiments.tracking.store, "CLAIM_SECONDS", 0.5)
-    experiment = tracker._client.create_experiment("claimed")
-    dead = tracker._client.create_run(experiment, tags={"overtone.key": "key's own", "overtone.claim": "dead"})
-    run = tracker.run("claimed", "one", {}, "key's own")
-    assert run.id == dead.info.run_id
-    assert "overtone.claim" not in stored(tracker, run).data.tags
+def runs_of(tracker, experiment):
+    return tracker.store.client.search_runs([tracker.store.experiment_id(experiment)])
 
 
 def test_champions_are_fetched_when_they_are_needed(server, tmp_path):
@@ -144,9 +147,9 @@ def test_champions_are_fetched_when_they_are_needed(server, tmp_path):
     second = here.register("overtone-test", here.run("registered", "b", {}, "key-b"), bundle, {})
     found = elsewhere.champion("overtone-test")
     assert found == second != first
-    assert not (elsewhere.runs_dir / "registered").exists()
+    assert not (elsewhere.store.runs_dir / "registered").exists()
     assert (found.folder / "weights.ckpt").read_bytes() == b"two"
-    assert [path.name for path in (elsewhere.runs_dir / "registered").iterdir()] == [found.folder.name]
+    assert [path.name for path in (elsewhere.store.runs_dir / "registered").iterdir()] == [found.folder.name]
     assert elsewhere.roll_back("overtone-test") == first
     restored = here.champion("overtone-test")
     assert (restored.folder / "weights.ckpt").read_bytes() == b"one"
@@ -154,7 +157,7 @@ def test_champions_are_fetched_when_they_are_needed(server, tmp_path):
 
 
 PROGRAM = (
-    "import sys; from pathlib import Path; from experiments.tracking.mlflow_tracker import open_tracker\n"
+    "import sys; from pathlib import Path; from experiments.tracking.tracker import open_tracker\n"
     "tracker = open_tracker(sys.argv[1], Path(sys.argv[2]))\n"
     "with tracker.run('next', 'one', {}, 'key-next') as run:\n"
     "    for step in range(30): run.log_metrics({'loss': step}, step)\n"
@@ -168,7 +171,7 @@ def outage(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outage")
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments.tracking.delivery, "_say", said.append)
+        patch.setattr(experiments.tracking.publish, "say", said.append)
         tracker = machine(server, folder / "runs")
         run = tracker.run("outage", "before", {}, "key-before")
         run.log_metrics({"loss": 0.0}, step=0)
@@ -184,58 +187,75 @@ def outage(server, tmp_path_factory):
         tracker.describe_experiment("outage", "**words**")
         fragments = [child.id, child.url_fragment, tracker.experiment_fragment("unknown")]
         seconds = time.monotonic() - started
+        patch.setattr(experiments.tracking.store, "LONG_CALLS", experiments.tracking.store.SHORT_CALLS)
         with pytest.raises(OvertoneError, match="cannot be used") as refused:
             tracker.champion("overtone-test")
+        with pytest.raises(OvertoneError, match="cannot be used"):
+            publish_command([], folder / "runs", server.url)
         command = [sys.executable, "-c", PROGRAM, server.url, str(folder / "next")]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
-        shutil.copytree(tracker.runs_dir / "outbox", folder / "copy")
         server.start()
         run.finish()
     return SimpleNamespace(**locals())
 
 
 def test_nothing_is_lost_while_the_server_is_gone(outage, tmp_path):
-    tracker, run = outage.tracker, outage.run
+    tracker, run, child = outage.tracker, outage.run, outage.child
     assert points(tracker, run, "loss") == [(step, float(step)) for step in range(40)]
-    check_everything(tracker, outage.child, tmp_path)
-    kept = stored(tracker, outage.child)
+    again = open_tracker(tracker.store.uri, tracker.store.runs_dir)
+    child = again.run("outage", "during", {}, "key-during")
+    child.finish()
+    check_everything(again, child, tmp_path)
+    kept = stored(again, child)
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "during")
-    assert kept.info.end_time - kept.info.start_time < 20_000, "it must not seem to have run until it was sent"
     assert (kept.data.tags["model"], kept.data.tags["mlflow.parentRunId"]) == ("wavegan", run.id)
-    assert stored(tracker, outage.orphan).data.tags["mlflow.parentRunId"] == outage.parent.id
-    assert stored(tracker, outage.parent).info.run_name == "parent"
-    experiment = tracker._client.get_experiment_by_name("outage")
-    assert experiment.tags["mlflow.note.content"] == "**words**"
-    assert len(tracker._client.search_runs([experiment.experiment_id])) == 4
-    assert not list((tracker.runs_dir / "outbox").rglob("*.jsonl"))
+    by_name = {one.info.run_name: one for one in runs_of(again, "outage")}
+    assert set(by_name) == {"before", "during", "parent", "orphan"} and len(runs_of(again, "outage")) == 4
+    assert by_name["orphan"].data.tags["mlflow.parentRunId"] == by_name["parent"].info.run_id
+    assert again.store.client.get_experiment_by_name("outage").tags["mlflow.note.content"] == "**words**"
+    assert not pending(again)
 
 
 def test_a_training_is_not_held_up_and_the_user_is_told_in_a_line(outage):
-    assert outage.seconds < 20
+    assert outage.seconds < 30
     assert outage.fragments == ["", "", ""]
     assert "\n" not in str(outage.refused.value)
     assert len(outage.said) == 2, outage.said
-    assert "waits in" in outage.said[0] and "that waited are sent" in outage.said[1]
+    assert "are kept in" in outage.said[0] and "what it missed is published" in outage.said[1]
 
 
-def test_sending_twice_leaves_what_sending_once_leaves(outage, server, tmp_path):
-    runs = outage.tracker.runs_dir
-    shutil.copytree(outage.folder / "copy", runs / "outbox", dirs_exist_ok=True)  # as if killed in the midst of it
+def test_published_twice_is_the_same_as_once(outage, server, tmp_path):
+    runs = outage.tracker.store.runs_dir
+    for marker in runs.glob("tracked/*/*/.published"):
+        shutil.rmtree(marker)
+    for _ in range(2):
+        publish_command([], runs, server.url)
     tracker = machine(server, runs)
-    assert not list((runs / "outbox").rglob("*.jsonl"))
     assert points(tracker, outage.run, "loss") == [(step, float(step)) for step in range(40)]
-    check_everything(tracker, outage.child, tmp_path)
+    assert len(runs_of(tracker, "outage")) == 4
+    child = SimpleNamespace(id=tracker.store.find_run("outage", "key-during"))
+    check_everything(tracker, child, tmp_path)
 
 
-def test_what_a_process_could_not_send_the_next_one_sends(outage, server, tmp_path):
+def test_what_a_process_could_not_publish_the_next_one_publishes(outage, server, tmp_path):
     said = outage.ended.stderr.splitlines()
-    assert (outage.ended.returncode, outage.ended.stdout, len(said)) == (0, "", 2), outage.ended
-    assert "33 entries wait in" in said[1] and "the same command sends them" in said[1]
+    assert (outage.ended.returncode, outage.ended.stdout, len(said)) == (0, "", 1), outage.ended
+    assert "the next command, or overtone publish, brings them there" in said[0]
     tracker = machine(server, outage.folder / "next")
-    run = tracker.run("next", "one", {}, "key-next")
+    run = SimpleNamespace(id=tracker.store.find_run("next", "key-next"))
     assert points(tracker, run, "loss") == [(step, float(step)) for step in range(30)]
     assert artifact(tracker, run, "notes.txt", tmp_path).read_text() == "text"
-    assert not list((outage.folder / "next").rglob("*.jsonl"))
+    assert stored(tracker, run).info.status == "FINISHED"
+
+
+def test_a_run_that_was_deleted_in_mlflow_comes_back_whole(tracker, server, tmp_path):
+    with tracker.run("deleted", "one", {}, "key-deleted") as run:
+        log_everything(run)
+    tracker.store.client.delete_run(run.id)
+    publish_command([run.folder.path], tracker.store.runs_dir, server.url)
+    found = SimpleNamespace(id=tracker.store.find_run("deleted", "key-deleted"))
+    assert found.id not in ("", run.id)
+    check_everything(tracker, found, tmp_path)
 
 
 def test_a_server_that_hangs_does_not_hold_a_training_up(tmp_path, monkeypatch):
@@ -248,9 +268,9 @@ def test_a_server_that_hangs_does_not_hold_a_training_up(tmp_path, monkeypatch):
         tracker = open_tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
         run = tracker.run("hangs", "one", {}, "key")
         for step in range(200):
-            run.log_metrics({"loss": 1.0}, step)
+            run.log_metrics({"loss": float(step)}, step)
         assert time.monotonic() - started < 5
-    shutil.rmtree(tmp_path / "outbox")
+    assert len(run.folder.points()[0]) == 200
 
 
 def test_what_is_no_mlflow_server_is_refused_in_a_line(tmp_path):

@@ -12,7 +12,7 @@ from datamodules.corpora.corpus import load_corpus
 from experiments.presets.preset import load_preset
 from experiments.registry import MODELS
 from experiments.runs import count_test_use
-from experiments.tracking.tracker import Run
+from experiments.tracking.run import Run
 from experiments.training.checkpoints import checkpoint_damage
 from experiments.training.fit import TrainingRecord, train
 from experiments.training.places import training_place
