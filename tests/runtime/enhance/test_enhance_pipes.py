@@ -36,7 +36,7 @@ def source_of(data):
     return None if form is None else PipeSource(pipe, form)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", [form for form in FORMS if not form.law], ids=str)  # a law is only read
 def test_samples_survive_being_written_and_read(form):
     samples = np.concatenate([speech()[:, 0], [-1, 0]]).astype(np.float32)
     exact = form.decoded(form.encoded(samples))
@@ -44,7 +44,7 @@ def test_samples_survive_being_written_and_read(form):
     assert form.encoded(exact) == form.encoded(samples)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", [form for form in FORMS if not form.law], ids=str)
 def test_our_header_is_read_by_libsndfile_and_by_us(form):
     samples = speech(channels=2)
     data = wave_header(PipeForm(44100, 2, form)) + form.encoded(samples)
@@ -81,7 +81,9 @@ def test_a_pipe_that_ends_early_is_noticed_and_what_came_is_kept():
     assert "before its stated end" in source.loss
 
 
-@pytest.mark.parametrize("data", [b"", b"RIFF", b"fLaC and so on, and on", encoded(speech(), 16000, subtype="ULAW")])
+@pytest.mark.parametrize(
+    "data", [b"", b"RIFF", b"fLaC and so on, and on", encoded(speech(), 16000, subtype="IMA_ADPCM")]
+)
 def test_what_is_no_plain_wav_is_left_to_others(data):
     assert source_of(data) is None
 
