@@ -21,7 +21,7 @@ ALWAYS_OPTIONAL = ("OVERTONE_DATA", "root may", "too busy")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
-    """Fail a test that is skipped for want of a component, where `.ci/run` has installed them all."""
+    """Fail a test that is skipped for want of a component, where OVERTONE_NO_SKIPS says that all are installed."""
     return _refuse_skip((yield))
 
 
