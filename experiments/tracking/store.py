@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,12 +212,24 @@ def open_store(kind: str, runs_dir: Path) -> MlflowStore | None:
     raise OvertoneError(f"--tracking {kind}: unknown; expected mlflow, none, or an address such as http://HOST:5000.")
 
 
+_found: list[dict[str, str]] = []  # what each open block of `long_calls` found in the environment, in any thread
+_found_lock = threading.Lock()
+
+
 @contextmanager
 def long_calls() -> Iterator[None]:
-    """Let calls take as long as large files need, and retry them for minutes, unless the environment says otherwise."""
-    before = {name: os.environ[name] for name in LONG_CALLS}
-    os.environ.update({name: LONG_CALLS[name] for name, value in before.items() if value == SHORT_CALLS[name]})
+    """Let calls take as long as large files need, and retry them for minutes, unless the environment says otherwise.
+
+    All threads share the environment, from which MLflow reads this: the last block that is left restores it.
+    """
+    with _found_lock:
+        before = {name: os.environ[name] for name in LONG_CALLS}
+        _found.append(before)
+        os.environ.update({name: LONG_CALLS[name] for name, value in before.items() if value == SHORT_CALLS[name]})
     try:
         yield
     finally:
-        os.environ.update(before)
+        with _found_lock:
+            before = _found.pop()
+            if not _found:
+                os.environ.update(before)

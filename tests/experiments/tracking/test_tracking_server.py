@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -134,6 +135,18 @@ def test_machines_at_once_share_a_version_and_every_reader_finds_the_same_run(se
 
 def runs_of(tracker, experiment):
     return tracker.store.client.search_runs([tracker.store.experiment_id(experiment)])
+
+
+def test_long_calls_of_threads_that_overlap_leave_the_short_ones(tracker, monkeypatch):
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    monkeypatch.setenv(name, experiments.tracking.store.SHORT_CALLS[name])
+    first, second = experiments.tracking.store.long_calls(), experiments.tracking.store.long_calls()
+    with first:
+        second.__enter__()
+        assert os.environ[name] == experiments.tracking.store.LONG_CALLS[name]
+    assert os.environ[name] == experiments.tracking.store.LONG_CALLS[name], "the second has not ended"
+    second.__exit__(None, None, None)
+    assert os.environ[name] == experiments.tracking.store.SHORT_CALLS[name]
 
 
 def test_champions_are_fetched_when_they_are_needed(server, tmp_path):
