@@ -11,6 +11,7 @@ from web_server import clip, encoded
 DOCUMENT = PROJECT / "docs" / "serving.md"
 LIMITS = {"upload_bytes": 1 << 20, "upload_seconds": 10.0, "body_seconds": 1.0}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+ENDLESS = {"Content-Length": "9" * 19}
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
 
 
@@ -86,11 +87,15 @@ def cases():
         Case("`denoise=maybe`", 400, "denoise is 1 or 0", wav, "/api/enhance?denoise=maybe"),
         Case("`rate=fast`", 400, "rate is a whole number from 4000", wav, "/api/enhance?rate=fast"),
         Case("`rate=1000`", 400, "rate is a whole number from 4000", wav, "/api/enhance?rate=1000"),
+        Case("`rate=` of five thousand digits", 400, "rate is a whole", wav, f"/api/enhance?rate={'9' * 5000}"),
+        Case("a length of nineteen nines", 400, "Content-Length is a whole", wav, headers=ENDLESS),
         Case("GET of an address for POST", 405, "Method Not Allowed", None, method="GET"),
         Case("unknown address", 404, "Not Found", None, "/../../etc/passwd", "GET"),
         Case("from another site's page", 403, "another site's page", wav, headers={"Origin": "http://evil.example"}),
+        Case("from an origin that is no address", 403, "another site's page", wav, headers={"Origin": "http://["}),
         Case("from a sandboxed frame", 403, "another site's page", wav, headers={"Origin": "null"}),
         Case("cross-site, as the browser says", 403, "another site's page", wav, headers=CROSS_SITE),
+        Case("under a name that is none", 403, "as ''", None, "/", "GET", {"Host": "["}),
         Case("under a name made to point here", 403, "as 127.0.0.1", None, "/", "GET", {"Host": "evil.example"}),
     ]  # fmt: skip
 

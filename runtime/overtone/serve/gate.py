@@ -7,10 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from overtone.serve.limits import Limits
-from overtone.serve.refusals import Refused
+from overtone.serve.refusals import Refused, whole_number
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,6 +31,7 @@ SECURITY_HEADERS = {
 }
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 FORM_BYTES = 1 << 16  # what a multipart form may add to its file
+MOST_ANNOUNCED = 1 << 63  # bytes; what is beyond is no size, but nonsense
 DISCARD_SECONDS = 2.0
 AGAIN_SECONDS = 5
 OWN_SITES = ("same-origin", "none")
@@ -106,7 +107,8 @@ class Gate:
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Append a request's body to ``body``, and count its bytes as held."""
-        if int(_headers(scope).get("content-length", "0")) > self._limits.upload_bytes + FORM_BYTES:
+        announced = _headers(scope).get("content-length", "0")
+        if whole_number("Content-Length", announced, 0, MOST_ANNOUNCED) > self._limits.upload_bytes + FORM_BYTES:
             raise self._too_large()
         try:
             await asyncio.wait_for(self._read_parts(receive, body), self._limits.body_seconds)
@@ -167,21 +169,26 @@ def require_own_page(scope: Scope, *, loopback: bool) -> None:
     """
     headers = _headers(scope)
     host = headers.get("host", "")
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        name = ""
+    name = (_address(f"//{host}").hostname or "").lower()
     if not name or (loopback and not is_loopback(name)):
         raise Refused(
             HTTPStatus.FORBIDDEN,
             f"The server was asked for as '{name}', but serves this machine only. Open it as 127.0.0.1 or localhost.",
         )
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    foreign = site not in OWN_SITES or (origin is not None and urlsplit(origin).netloc != host)
+    foreign = site not in OWN_SITES or (origin is not None and _address(origin).netloc != host)
     if foreign and scope.get("method") not in SAFE_METHODS:  # a WebSocket has no method
         raise Refused(
             HTTPStatus.FORBIDDEN, "The request comes from another site's page. Open this server's own page instead."
         )
+
+
+def _address(text: str) -> SplitResult:
+    """Return an address in its parts, all of them empty where it is none, such as ``http://[``."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return urlsplit("")
 
 
 async def refuse(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:

@@ -125,7 +125,8 @@ class LiveStreams:
     def _request(self, scope: Scope) -> _Request:
         if scope["path"] != PATH:
             raise Refused(HTTPStatus.NOT_FOUND, f"There is no stream at this address; it is {PATH}. See /api.")
-        query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin1")).items()}
+        given = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+        query = {name: values[0] for name, values in given.items()}  # the first, as for uploads
         sample_format = query.get("format", "float32")
         if sample_format not in SAMPLE_FORMATS:
             expected = " or ".join(SAMPLE_FORMATS)

@@ -31,18 +31,21 @@ class Refused(OvertoneError):
 
 
 def whole_number(name: str, text: str, lowest: int, highest: int) -> int:
-    """Read a value of a query.
+    """Read a number of a request: the one way in which they are read.
+
+    A text of more digits than the largest value has is refused unread: numbers of thousands of digits take Python long,
+    or too long for it to try.
 
     Args:
         name: of the value, for the message.
-        text: as the query has it.
+        text: as the request has it.
         lowest: smallest allowed value.
         highest: largest allowed value.
 
     Raises:
         Refused: not a whole number in that range.
     """
-    if not (text.isascii() and text.isdigit() and lowest <= int(text[:9]) <= highest):
-        expected = "1 or 0" if (lowest, highest) == (0, 1) else f"a whole number from {lowest} to {highest}"
-        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is {expected}, got '{text[:20]}'.")
-    return int(text)
+    if text.isascii() and text.isdigit() and len(text) <= len(str(highest)) and lowest <= int(text) <= highest:
+        return int(text)
+    expected = "1 or 0" if (lowest, highest) == (0, 1) else f"a whole number from {lowest} to {highest}"
+    raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is {expected}, got '{text[:20]}'.")

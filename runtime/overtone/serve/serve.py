@@ -45,7 +45,7 @@ def serve(
         announce: takes the lines for the user, the address among them.
 
     Raises:
-        OvertoneError: the package does not load, or the port is taken.
+        OvertoneError: the package does not load, the address is none, or the port is taken.
     """
     limits = limits or Limits()
     with _listening(host, port) as listener:
@@ -96,6 +96,8 @@ def _config(gate: Gate, limits: Limits) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    if not host.strip():
+        raise OvertoneError("--host: is empty. Expected an address, such as 127.0.0.1, or 0.0.0.0 for all machines.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named by its number, TCP is sent without delay by asyncio, which matters to live streams.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -103,9 +105,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((host, port))
             listener.listen(BACKLOG)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, ValueError, TypeError) as error:  # whatever the two are made of
             reason = getattr(error, "strerror", None) or error
-            raise OvertoneError(f"{host}:{port}: cannot listen there ({reason}). Choose another --port.") from None
+            raise OvertoneError(
+                f"{host!r}, port {port}: cannot listen there ({reason}). Choose another --port or --host."
+            ) from None
         yield listener
 
 

@@ -207,9 +207,14 @@ def test_a_live_stream_ends_with_a_sentence(server, sent, message):
     [
         ("?rate=1", {}, 400),
         ("?channels=9", {}, 400),
+        ("?channels=000000002999", {}, 400),
+        (f"?rate={'9' * 5000}", {}, 400),
+        ("?rate=", {}, 400),
+        ("?rate=1&rate=8000", {}, 400),
         ("?format=mp3", {}, 400),
         ("/other", {}, 404),
         ("", {"Origin": "http://evil.example"}, 403),
+        ("", {"Origin": "http://["}, 403),
     ],
 )
 def test_a_live_stream_is_refused(server, query, headers, status):
@@ -259,6 +264,22 @@ def test_a_taken_port_and_a_missing_model_are_said_in_a_line(tmp_path):
         serve(package(), port=taken.getsockname()[1])
     with pytest.raises(OvertoneError, match="nowhere"):
         serve(tmp_path / "nowhere", port=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "said"),
+    [
+        ("", 0, "--host: is empty"),
+        ("[", 0, "'\\['"),
+        ("\udcff", 0, "udcff"),
+        ("::g", 0, "::g"),
+        ("127.0.0.1", 70000, "70000"),
+    ],
+)
+def test_what_is_no_address_to_listen_on_is_said_in_a_line(host, port, said):
+    with pytest.raises(OvertoneError, match=said) as refused:
+        serve(package(), host, port)
+    assert "\n" not in str(refused.value)
 
 
 def test_serving_others_is_warned_of():
