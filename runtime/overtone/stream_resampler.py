@@ -19,6 +19,7 @@ ATTENUATION_DB, LEAST_ATTENUATION_DB = 90.0, 60.0
 WIDEST_TRANSITION = 0.1  # of the lower Nyquist frequency
 KAISER_SLOPE = 2.285 * 2 * np.pi  # dB per (Hz of transition times seconds of filter), Kaiser 1974
 OUTPUTS_AT_ONCE = 512  # their windows and coefficients stay in the processor's cache
+MOST_PHASES = 1024  # of the filter between two samples of the lower rate; what lies between them is interpolated
 
 
 class FilterDesign:
@@ -68,6 +69,12 @@ class StreamResampler:
     Output sample ``m`` is the input at the time ``m / to_rate - delay``, for which no input after ``m / to_rate`` is
     needed. It is the same to the last bit for any sizes of the blocks that come.
 
+    An output sample needs the filter at one of ``to_rate / gcd`` phases. Up to 1024 of them are a table. Where there
+    are more, as between 44 099 and 48 000 Hz, an output is interpolated between those of the two next phases in a table
+    of 1024 for each sample of the lower rate. Against the exact filter that is an error of -123 dB or less for white
+    noise and of -122 dB for a tone at the end of the pass band. The table takes at most 1 MB up to a lower rate of
+    48 kHz, where one of all phases took up to 185 MB, and 4 GB while it was made.
+
     Args:
         channels: of the stream.
         from_rate: in Hz.
@@ -91,7 +98,8 @@ class StreamResampler:
         whole = ceil((past_delay + half * unit) * to_rate)
         self.delay = Fraction(whole, to_rate) - past_delay
         self._spare = int(self.delay / unit) - half
-        self._coefficients = _coefficients(min(from_rate, to_rate), from_rate, to_rate, half)
+        self._coefficients = _coefficients(from_rate, to_rate, half)
+        self._phases = len(self._coefficients) - 1
         self._taps = self._coefficients.shape[1]
         before = self._taps + self._spare // self._up + 1
         self._line = np.zeros((channels, before), np.float32)
@@ -115,10 +123,16 @@ class StreamResampler:
     def _fill(self, output: Samples, first: int) -> None:
         positions = np.arange(first, first + output.shape[1]) * self._down - self._spare
         newest, phase = np.divmod(positions, self._up)
-        coefficients = self._coefficients[phase]
+        row, beyond = np.divmod(phase * self._phases, self._up)
+        share = (beyond / self._up).astype(np.float32)
+        coefficients = self._coefficients[row]
+        following = self._coefficients[row + 1] if self._phases != self._up else None
         oldest = newest - self._taps + 1 - self._line_start
         for channel, line in zip(output, self._line, strict=True):
-            channel[:] = np.vecdot(sliding_window_view(line, self._taps)[oldest], coefficients)
+            windows = sliding_window_view(line, self._taps)[oldest]
+            channel[:] = np.vecdot(windows, coefficients)
+            if following is not None:
+                channel += share * (np.vecdot(windows, following) - channel)
 
 
 @lru_cache(maxsize=16)
@@ -127,10 +141,14 @@ def _design(lower_rate: int, longest: Fraction) -> FilterDesign:
 
 
 @lru_cache(maxsize=16)
-def _coefficients(lower_rate: int, from_rate: int, to_rate: int, half: int) -> NDArray[np.float32]:
-    """Return ``(phases, taps)``, oldest tap first; each phase has unit gain at 0 Hz."""
-    up = to_rate // gcd(from_rate, to_rate)
+def _coefficients(from_rate: int, to_rate: int, half: int) -> NDArray[np.float32]:
+    """Return ``(phases + 1, taps)``, oldest tap first, the last phase one input sample after the first.
+
+    Each phase has unit gain at 0 Hz. There are as many as the rates need, but no more than the filter's own fineness.
+    """
+    up, lower_rate = to_rate // gcd(from_rate, to_rate), min(from_rate, to_rate)
     taps = 2 * half // up + 1
-    offsets = np.arange(taps)[::-1] * up + np.arange(up)[:, None] - half
-    response = _design(lower_rate, LONGEST_DELAY - Fraction(1, to_rate))(offsets / (from_rate * up))
+    phases = up if up <= MOST_PHASES else ceil(Fraction(MOST_PHASES * lower_rate, from_rate))
+    offsets = np.arange(taps)[::-1] + np.arange(phases + 1)[:, None] / phases - half / up
+    response = _design(lower_rate, LONGEST_DELAY - Fraction(1, to_rate))(offsets / from_rate)
     return (response / response.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,5 +1,6 @@
 """The stream resampler against soxr, its stated filter, and its count of samples."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 import soxr
 from waveforms import decibels, rng, tone, white
 
+from overtone import stream_resampler
 from overtone.stream_resampler import FilterDesign, StreamResampler
 
+# without a large common divisor: their outputs are interpolated between phases
+AWKWARD = [(12345, 48000), (44099, 48000), (48000, 44099), (191993, 48000), (48000, 191999), (15999, 8000)]
 RATES = [(8000, 48000), (11025, 48000), (44100, 48000), (96000, 48000), (48000, 44100), (48000, 8000), (192000, 16000)]
 
 
@@ -20,7 +24,7 @@ def resampled(waveform, from_rate, to_rate):
     return output[round(resampler.delay * to_rate) :], resampler
 
 
-@pytest.mark.parametrize(("from_rate", "to_rate"), RATES)
+@pytest.mark.parametrize(("from_rate", "to_rate"), [*RATES, *AWKWARD])
 def test_it_agrees_with_soxr_below_its_pass_band_and_its_delay_is_true(from_rate, to_rate):
     pass_hz = FilterDesign(min(from_rate, to_rate)).pass_hz
     time = np.arange(from_rate // 2) / from_rate
@@ -56,7 +60,7 @@ def test_images_of_telephone_speech_stay_below_60_db():
     assert decibels(spectrum[frequencies > 4000].max() / spectrum.max()) < -60
 
 
-@pytest.mark.parametrize(("from_rate", "to_rate"), [(44100, 48000), (48000, 11025), (12345, 48000), (47999, 48000)])
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(44100, 48000), (48000, 11025), *AWKWARD])
 def test_samples_do_not_depend_on_blocks_to_the_last_bit(from_rate, to_rate):
     waveform = np.stack([white(4000, 0), white(4000, 1)])
     whole = StreamResampler(2, from_rate, to_rate)(waveform)
@@ -75,6 +79,33 @@ def test_all_output_is_there_as_soon_as_the_input_is(from_rate, to_rate):
         received += size
         given += resampler(np.zeros((1, size), np.float32)).shape[1]
         assert given >= received * to_rate / from_rate
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), AWKWARD)
+def test_interpolated_phases_are_the_exact_filter_within_120_db(from_rate, to_rate):
+    """The sum over the filter itself, in double precision, at some outputs; noise is in all of the band."""
+    resampler = StreamResampler(1, from_rate, to_rate)
+    waveform = white(round(0.05 * from_rate))
+    output = resampler(waveform[None])[0]
+    design = FilterDesign(min(from_rate, to_rate), Fraction(5, 1000) - Fraction(1, to_rate))
+    chosen = rng(1).choice(np.arange(len(output) // 2, len(output) - 1), 200)
+    times = chosen / to_rate - float(resampler.delay)
+    response = design(times[:, None] - np.arange(len(waveform)) / from_rate)
+    exact = (response @ waveform) / response.sum(axis=1)
+    assert decibels(np.std(output[chosen] - exact) / np.std(exact)) < -120
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [*AWKWARD, (191984, 16000), (8191, 48000)])
+def test_the_table_is_small_for_any_rates(from_rate, to_rate):
+    stream_resampler._coefficients.cache_clear()
+    tracemalloc.start()
+    try:
+        StreamResampler(1, from_rate, to_rate)(np.zeros((1, 100), np.float32))
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 8e6
+    assert most < 150e6
 
 
 def test_a_former_delay_is_completed_to_whole_samples():
