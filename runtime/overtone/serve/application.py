@@ -41,13 +41,16 @@ INTERFACE = {
     "WS /api/stream": {
         "does": "enhances while one speaks",
         "query": {
-            "rate": "sample rate of both directions in Hz (the model's)",
+            "rate": "sample rate of what comes in Hz (the model's)",
+            "output_rate": "sample rate of what goes back in Hz (that of what comes)",
             "channels": "interleaved channels (1)",
-            "format": "float32 or int16, little-endian (float32)",
+            "format": "float32, int16, s24, s32, or telephony's mulaw, alaw and u8, which are answered by int16; "
+            "little-endian (float32)",
             "denoise": "as for /api/enhance (0)",
         },
         "messages": "first the server sends JSON with latency_samples; then each binary message of samples is answered "
-        "by one of as many samples, that many samples later. The text 'end' is answered by the rest, then closed",
+        "by one of as many samples, or as much sound at another output_rate, that many samples later. The text 'end' "
+        "is answered by the rest, then closed",
     },
     "GET /api/model": {"does": "describes the model"},
     "GET /api/health": {"does": "says that the server is up"},

@@ -102,18 +102,19 @@ class Enhancement:
         with self._place():
             return encode(*decode(data, self.limits))
 
-    def stream(self, rate: int, channels: int, denoise: bool) -> EnhancerStream:
-        """Start a stream that gives back the rate it takes.
+    def stream(self, rate: int, channels: int, denoise: bool, output_rate: int) -> EnhancerStream:
+        """Start a stream.
 
         Args:
-            rate: of both directions in Hz.
+            rate: of what comes in Hz.
             channels: how many.
             denoise: let the model change the input's own band as well.
+            output_rate: of what goes back in Hz.
 
         Raises:
             OvertoneError: a rate that is not served.
         """
-        return self._enhancers[denoise].stream(rate, channels, rate)
+        return self._enhancers[denoise].stream(rate, channels, output_rate)
 
     @contextmanager
     def _place(self) -> Iterator[None]:

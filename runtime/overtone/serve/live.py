@@ -5,12 +5,10 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qs
 
-import numpy as np
-from numpy.typing import NDArray
-
+from overtone.audio import Waveform
+from overtone.audio_files.wave_pipes import RAW_FORMS, SampleForm
 from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE, EnhancerStream
 from overtone.errors import OvertoneError
 from overtone.serve.enhancement import Enhancement
@@ -19,8 +17,7 @@ from overtone.serve.refusals import Refused, whole_number
 
 PATH = "/api/stream"
 END = "end"
-SAMPLE_FORMATS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "int16": np.dtype("<i2")}
-INT16_SCALE = 32768.0
+SAMPLE_FORMATS = {"float32": RAW_FORMS["f32"], "int16": RAW_FORMS["s16"], **RAW_FORMS}
 REPORT_SECONDS = 1.0
 AGAIN_SECONDS = 10
 NORMAL, POLICY = 1000, 1008
@@ -29,9 +26,16 @@ NORMAL, POLICY = 1000, 1008
 @dataclass(frozen=True)
 class _Request:
     rate: int
+    output_rate: int
     channels: int
     sample_format: str
     denoise: bool
+
+    @property
+    def answered(self) -> SampleForm:
+        """How samples go back: as they come, but with 16 bits where they come with 8."""
+        form = SAMPLE_FORMATS[self.sample_format]
+        return form if form.bits > 8 else RAW_FORMS["s16"]
 
 
 class LiveStreams:
@@ -78,7 +82,14 @@ class LiveStreams:
         await send({"type": "websocket.accept"})
         run = asyncio.get_running_loop().run_in_executor
         try:
-            stream = await run(self._threads, self._enhancement.stream, request.rate, request.channels, request.denoise)
+            stream = await run(
+                self._threads,
+                self._enhancement.stream,
+                request.rate,
+                request.channels,
+                request.denoise,
+                request.output_rate,
+            )
             await _say(send, _facts(stream, request))
             await self._exchange(stream, request, receive, send)
         except OvertoneError as error:
@@ -118,8 +129,8 @@ class LiveStreams:
         await self._send_samples(rest.reshape(-1, request.channels), request, send)
         await send({"type": "websocket.close", "code": NORMAL})
 
-    async def _send_samples(self, samples: NDArray[np.float32], request: _Request, send: Send) -> None:
-        message = {"type": "websocket.send", "bytes": _bytes(samples, request.sample_format)}
+    async def _send_samples(self, samples: Waveform, request: _Request, send: Send) -> None:
+        message = {"type": "websocket.send", "bytes": request.answered.encoded(samples)}
         await asyncio.wait_for(send(message), self._limits.idle_seconds)
 
     def _request(self, scope: Scope) -> _Request:
@@ -132,8 +143,10 @@ class LiveStreams:
             expected = " or ".join(SAMPLE_FORMATS)
             raise Refused(HTTPStatus.BAD_REQUEST, f"format is {expected}, got '{sample_format[:20]}'.")
         rate = query.get("rate", str(self._enhancement.sample_rate))
+        output_rate = query.get("output_rate", rate)
         return _Request(
             rate=whole_number("rate", rate, LOWEST_RATE, HIGHEST_RATE),
+            output_rate=whole_number("output_rate", output_rate, LOWEST_RATE, HIGHEST_RATE),
             channels=whole_number("channels", query.get("channels", "1"), 1, self._limits.channels),
             sample_format=sample_format,
             denoise=bool(whole_number("denoise", query.get("denoise", "0"), 0, 1)),
@@ -143,8 +156,9 @@ class LiveStreams:
 def _facts(stream: EnhancerStream, request: _Request) -> dict[str, object]:
     return {
         "latency_samples": stream.latency_samples,
-        "latency_ms": round(1000 * stream.latency_samples / request.rate, 3),
+        "latency_ms": round(1000 * stream.latency_seconds, 3),
         "rate": request.rate,
+        "output_rate": request.output_rate,
         "channels": request.channels,
         "format": request.sample_format,
     }
@@ -154,18 +168,10 @@ async def _say(send: Send, facts: dict[str, object]) -> None:
     await send({"type": "websocket.send", "text": json.dumps(facts)})
 
 
-def _samples(data: bytes, request: _Request) -> NDArray[Any]:
-    """Interleaved samples as ``(frames, channels)`` of the request's type, which a stream checks and scales."""
-    kind = SAMPLE_FORMATS[request.sample_format]
-    frame_bytes = kind.itemsize * request.channels
+def _samples(data: bytes, request: _Request) -> Waveform:
+    """Interleaved samples as ``(frames, channels)``."""
+    form = SAMPLE_FORMATS[request.sample_format]
+    frame_bytes = form.size * request.channels
     if len(data) % frame_bytes:
         raise OvertoneError(f"A message holds whole frames of {frame_bytes} bytes; one of {len(data)} bytes came.")
-    return np.frombuffer(data, kind).reshape(-1, request.channels)
-
-
-def _bytes(samples: NDArray[np.float32], sample_format: str) -> bytes:
-    kind = SAMPLE_FORMATS[sample_format]
-    if kind.kind == "i":
-        whole = np.rint(samples * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1)
-        return whole.astype(kind).tobytes()
-    return samples.astype(kind).tobytes()
+    return form.decoded(data).reshape(-1, request.channels)

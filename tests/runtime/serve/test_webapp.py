@@ -16,6 +16,7 @@ from web_server import clip, decoded, encoded, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from overtone.audio_files.wave_pipes import RAW_FORMS
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.model_package import load_model
@@ -183,6 +184,22 @@ def test_a_live_stream_of_integers(server, enhancer):
     assert np.abs(heard / 32768 - expected).max() <= 0.51 / 32768
 
 
+@pytest.mark.parametrize("name", ["mulaw", "alaw", "u8"])
+def test_a_telephones_frames_come_back_as_wideband_speech(server, enhancer, name):
+    """Frames of 20 ms in telephony's own 8 bits, as pipes decode them."""
+    data = encoded(clip(0.5, 8000), 8000, "RAW", {"mulaw": "ULAW", "alaw": "ALAW", "u8": "PCM_U8"}[name])
+    expected = enhancer.stream(8000, 1, 16000)
+    heard = []
+    with stream(server, f"?format={name}&rate=8000&output_rate=16000") as socket_:
+        assert json.loads(socket_.recv())["latency_samples"] == expected.latency_samples
+        for start in range(0, len(data), 160):
+            socket_.send(data[start : start + 160])
+            heard.append(np.frombuffer(socket_.recv(), "<i2") / 32768)
+            assert len(heard[-1]) == 320
+    wanted = expected.push(RAW_FORMS[name].decoded(data))
+    assert np.abs(np.concatenate(heard) - wanted).max() <= 0.51 / 32768
+
+
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
@@ -212,6 +229,7 @@ def test_a_live_stream_ends_with_a_sentence(server, sent, message):
         ("?rate=", {}, 400),
         ("?rate=1&rate=8000", {}, 400),
         ("?format=mp3", {}, 400),
+        ("?format=mulaw&rate=8000&output_rate=99999999", {}, 400),
         ("/other", {}, 404),
         ("", {"Origin": "http://evil.example"}, 403),
         ("", {"Origin": "http://["}, 403),
