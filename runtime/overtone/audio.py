@@ -38,6 +38,11 @@ def unusable_sample(samples: NDArray[np.floating]) -> tuple[int, str] | None:
     return row, f"is {worst:.3g}, where full scale is 1" if np.isfinite(worst) else "is NaN or infinite"
 
 
+def silenced(samples: NDArray[np.float32]) -> Waveform:
+    """Return samples with silence for those with which nothing can be computed, for live sound, which must go on."""
+    return np.where(np.abs(samples) <= HIGHEST_SAMPLE, samples, np.float32(0))  # false for NaN, too
+
+
 def cancels(mixed: float, single: float) -> bool:
     """Return whether channels cancel each other in their mean, by more than 20 dB.
 

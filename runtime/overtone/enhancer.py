@@ -195,8 +195,8 @@ class EnhancerStream:
             float32 of the same form.
 
         Raises:
-            OvertoneError: NaN or infinite samples, other channels than stated, another type, or a stream that was
-                flushed.
+            OvertoneError: NaN, infinite samples or some beyond 1e6, other channels than stated, another type: the
+                stream has taken nothing of the block and goes on with the next one. Or a stream that was flushed.
         """
         if self._flushed:
             raise OvertoneError("The stream was flushed. Start another with Enhancer.stream.")
@@ -222,7 +222,8 @@ class EnhancerStream:
         if block.dtype == np.int16:
             samples = block.astype(np.float32) / np.float32(2**15)
         elif np.issubdtype(block.dtype, np.floating):
-            samples = block.astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+                samples = block.astype(np.float32, copy=False)
         else:
             raise OvertoneError(f"Expected floating-point or int16 samples, got {block.dtype}.")
         samples = samples.reshape(len(samples), self.channels)

@@ -11,6 +11,8 @@ from waveforms import breathing_speech, decibels, rng, root_mean_square, speech_
 
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
+from overtone.model_package import load_model
+from overtone.packed_models import default_model
 
 RATES = [4000, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000]
 
@@ -176,6 +178,33 @@ def test_a_stream_names_the_first_bad_sample_of_all_and_refuses_other_forms():
     stream.flush()
     with pytest.raises(OvertoneError, match="flushed"):
         stream.push(bad)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, 1e300])
+def test_a_block_that_was_refused_leaves_no_trace(value):
+    samples = speech_like(16000, 4000).astype(np.float64)
+    bad = samples[:500].copy()
+    bad[77] = value
+    for rate, output_rate in ((16000, 16000), (8000, 48000)):
+        clean, stream = (Enhancer(delay_model()).stream(rate, 1, output_rate) for _ in range(2))
+        for block in np.split(samples, 8):
+            with pytest.raises(OvertoneError, match=r"is (NaN|1e\+30)"):
+                stream.push(bad)
+            np.testing.assert_array_equal(stream.push(block), clean.push(block))
+
+
+@pytest.mark.parametrize("profile", ["fullband", "telephone"])
+def test_the_loudest_block_that_is_taken_is_forgotten(profile):
+    """A million times full scale: what comes two seconds later is what would have come without it."""
+    enhancer = Enhancer(load_model(default_model(profile)))
+    samples = 0.3 * breathing_speech(8000, 6.0)
+    loud = samples.copy()
+    loud[8000:8160] = 1e6
+    expected, found = (enhancer.stream(8000).push(one) for one in (samples, loud))
+    assert np.isfinite(found).all()
+    late = slice(len(found) // 2, None)
+    assert decibels(root_mean_square(found[late] - expected[late]) / root_mean_square(expected[late])) < -60
 
 
 def test_streams_of_one_model_do_not_share_a_past():

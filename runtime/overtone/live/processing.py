@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from overtone.audio import Waveform
+from overtone.audio import Waveform, silenced
 from overtone.enhancer import Enhancer
 from overtone.limiter import softly_limited
 from overtone.stream_resampler import StreamResampler
@@ -83,9 +83,10 @@ class LiveProcessor:
     def process(self, block: Waveform) -> Waveform:
         """Take ``(samples,)`` and return what is due at the output's rate, below full scale.
 
-        NaN and infinite samples, which drivers may deliver when a device appears, are taken for silence.
+        Samples with which nothing can be computed, such as NaN and 1e30, are taken for silence: drivers may deliver
+        them when a device appears.
         """
-        block = np.nan_to_num(block, posinf=0.0, neginf=0.0)
+        block = silenced(block)
         self.input_level.add(block)
         enhanced, original = self._stream.push(block), self._original.push(block)
         if self._share != (goal := float(self.enhanced)):

@@ -49,8 +49,8 @@ INTERFACE = {
             "denoise": "as for /api/enhance (0)",
         },
         "messages": "first the server sends JSON with latency_samples; then each binary message of samples is answered "
-        "by one of as many samples, or as much sound at another output_rate, that many samples later. The text 'end' "
-        "is answered by the rest, then closed",
+        "by one of as many samples, or as much sound at another output_rate, that many samples later. NaN and the "
+        "like are taken for silence, after JSON with a warning. The text 'end' is answered by the rest, then closed",
     },
     "GET /api/model": {"does": "describes the model"},
     "GET /api/health": {"does": "says that the server is up"},

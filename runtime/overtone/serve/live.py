@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
-from overtone.audio import Waveform
+from overtone.audio import Waveform, silenced, unusable_sample
 from overtone.audio_files.wave_pipes import RAW_FORMS, SampleForm
 from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE, EnhancerStream
 from overtone.errors import OvertoneError
@@ -19,6 +19,7 @@ PATH = "/api/stream"
 END = "end"
 SAMPLE_FORMATS = {"float32": RAW_FORMS["f32"], "int16": RAW_FORMS["s16"], **RAW_FORMS}
 REPORT_SECONDS = 1.0
+MESSAGE_SECONDS = 10.0  # its answer may be 50 times as large, at another rate
 AGAIN_SECONDS = 10
 NORMAL, POLICY = 1000, 1008
 
@@ -98,7 +99,7 @@ class LiveStreams:
 
     async def _exchange(self, stream: EnhancerStream, request: _Request, receive: Receive, send: Send) -> None:
         run = asyncio.get_running_loop().run_in_executor
-        reported = 0.0
+        reported, taken = 0.0, 0
         while True:
             message = await self._next(receive)
             if message["type"] == "websocket.disconnect":
@@ -107,6 +108,11 @@ class LiveStreams:
                 await self._end(message["text"], stream, request, send)
                 return
             block = _samples(message["bytes"], request)
+            if (unusable := unusable_sample(block)) is not None:
+                said = f"Sample {taken + unusable[0]} {unusable[1]}; silence took the place of such samples."
+                await _say(send, {"warning": said})
+                block = silenced(block)
+            taken += len(block)
             enhanced = await run(self._threads, stream.push, block)
             await self._send_samples(enhanced, request, send)
             reported += len(block) / request.rate
@@ -174,4 +180,6 @@ def _samples(data: bytes, request: _Request) -> Waveform:
     frame_bytes = form.size * request.channels
     if len(data) % frame_bytes:
         raise OvertoneError(f"A message holds whole frames of {frame_bytes} bytes; one of {len(data)} bytes came.")
+    if (seconds := len(data) / frame_bytes / request.rate) > MESSAGE_SECONDS:
+        raise OvertoneError(f"A message holds at most {MESSAGE_SECONDS:g} s of sound; one of {seconds:.1f} s came.")
     return form.decoded(data).reshape(-1, request.channels)

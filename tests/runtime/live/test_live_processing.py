@@ -67,6 +67,8 @@ def test_samples_that_are_no_numbers_are_silence_and_loud_ones_stay_below_full_s
     processor = LiveProcessor(enhancer, 16000, 16000)
     processor.process(np.full(800, np.nan, np.float32))
     assert processor.input_level.read() == -100
+    processor.process(np.array([1e30, -1e30, np.inf, 1e7], np.float32))
+    assert processor.input_level.read() == -100
     heard = np.concatenate([processor.process(block) for block in blocks(15 * speechlike(1.0, 16000, 3000))])
     assert np.isfinite(heard).all() and 0.9 < np.abs(heard).max() <= 1
 

@@ -200,11 +200,26 @@ def test_a_telephones_frames_come_back_as_wideband_speech(server, enhancer, name
     assert np.abs(np.concatenate(heard) - wanted).max() <= 0.51 / 32768
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_live_stream_goes_on_after_a_bad_block(server, enhancer, value):
+    samples = clip(0.6, RATE)
+    bad = samples.copy()
+    bad[9600:9605], samples[9600:9605] = value, 0
+    with stream(server) as socket_:
+        socket_.recv()
+        heard = []
+        for number, block in enumerate(np.split(bad, 6)):
+            socket_.send(block.tobytes())
+            if number == 2:
+                assert "Sample 9600 is" in json.loads(socket_.recv())["warning"]
+            heard.append(received(socket_, 1, []))
+    assert np.abs(np.concatenate(heard) - enhancer.stream(RATE).push(samples)).max() <= 1e-6
+
+
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
         (b"\0\0\0", "whole frames of 4 bytes"),
-        (np.float32(np.nan).tobytes(), "Sample 0 is NaN"),
         ("stop", "the text 'end'"),
         (None, "Nothing came for 1 seconds"),
     ],
@@ -240,6 +255,14 @@ def test_a_live_stream_is_refused(server, query, headers, status):
         pass
     assert refused.value.response.status_code == status
     assert json.loads(refused.value.response.body)["error"]
+
+
+def test_a_message_of_much_sound_is_refused(server):
+    """Its answer at another rate would be many times as large."""
+    with stream(server, "?format=u8&rate=8000&output_rate=192000") as socket_:
+        socket_.recv()
+        socket_.send(bytes(80001))
+        assert "holds at most 10 s of sound; one of 10.0 s came" in json.loads(socket_.recv())["error"]
 
 
 def test_live_streams_are_limited_and_make_room_again(server):

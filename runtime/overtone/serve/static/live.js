@@ -90,6 +90,10 @@ export class Live {
 
   told(facts) {
     if (facts.error) this.said = facts.error;
+    if (facts.warning) {
+      element('live-problem').textContent = facts.warning;
+      element('live-problem').hidden = false;
+    }
     if (facts.latency_ms !== undefined) {
       this.latency = facts.latency_ms;
       this.ready = true;
