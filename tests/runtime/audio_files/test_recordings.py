@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from enhance_cases import speech
 
 from overtone.audio import AudioError
 from overtone.audio_files.recordings import Recording, read_audio
+from overtone.audio_files.wave_pipes import HeaderReader, PipeForm, SampleForm
 
 RATE = 16000
 FORMATS = {
@@ -146,6 +148,19 @@ def test_a_header_that_was_counted_as_samples_is_no_loss(excess):
     data = encoded("wav")
     samples, loss = read(data[:40] + (len(data) - 44 + excess).to_bytes(4, "little") + data[44:])
     assert loss == "" and len(samples) == 4 * RATE
+
+
+def test_a_wav_of_very_many_empty_chunks_is_read_in_time():
+    """In a time that grows with their number only, whether they come before the samples or behind them."""
+    data, chunks = encoded("wav"), (b"junk" + bytes(4)) * 200_000
+    started = time.process_time()
+    samples, loss = read(data + chunks)
+    form = HeaderReader(io.BytesIO(data[:36] + chunks + data[36:])).wave_form()
+    with pytest.raises(AudioError, match="not readable as audio"):
+        Recording(data[:36] + chunks + data[36:], "x")
+    assert time.process_time() - started < 10
+    assert loss == "" and len(samples) == 4 * RATE
+    assert form == PipeForm(RATE, 1, SampleForm(16), 4 * RATE * 2)
 
 
 def test_names_in_any_encoding_pipes_and_links(tmp_path):
