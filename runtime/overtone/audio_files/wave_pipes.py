@@ -170,12 +170,18 @@ class PipeSource:
 
 
 def wave_header(form: PipeForm) -> bytes:
-    """Return the header of a WAV of unknown length: both lengths say the largest there is, as other programs do."""
+    """Return the header of a WAV.
+
+    Where its length is not known, both lengths say the largest there is, as other programs do.
+    """
     tag = IEEE_FLOAT if form.samples.floating else PCM
     frame = form.samples.size * form.channels
     described = struct.pack("<HHIIHH", tag, form.channels, form.rate, form.rate * frame, frame, form.samples.bits)
-    length = struct.pack("<I", UNKNOWN_LENGTH)
-    return b"RIFF" + length + b"WAVEfmt " + struct.pack("<I", len(described)) + described + b"data" + length
+    begin = b"WAVEfmt " + struct.pack("<I", len(described)) + described + b"data"
+    length = whole = UNKNOWN_LENGTH
+    if form.length is not None:
+        length, whole = form.length, len(begin) + 4 + form.length + form.length % 2
+    return b"RIFF" + struct.pack("<I", whole) + begin + struct.pack("<I", length)
 
 
 def whole_numbers(block: Waveform, bits: int) -> NDArray[np.int32]:

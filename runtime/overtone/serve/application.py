@@ -3,14 +3,16 @@
 import io
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import IO
+from typing import IO, cast
 from urllib.parse import quote
 
 from flask import Flask, Request, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from overtone.enhancer import HIGHEST_RATE, LOWEST_RATE
-from overtone.serve.enhancement import Enhancement
+from overtone.serve.enhancement import Decoded, Enhancement
+from overtone.serve.gate import TAKE
+from overtone.serve.memory import Take
 from overtone.serve.refusals import Refused, whole_number
 from overtone.serve.uploads import download_name
 
@@ -32,6 +34,7 @@ INTERFACE = {
             "X-Overtone-Gain-dB": "constant gain that kept the peak below full scale, mostly 0.00",
             "X-Overtone-Latency-Samples": "the model's latency in streams, at its rate; files are not delayed",
             "X-Overtone-Model": "the model's name",
+            "X-Overtone-Loss": "where the file was damaged or cut off: what is missing in it, and so in the answer",
         },
     },
     "POST /api/decode": {
@@ -93,8 +96,8 @@ def _add_interface(app: Flask, enhancement: Enhancement) -> None:
         denoise = bool(whole_number("denoise", query.get("denoise", "0"), 0, 1))
         rate = whole_number("rate", query["rate"], LOWEST_RATE, HIGHEST_RATE) if "rate" in query else None
         data, name = _upload()
-        done = enhancement.enhance(data, denoise=denoise, rate=rate)
-        answer = _wav(done.wav, download_name(name, "-enhanced.wav"))
+        done = enhancement.enhance(data, _take(), denoise=denoise, rate=rate)
+        answer = _wav(done, download_name(name, "-enhanced.wav"))
         answer.headers["X-Overtone-Audio-Seconds"] = f"{done.audio_seconds:.6f}"
         answer.headers["X-Overtone-Processing-Seconds"] = f"{done.processing_seconds:.6f}"
         answer.headers["X-Overtone-Gain-dB"] = f"{done.gain_db:.2f}"
@@ -105,7 +108,7 @@ def _add_interface(app: Flask, enhancement: Enhancement) -> None:
     @app.post("/api/decode")
     def decoded() -> Response:
         data, name = _upload()
-        return _wav(enhancement.decode(data), download_name(name, ".wav"))
+        return _wav(enhancement.decode(data, _take()), download_name(name, ".wav"))
 
     @app.get("/api/model")
     def model() -> Response:
@@ -141,8 +144,16 @@ def _upload() -> tuple[bytes, str | None]:
     return file.read(), request.args.get("name") or file.filename
 
 
-def _wav(data: bytes, name: str) -> Response:
-    answer = Response(data, mimetype="audio/wav")
+def _take() -> Take:
+    """Return what counts this request's bytes, which the gate has put there; under another server none are."""
+    scope = request.environ.get("asgi.scope", {})
+    return cast(Take, scope.get(TAKE, lambda count: None))
+
+
+def _wav(done: Decoded, name: str) -> Response:
+    answer = Response(cast(bytes, done.wav), mimetype="audio/wav")  # as bytes it would be in memory twice
+    if done.loss:
+        answer.headers["X-Overtone-Loss"] = done.loss
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     answer.headers["Content-Disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
     answer.headers["Cache-Control"] = "no-store"

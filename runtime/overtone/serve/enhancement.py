@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,29 +12,41 @@ from pathlib import Path
 
 import numpy as np
 
+from overtone.audio import AudioError, Waveform, silenced
+from overtone.audio_files.file_enhancement import enhanced_blocks, start_stream
 from overtone.enhancer import Enhancer, EnhancerStream
-from overtone.errors import OvertoneError
 from overtone.model_package import load_model
 from overtone.serve.limits import Limits
+from overtone.serve.memory import AGAIN_SECONDS, Take
 from overtone.serve.refusals import Refused
-from overtone.serve.uploads import Samples, decode, encode
+from overtone.serve.uploads import ANSWERED, Upload, WaveAnswer
 
 FULL_SCALE = 1.0 - 2.0**-23
-AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Enhanced:
-    """An enhanced upload.
+class Decoded:
+    """An upload as it is heard.
 
     Attributes:
         wav: a WAV file.
+        loss: what is missing, as the rest of a sentence about the upload; empty where nothing is.
+    """
+
+    wav: bytearray
+    loss: str
+
+
+@dataclass(frozen=True)
+class Enhanced(Decoded):
+    """An enhanced upload.
+
+    Attributes:
         audio_seconds: how long the audio is.
         processing_seconds: how long decoding, enhancing and encoding took.
         gain_db: the constant gain that kept the peak below full scale, 0 where none was needed.
     """
 
-    wav: bytes
     audio_seconds: float
     processing_seconds: float
     gain_db: float
@@ -70,37 +83,54 @@ class Enhancement:
             "limits": self.limits.facts(),
         }
 
-    def enhance(self, data: bytes, *, denoise: bool = False, rate: int | None = None) -> Enhanced:
+    def enhance(self, data: bytes, take: Take, *, denoise: bool = False, rate: int | None = None) -> Enhanced:
         """Enhance an upload.
 
         Args:
             data: an audio file.
+            take: counts the answer's bytes while it grows.
             denoise: let the model change the input's own band as well.
             rate: of the result in Hz; the model's where it is None.
 
         Raises:
-            Refused: no usable audio, or too many are waiting.
+            Refused: no usable audio, too many are waiting, or there is no room for the answer.
         """
         with self._place():
             started = time.perf_counter()
-            samples, sample_rate = decode(data, self.limits)
-            try:
-                enhanced, rate = self._enhancers[denoise].enhance(samples, sample_rate, rate)
-            except OvertoneError as error:
-                raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-            gain = _safe_gain(enhanced)
-            wav = encode(enhanced if gain == 1.0 else enhanced * np.float32(gain), rate)
+            upload = Upload(data, self.limits)
+            with upload.recording as recording, _refused():
+                stream = start_stream(self._enhancers[denoise], recording, rate)
+                blocks: deque[Waveform] = deque()
+                for block in enhanced_blocks(stream, recording, upload.blocks(), []):
+                    take(block.nbytes)
+                    blocks.append(block)
+            gain = FULL_SCALE / max(stream.peak, FULL_SCALE)
+            answer = WaveAnswer(stream.output_rate, stream.channels)
+            while blocks:
+                answer.add(blocks.popleft() * np.float32(gain))
             seconds = time.perf_counter() - started
-        return Enhanced(wav, len(samples) / sample_rate, seconds, 20.0 * math.log10(gain))
+        return Enhanced(
+            answer.whole(), recording.loss, upload.frames / recording.rate, seconds, 20.0 * math.log10(gain)
+        )
 
-    def decode(self, data: bytes) -> bytes:
+    def decode(self, data: bytes, take: Take) -> Decoded:
         """Return an upload as WAV at its own rate.
+
+        Args:
+            data: an audio file.
+            take: counts the answer's bytes while it grows.
 
         Raises:
             Refused: as for `enhance`.
         """
         with self._place():
-            return encode(*decode(data, self.limits))
+            upload = Upload(data, self.limits)
+            with upload.recording as recording, _refused():
+                answer = WaveAnswer(recording.rate, recording.channels)
+                for block in upload.blocks():
+                    take(block.size * ANSWERED.size)
+                    answer.add(silenced(block))
+            return Decoded(answer.whole(), recording.loss)
 
     def stream(self, rate: int, channels: int, denoise: bool, output_rate: int) -> EnhancerStream:
         """Start a stream.
@@ -132,7 +162,10 @@ class Enhancement:
             self._places.release()
 
 
-def _safe_gain(samples: Samples) -> float:
-    """The constant gain, at most 1, under which no sample exceeds full scale."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    return min(1.0, FULL_SCALE / peak) if peak else 1.0
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what is wrong with the audio of an upload into an answer."""
+    try:
+        yield
+    except AudioError as error:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None

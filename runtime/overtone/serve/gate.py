@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from overtone.serve.limits import Limits
+from overtone.serve.memory import Memory, Take
 from overtone.serve.refusals import Refused, whole_number
 
 Scope = MutableMapping[str, Any]
@@ -32,8 +33,9 @@ SECURITY_HEADERS = {
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 FORM_BYTES = 1 << 16  # what a multipart form may add to its file
 MOST_ANNOUNCED = 1 << 63  # bytes; what is beyond is no size, but nonsense
+PART_BYTES = 1 << 16
+TAKE = "overtone.take"  # what counts a request's bytes, in its scope
 DISCARD_SECONDS = 2.0
-AGAIN_SECONDS = 5
 OWN_SITES = ("same-origin", "none")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ log = logging.getLogger(__name__)
 class Gate:
     """An ASGI application before two others.
 
-    Uploads are read whole here, on the event loop, so that a slow client holds no thread of the page.
+    Uploads are read whole here, on the event loop, and answers are sent from here, so that a slow client holds no
+    thread of the page. What both hold of the memory is counted until the last byte was sent.
 
     Args:
         pages: answers HTTP requests.
@@ -56,7 +59,7 @@ class Gate:
         self._streams = streams
         self._limits = limits
         self._loopback = loopback
-        self._held_bytes = 0
+        self._memory = Memory(limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket.
@@ -73,7 +76,10 @@ class Gate:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 answered = True
                 message["headers"] = [*message["headers"], *_raw(SECURITY_HEADERS)]
-            await send(message)
+            if message["type"] == "http.response.body":
+                await asyncio.wait_for(_send_parts(message, send), self._limits.body_seconds)
+            else:
+                await send(message)
 
         try:
             require_own_page(scope, loopback=self._loopback)
@@ -83,6 +89,8 @@ class Gate:
                 await self._serve_page(scope, receive, secured)
         except Refused as refused:
             await refuse(refused, scope, receive, secured)
+        except asyncio.TimeoutError:
+            raise  # the answer was not read in time; the connection is closed
         except Exception:
             log.exception("%s", scope["path"])
             if answered or scope["type"] == "websocket":
@@ -91,27 +99,25 @@ class Gate:
             await refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, sentence), scope, receive, secured)
 
     async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        try:
-            await self._read(scope, receive, body)
+        with self._memory.of_a_request() as take:
+            body = await self._read(scope, receive, take)
             length = (b"content-length", str(len(body)).encode())  # WSGI needs it, also where the body came in chunks
             headers = [*(header for header in scope["headers"] if header[0] not in BODY_HEADERS), length]
-            messages = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+            messages = [{"type": "http.request", "body": body, "more_body": False}]
+            del body
 
             async def replay() -> Message:
                 return messages.pop() if messages else await receive()
 
-            await self._pages({**scope, "headers": headers}, replay, send)
-        finally:
-            self._held_bytes -= len(body)
+            await self._pages({**scope, "headers": headers, TAKE: take}, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
-        """Append a request's body to ``body``, and count its bytes as held."""
+    async def _read(self, scope: Scope, receive: Receive, take: Take) -> bytes:
+        """Return a request's body, whose bytes are taken while they come."""
         announced = _headers(scope).get("content-length", "0")
         if whole_number("Content-Length", announced, 0, MOST_ANNOUNCED) > self._limits.upload_bytes + FORM_BYTES:
             raise self._too_large()
         try:
-            await asyncio.wait_for(self._read_parts(receive, body), self._limits.body_seconds)
+            return await asyncio.wait_for(self._read_parts(receive, take), self._limits.body_seconds)
         except asyncio.TimeoutError:
             raise Refused(
                 HTTPStatus.REQUEST_TIMEOUT,
@@ -119,8 +125,8 @@ class Gate:
                 "Send it again over a better connection, or smaller as FLAC.",
             ) from None
 
-    async def _read_parts(self, receive: Receive, body: bytearray) -> None:
-        more = True
+    async def _read_parts(self, receive: Receive, take: Take) -> bytes:
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] != "http.request":
@@ -128,15 +134,10 @@ class Gate:
             part = message.get("body", b"")
             if len(body) + len(part) > self._limits.upload_bytes + FORM_BYTES:
                 raise self._too_large()
-            if self._held_bytes + len(part) > self._limits.held_bytes:
-                raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"The server is receiving too many uploads. Try again in {AGAIN_SECONDS} seconds.",
-                    AGAIN_SECONDS,
-                )
+            take(len(part))
             body += part
-            self._held_bytes += len(part)
             more = message.get("more_body", False)
+        return bytes(body)
 
     def _too_large(self) -> Refused:
         return Refused(
@@ -189,6 +190,15 @@ def _address(text: str) -> SplitResult:
         return urlsplit(text)
     except ValueError:
         return urlsplit("")
+
+
+async def _send_parts(message: Message, send: Send) -> None:
+    """Send a part of an answer as fast as it is read: whole, all of it would wait for the reader inside the server."""
+    body = memoryview(message.get("body", b""))
+    ends = range(PART_BYTES, len(body), PART_BYTES)
+    for end in ends:
+        await send({"type": message["type"], "body": bytes(body[end - PART_BYTES : end]), "more_body": True})
+    await send({**message, "body": bytes(body[len(ends) * PART_BYTES :])})
 
 
 async def refuse(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,19 +11,19 @@ class Limits:
 
     Attributes:
         upload_bytes: the largest upload.
-        held_bytes: all uploads that may be in memory at the same time.
+        held_bytes: all uploads and answers that may be in memory at the same time.
         upload_seconds: the longest audio; frames are counted while they are decoded as well.
         channels: the most channels of an upload.
         workers: uploads enhanced at the same time.
         waiting: uploads that may wait for a worker; further ones are answered 503.
         streams: live streams at the same time.
         idle_seconds: a live stream is closed after so long without a message, or without reading its answer.
-        body_seconds: the longest time in which an upload must arrive.
+        body_seconds: the longest time in which an upload must arrive, and in which its answer must be read.
         connections: connections at the same time.
     """
 
     upload_bytes: int = 64 * 1024 * 1024
-    held_bytes: int = 256 * 1024 * 1024
+    held_bytes: int = 512 * 1024 * 1024
     upload_seconds: float = 300.0
     channels: int = 2
     workers: int = field(default_factory=available_cores)

@@ -16,6 +16,7 @@ from web_server import clip, decoded, encoded, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from overtone.audio_files.recordings import Recording
 from overtone.audio_files.wave_pipes import RAW_FORMS
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
@@ -93,6 +94,21 @@ def test_an_upload_is_decoded_as_it_is(client):
     heard, rate = decoded(client.post("/api/decode", data=encoded(samples, 11025, "FLAC")).data)
     assert rate == 11025
     assert np.abs(heard - samples).max() < 2.0**-14
+
+
+@pytest.mark.parametrize("address", ["/api/enhance", "/api/decode"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_an_upload_is_read_as_enhance_reads_a_file(client, address, kind):
+    """Joined files to the last, a damaged one as far as it goes, and what is missing is said in the same words."""
+    data = encoded(clip(2.0), kind=kind)
+    for upload in (data, data + data, data[: round(0.7 * len(data))]):
+        with Recording(upload, "x") as recording:
+            samples = np.concatenate(list(recording.blocks(16000)))
+        answer = client.post(address, data=upload)
+        heard, rate = decoded(answer.data)
+        assert answer.status_code == 200
+        assert len(heard) == round(len(samples) * rate / 16000)
+        assert answer.headers.get("X-Overtone-Loss", "") == recording.loss
 
 
 def test_a_failure_of_the_server_is_answered_in_json(client, monkeypatch):

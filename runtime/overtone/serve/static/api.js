@@ -10,6 +10,7 @@ export async function enhance(blob, name, denoise, signal) {
     audioSeconds: header('Audio-Seconds'),
     processingSeconds: header('Processing-Seconds'),
     gain: 10 ** (header('Gain-dB') / 20),
+    loss: answer.headers.get('X-Overtone-Loss'),
   };
 }
 

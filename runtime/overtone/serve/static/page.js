@@ -147,7 +147,7 @@ function predict() {
       hear('enhanced');
       showFigures(done);
       offer(done.blob);
-      say(`Enhanced ${seconds(done.audioSeconds)} of audio in ${seconds(done.processingSeconds)}. Play, and switch between both.`);
+      say(`Enhanced ${seconds(done.audioSeconds)} of audio in ${seconds(done.processingSeconds)}. Play, and switch between both.${done.loss ? ` The recording ${done.loss}.` : ''}`);
     } finally {
       element('progress').hidden = true;
       element('predict').disabled = !chosen;
