@@ -154,11 +154,14 @@ class Journal:
         """Return how many files there are."""
         return int(self._database.execute("SELECT count(*) FROM files").fetchone()[0])
 
+    def known(self) -> int:
+        """Return how many files are measured as they are now."""
+        return int(self._database.execute(f"SELECT count(*) FROM {_MEASURED}").fetchone()[0])
+
     def pending(self) -> int:
         """Return how many files are not measured as they are now."""
-        (measured,) = self._database.execute(f"SELECT count(*) FROM {_MEASURED}").fetchone()
         (faultless,) = self._database.execute("SELECT count(*) FROM files WHERE fault IS NULL").fetchone()
-        return int(faultless - measured)
+        return int(faultless) - self.known()
 
     def batches(self) -> Iterator[list[Job]]:
         """Yield the files to be measured, some at a time, in the order of their names."""

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from overtone.audio import AUDIO_SUFFIXES
+from overtone.audio_files.sources import SUFFIXES, THROUGH_FFMPEG
 from overtone.errors import OvertoneError
 
 SPLITS = ("train", "val", "test")
 KINDS = ("speech", "noise", "music", "impulse_response")
 MANIFEST = "manifest.csv"
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
-READABLE_SUFFIXES = AUDIO_SUFFIXES | {".aifc", ".nist", ".oga", ".rf64", ".snd", ".sph", ".voc"}
-OTHER_AUDIO_SUFFIXES = frozenset({".aac", ".ac3", ".ape", ".m4a", ".mka", ".mp4", ".webm", ".wma", ".wv"})
+READABLE_SUFFIXES = SUFFIXES - THROUGH_FFMPEG
 
 
 @dataclass(frozen=True)

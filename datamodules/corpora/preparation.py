@@ -20,8 +20,6 @@ from datamodules.corpora.journal import JOURNAL, Entry, Job, Journal, Measured, 
 from datamodules.corpora.manifest import (
     KINDS,
     MANIFEST,
-    OTHER_AUDIO_SUFFIXES,
-    READABLE_SUFFIXES,
     SPLITS,
     Listed,
     find_manifest,
@@ -32,6 +30,7 @@ from datamodules.corpora.manifest import (
 )
 from datamodules.corpora.recording import measure_recording, shortest_seconds
 from overtone.audio import AudioError
+from overtone.audio_files.sources import SUFFIXES, THROUGH_FFMPEG
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -58,6 +57,7 @@ Progress = Callable[[int, int], None]
 SpeakerOf = Callable[[str], str | None]
 _BATCHES_PER_PROCESS = 3
 _SAME_AUDIO = "is the same audio as"
+_NUMBER = re.compile(r"(?<![\w.])\d+(\.\d+)?(e[+-]?\d+)?(?!\w)")  # not the 4 of .m4a
 
 
 @dataclass
@@ -66,7 +66,8 @@ class Preparation:
 
     Attributes:
         manifest: the table of usable files.
-        measured: files measured this time; the others were known.
+        measured: files measured this time.
+        known: files that had been measured before, and have not changed since.
         clips: usable files.
         seconds: their duration.
         rejected: how many files were rejected for each kind of reason.
@@ -74,6 +75,7 @@ class Preparation:
 
     manifest: Path
     measured: int
+    known: int
     clips: int = 0
     seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -129,9 +131,10 @@ def prepare(
                 f"{source}: speaker {speaker!r} is in the splits {splits.replace(',', ', ')}; scores would flatter. "
                 "Give each speaker one split."
             )
+        known = journal.known()
         measured = _measure(journal, jobs, progress)
         journal.find_duplicates()
-        preparation = Preparation(out / MANIFEST, measured)
+        preparation = Preparation(out / MANIFEST, measured, known)
         _write_rejected(journal, out / REJECTED, preparation)
         if next(journal.usable(), None) is None:
             raise OvertoneError(f"{source}: expected audio, found {_none_of(preparation)}")
@@ -152,7 +155,7 @@ def _manifest_of(source: Path, out: Path) -> Path | None:
 def _entries(
     source: Path, manifest: Path | None, out: Path, speaker_of: SpeakerOf | None, licence: str, kind: str
 ) -> Iterator[Entry]:
-    listing = read_manifest(manifest) if manifest else scan(source, READABLE_SUFFIXES | OTHER_AUDIO_SUFFIXES)
+    listing = read_manifest(manifest) if manifest else scan(source, SUFFIXES)
     root, absolute_out = (
         os.path.abspath(manifest.parent if manifest else source),
         os.path.join(os.path.abspath(out), ""),
@@ -181,8 +184,8 @@ def _entry(listed: Listed, name: str, path: str, speaker: str | None, licence: s
         fault = f"cannot be read ({error.strerror})"
     if speaker is None:
         fault = "does not match the speaker pattern"
-    if Path(path).suffix.lower() in OTHER_AUDIO_SUFFIXES:
-        fault = f"is {Path(path).suffix} audio, which libsndfile does not read. Convert it to FLAC or WAV."
+    if Path(path).suffix.lower() in THROUGH_FFMPEG:
+        fault = f"is {Path(path).suffix} audio, which is not read here. Convert it to FLAC or WAV."
     try:
         (name + (speaker or "")).encode()
     except UnicodeEncodeError:
@@ -311,7 +314,7 @@ def _write_rejected(journal: Journal, path: Path, preparation: Preparation) -> N
 def kind_of_reason(reason: str) -> str:
     """Return a reason without its numbers and names, so that the same ones can be counted."""
     same_audio = reason.startswith(_SAME_AUDIO)
-    return f"{_SAME_AUDIO} another file" if same_audio else re.sub(r"\d+(\.\d+)?", "...", reason)
+    return f"{_SAME_AUDIO} another file" if same_audio else _NUMBER.sub("...", reason)
 
 
 def _none_of(preparation: Preparation) -> str:

@@ -64,8 +64,7 @@ def report(preparation: Preparation, progress: Board, most: int = 8) -> None:
         most: rejected files that are named.
     """
     rejected = preparation.rejected
-    known = preparation.clips + rejected.total() - preparation.measured
-    again = f", {known} of them known from before" if known > 0 else ""
+    again = f", {preparation.known} files known from before" if preparation.known else ""
     progress.say(
         f"{preparation.clips} usable files, {preparation.seconds / 3600:.2f} hours{again}: {preparation.manifest}"
     )

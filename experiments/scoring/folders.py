@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.corpora.manifest import scan, speaker_pattern
+from datamodules.corpora.manifest import READABLE_SUFFIXES, scan, speaker_pattern
 from experiments.scoring.alignment import Delay, excess_seconds
 from models.baselines import CONTROLS
-from overtone.audio import AUDIO_SUFFIXES, AudioError
+from overtone.audio import AudioError
 from overtone.audio_files.recordings import Recording
 from overtone.errors import OvertoneError
 
@@ -133,11 +133,11 @@ def _audio(folder: Path, without: Collection[Path]) -> list[str]:
     if not folder.is_dir():
         raise OvertoneError(f"{folder}: no such folder.")
     below = [other for other in without if folder.resolve() in other.parents]
-    paths = [listed.path for listed in scan(folder, AUDIO_SUFFIXES)]
+    paths = [listed.path for listed in scan(folder)]
     if below:
         paths = [path for path in paths if not any(other in path.resolve().parents for other in below)]
     if not paths:
-        raise OvertoneError(f"{folder}: expected audio ({', '.join(sorted(AUDIO_SUFFIXES))}), found none.")
+        raise OvertoneError(f"{folder}: expected audio ({', '.join(sorted(READABLE_SUFFIXES))}), found none.")
     return sorted(map(str, paths))
 
 

@@ -11,9 +11,6 @@ from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
 Waveform = NDArray[np.float32]
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".w64", ".caf"})
-
-
 HIGHEST_SAMPLE = 1e6  # 120 dB above full scale; from about 1e17 on, single precision overflows on the way
 CANCELLING = (
     "its channels cancel each other when they are mixed: one of them is inverted. Keep one of them, for example with "

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -51,10 +52,10 @@ class ConvertedRecording:
     def __init__(self, path: Path, name: str, kind: str, demuxer: str) -> None:
         program = shutil.which("ffmpeg")
         if program is None:
-            raise AudioError(
-                f"{name}: is {kind}, which needs ffmpeg. Install it, or convert the file elsewhere: "
-                f"ffmpeg -i {name} {Path(name).with_suffix('.wav')}"
-            )
+            way = f"convert the file elsewhere: {shlex.join(('ffmpeg', '-i', name, str(path.with_suffix('.wav'))))}"
+            if name != str(path):
+                way = "convert it on its way: ffmpeg -i FILE -f wav - | overtone enhance - --out OUT"
+            raise AudioError(f"{name}: is {kind}, which needs ffmpeg. Install it, or {way}")
         self.name, self.container, self.subtype, self.loss = name, demuxer, "", ""
         self.tags: dict[str, str] = {}
         self._said = tempfile.TemporaryFile()  # noqa: SIM115

@@ -94,7 +94,7 @@ def _find(inputs: Sequence[str], out: Path, problems: list[str]) -> Iterator[_Fo
     keeps_name = len(inputs) > 1
     for text in inputs:
         path = Path(text)
-        if path.exists():
+        if path.exists() or path.is_symlink():  # one that leads nowhere is named later
             yield from _of_path(path, Path(path.name), out, problems, keeps_name=keeps_name)
         elif glob.has_magic(text):
             matched = sorted(glob.glob(text, recursive=True))

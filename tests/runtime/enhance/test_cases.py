@@ -1,5 +1,6 @@
 """What went wrong for people once: formats of phones, names, kinds of file, values."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -67,6 +68,17 @@ def test_without_ffmpeg_the_command_is_named_and_nothing_is_passed_over(tmp_path
     assert outputs(tmp_path / "out") == [b"b.wav"]
 
 
+def test_standard_input_without_ffmpeg_names_a_command_that_works(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    (tmp_path / "a b.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(99))
+    assert enhance(tmp_path / "a b.m4a", "--out", tmp_path / "out.wav") == 1
+    assert f"ffmpeg -i '{tmp_path / 'a b.m4a'}' '{tmp_path / 'a b.wav'}'" in capfd.readouterr().err
+    with (tmp_path / "a b.m4a").open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        assert enhance("-", "--out", tmp_path / "out.wav") == 1
+    assert "ffmpeg -i FILE -f wav - | overtone enhance - --out OUT" in capfd.readouterr().err
+
+
 def test_a_play_list_is_not_followed(tmp_path, capfd):
     (tmp_path / "a.m4a").write_text(f"#EXTM3U\n#EXTINF:1,\n{write(tmp_path / 'secret.wav')}\n")
     assert enhance(tmp_path / "a.m4a", "--out", tmp_path / "out.wav") == 1
@@ -116,6 +128,8 @@ def test_pipes_in_a_folder_are_left_and_links_to_nothing_are_named(tmp_path, cap
     assert enhance(tmp_path / "in", "--out", tmp_path / "out") == 1
     assert "1 of 2 inputs failed" in (said := capfd.readouterr().err) and "y.wav: is a link to nowhere" in said
     assert outputs(tmp_path / "out") == [b"a.wav"]
+    assert enhance(tmp_path / "in" / "y.wav", "--out", tmp_path / "y.wav") == 1
+    assert "y.wav: is a link to nowhere, which does not exist" in capfd.readouterr().err
 
 
 def test_a_pipe_that_is_named_is_read(tmp_path):
