@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.sweep.worker import MODULE
-from experiments.sweep.workers import Launch
 from experiments.training.child_process import ChildProcess, Event
 from overtone.errors import OvertoneError
+
+if TYPE_CHECKING:  # the actor's process imports this module, and needs neither torch nor Optuna
+    from experiments.sweep.workers import Launch
 
 POLL_SECONDS = 0.2
 
@@ -23,12 +24,13 @@ class RemoteWorker:
     """A worker's process on the machine that Ray chose, as an actor: a task could not be told to stop gently.
 
     Args:
+        module: that the process runs.
         request: the worker's, as plain values.
         threads: processor threads of a training.
     """
 
-    def __init__(self, request: Mapping[str, Any], threads: int) -> None:
-        self._child = ChildProcess(MODULE, request, None, {"OMP_NUM_THREADS": str(threads)})
+    def __init__(self, module: str, request: Mapping[str, Any], threads: int) -> None:
+        self._child = ChildProcess(module, request, None, {"OMP_NUM_THREADS": str(threads)})
 
     def wait(self) -> tuple[int | None, list[Event]]:
         """Return, after a moment, the exit code of the process, None while it runs, and its new events."""
@@ -84,10 +86,11 @@ class RayWorker:
 
 
 @contextmanager
-def ray_launcher(threads: int, gpus: float) -> Iterator[Launch]:
+def ray_launcher(module: str, threads: int, gpus: float) -> Iterator["Launch"]:
     """Yield a function that starts workers on the Ray cluster that ``RAY_ADDRESS`` names, or the one on this machine.
 
     Args:
+        module: that each worker's process runs.
         threads: processors that each asks for.
         gpus: GPUs that each asks for.
 
@@ -109,6 +112,6 @@ def ray_launcher(threads: int, gpus: float) -> Iterator[Launch]:
     options: Any = {"num_cpus": threads, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 2}
     remote: Any = ray.remote(**options)(RemoteWorker)
     try:
-        yield lambda request: RayWorker(remote.remote(asdict(request), threads))
+        yield lambda request: RayWorker(remote.remote(module, asdict(request), threads))
     finally:
         ray.shutdown()

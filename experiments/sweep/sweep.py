@@ -120,7 +120,7 @@ def _launcher(options: SweepOptions, preset: Preset) -> Iterator[Launch]:
     if options.launcher == "ray":
         from experiments.sweep.ray_workers import ray_launcher
 
-        with ray_launcher(threads or 1, options.gpus_per_worker) as launch:
+        with ray_launcher(MODULE, threads or 1, options.gpus_per_worker) as launch:
             yield launch
     else:
         environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}

@@ -124,11 +124,11 @@ class Command:
             ]
             return found
 
-        wait_for(runs, 300)
+        wait_for(runs, 900)
         return found[0]
 
     def wait(self):
-        return self.process.wait(timeout=300)
+        return self.process.wait(timeout=900)
 
     def text(self):
         self.out.flush()
