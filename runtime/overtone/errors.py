@@ -1,5 +1,9 @@
 """What a user sees as a line instead of a traceback."""
 
+import errno
+
+_ROOM_OR_ACCESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
+
 
 class OvertoneError(ValueError):
     """A user's mistake or a broken input: the message says what was expected, what came, and what to do."""
@@ -8,6 +12,5 @@ class OvertoneError(ValueError):
 def in_words(error: OSError) -> str:
     """Return what the operating system refused, such as room on a disk, as one line with what to do."""
     where = f"{error.filename}: " if error.filename else ""
-    no_such_path = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
-    advice = "Check the path" if no_such_path else "Make room or permit access, then run again"
+    advice = "Make room or permit access, then run again" if error.errno in _ROOM_OR_ACCESS else "Check the path"
     return f"{where}{error.strerror or error}. {advice}."

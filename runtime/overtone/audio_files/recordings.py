@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,16 @@ import numpy as np
 import soundfile
 
 from overtone.audio import CANCELLING, AudioError, Waveform, cancels, unusable_sample
-from overtone.audio_files.streams import ENDLESS, Part, Stream, find_streams, is_mp3, mp3_after
+from overtone.audio_files.streams import (
+    ENDLESS,
+    Part,
+    Stream,
+    find_streams,
+    flac_goes_on,
+    is_flac,
+    is_mp3,
+    mp3_after,
+)
 from overtone.audio_files.wave_pipes import HeaderReader, PipeSource
 
 TAGS = (
@@ -43,7 +53,8 @@ _CUT_OFF = re.compile(r": (\d+) \(should be (\d+)\)")
 _ADDED_TO_SOFTWARE = re.compile(r" \(libsndfile-[^)]*\)")
 _HEADER_BYTES = 128  # that some programs count as samples
 _MP3_FRAME = 1152  # samples, by which the stated length of an MP3 or Ogg stream may be off
-_LOSSY = frozenset({"MP3", "MPEG", "OGG"})
+_MPEG = frozenset({"MP3", "MPEG"})
+_LOSSY = _MPEG | {"OGG"}
 _LEAST_REST = 0.1  # seconds behind an MP3 stream's stated end; less is the encoder's own padding
 _LEAD_SECONDS = 1.0  # a lossy decoder is right so long after a seek
 _MISSING = np.float32(np.nan).view(np.uint32) + np.uint32(0x00BEEF)  # a sample that was never written
@@ -114,9 +125,14 @@ class Recording:
         try:
             self._rest = find_streams(self._data)
             self._stream = self._rest.pop(0)
-            if isinstance(source, Path) and source.is_file() and not self._rest and not is_mp3(self._data):
+            self._mp3, flac = is_mp3(self._data), is_flac(self._data)
+            if isinstance(source, Path) and source.is_file() and not (self._rest or self._mp3 or flac):
                 self._file = _Sequential(os.fsencode(source))  # some formats are told by the file's name only
             else:
+                self._file = self._sound(self._stream)
+            if self._file.format in _MPEG and not self._mp3:  # after bytes that are no frame; its length is an estimate
+                self._file.close()
+                self._mp3, self._stream = True, replace(self._stream, stated=False)
                 self._file = self._sound(self._stream)
         except soundfile.LibsndfileError as error:
             self._data.close()
@@ -174,7 +190,7 @@ class Recording:
     def _went_on(self) -> bool:
         """Judge the stream that ended and open the next one; return whether there is one."""
         self._judge()
-        if self._stream.stated and is_mp3(self._data):
+        if self._stream.stated and self._mp3:
             self._add_what_follows()
         if not self._rest:
             return False
@@ -205,6 +221,8 @@ class Recording:
         tolerance = _MP3_FRAME if self.container in _LOSSY else 0
         if promised - self._count > tolerance:
             self._lose(f"ends {(promised - self._count) / self.rate:.2g} s before its stated end")
+        elif self.container == "FLAC" and flac_goes_on(self._data, self._part.read_to, self._stream.end):
+            self._lose(f"goes on at {self._total / self.rate:.1f} s, which is its stated end")
 
     def _add_what_follows(self) -> None:
         """Note what lies behind the stated end of an MP3 stream, as joined files have it."""

@@ -8,12 +8,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
+from typing import Literal
 
 ENDLESS = 2**40  # bytes; a size that lets libsndfile read an MP3 of unknown length to its true end
 _CHUNK = 2**20
+_FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
 _FLAC_START = re.compile(rb'fLaC[\x00\x80]\x00\x00"')
 # A frame that holds no sound (its side information is zero) but the stream's length.
-_MP3_LENGTH = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]..(?:..)?(?:\0{9}|\0{17}|\0{32})(?:Xing|Info)", re.DOTALL)
+_MP3_LENGTH = re.compile(
+    rb"\xff(?:[\xfa\xfb].(?:[\0-\xbf](?:..)?\0{32}|[\xc0-\xff](?:..)?\0{17})"
+    rb"|[\xe2\xe3\xf2\xf3].(?:[\0-\xbf](?:..)?\0{17}|[\xc0-\xff](?:..)?\0{9}))(?:Xing|Info)",
+    re.DOTALL,
+)
 _MP3_FRAME = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]")
 _SHORTEST_MP3 = 1024  # bytes
 _LONGEST_START = 48
@@ -38,6 +44,28 @@ class Stream:
     end: int
     stated: bool = True
     loss: str = ""
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """How a format's chunks lie: where the first one begins, and the bytes of a name and of a length."""
+
+    first: int
+    name: int
+    size: int
+    order: Literal["little", "big"]
+    align: int
+    own_head: bool = False  # whether a length counts its own head
+
+
+_CHUNKED = {
+    b"RIFF": _Chunks(12, 4, 4, "little", 2),
+    b"RF64": _Chunks(12, 4, 4, "little", 2),
+    b"FORM": _Chunks(12, 4, 4, "big", 2),
+    b"riff": _Chunks(40, 16, 8, "little", 8, own_head=True),
+    b"caff": _Chunks(8, 4, 8, "big", 1),
+}
+_STARTS = {*_CHUNKED, b".snd"}
 
 
 class Part:
@@ -86,9 +114,9 @@ def find_streams(file: BufferedIOBase) -> list[Stream]:
     head = _head(file)
     if head.startswith(b"OggS"):
         return list(_ogg_streams(file, size))
-    if head.startswith(b"RIFF"):
-        starts = list(_riff_starts(file, size))
-    elif _FLAC_START.match(head):
+    if head[:4] in _STARTS:
+        return list(_chunked_streams(file, size))
+    if is_flac(file):
         starts = [0, *list(_places(file, _FLAC_START))[1:]]
     elif is_mp3(file):
         stated = list(_places(file, _MP3_LENGTH))
@@ -110,6 +138,23 @@ def _head(file: BufferedIOBase) -> bytes:
     """Return the first bytes that are no tag."""
     file.seek(tag_end(file, 0))
     return file.read(_SHORTEST_MP3)
+
+
+def is_flac(file: BufferedIOBase) -> bool:
+    """Return whether a file is FLAC."""
+    return _FLAC_START.match(_head(file)) is not None
+
+
+def flac_goes_on(file: BufferedIOBase, start: int, end: int) -> bool:
+    """Return whether there are frames behind those of a FLAC stream that its header counts.
+
+    Args:
+        file: the whole.
+        start: byte after what was read.
+        end: of the stream.
+    """
+    behind = _bytes_at(file, start, min(end - start, _CHUNK))
+    return not behind.startswith(_TAGS) and _FLAC_FRAME.search(behind) is not None
 
 
 def mp3_after(file: BufferedIOBase, start: int, end: int) -> Stream | None:
@@ -158,16 +203,59 @@ def _places(file: BufferedIOBase, pattern: re.Pattern[bytes]) -> Iterator[int]:
         kept = data[len(data) - keep :]
 
 
-def _riff_starts(file: BufferedIOBase, size: int) -> Iterator[int]:
+def _chunked_streams(file: BufferedIOBase, size: int) -> Iterator[Stream]:
+    """Go from file to file: the next one begins where one says that it ends, or behind its last chunk."""
     start = 0
     while True:
-        yield start
-        file.seek(start + 4)
-        length = int.from_bytes(file.read(4), "little")
-        start += 8 + length + length % 2
-        file.seek(start)
-        if not 0 < length < size or file.read(4) != b"RIFF":
-            return
+        stated, walked = _stated_end(file, start), _chunks_end(file, start, size)
+        joined = [end for end in (stated, walked) if start < end < size and _bytes_at(file, end, 4) in _STARTS]
+        if not joined:
+            break
+        yield Stream(start, joined[0])
+        start = joined[0]
+    uncounted = walked < min(stated or size, size) and _bytes_at(file, walked, _CHUNK).strip(b"\0")
+    loss = f"holds {size - walked} bytes behind its samples that its header does not count"
+    yield Stream(start, size, loss=loss if uncounted and not uncounted.startswith(_TAGS) else "")
+
+
+def _stated_end(file: BufferedIOBase, start: int) -> int:
+    """Return where a file ends by its first words, 0 where they do not say it."""
+    head = _bytes_at(file, start, 24)
+    kind = head[:4]
+    if kind == b"riff":
+        return start + int.from_bytes(head[16:], "little")
+    if kind == b".snd" and head[8:12] != b"\xff\xff\xff\xff":
+        return start + int.from_bytes(head[4:8], "big") + int.from_bytes(head[8:12], "big")
+    if kind not in (b"RIFF", b"FORM"):
+        return 0
+    length = int.from_bytes(head[4:8], _CHUNKED[kind].order)
+    return start + 8 + length + length % 2
+
+
+def _chunks_end(file: BufferedIOBase, start: int, size: int) -> int:
+    """Return where a file's chunks end: beyond the end of what is there where it was cut off."""
+    kind = _bytes_at(file, start, 4)
+    if kind == b".snd":  # it has none
+        return _stated_end(file, start) or size
+    form = _CHUNKED[kind]
+    at, wide = start + form.first, 0
+    while at < size:
+        head = _bytes_at(file, at, form.name + form.size)
+        name, length = head[:4], int.from_bytes(head[form.name :], form.order)
+        if name in _STARTS or len(head) < form.name + form.size or not (name.isascii() and name.decode().isprintable()):
+            break
+        if name == b"ds64":
+            wide = int.from_bytes(_bytes_at(file, at + 16, 8), "little")
+        elif name == b"data" and wide:
+            length = wide
+        at += max(length, len(head)) if form.own_head else len(head) + length
+        at += (start - at) % form.align
+    return at
+
+
+def _bytes_at(file: BufferedIOBase, place: int, count: int) -> bytes:
+    file.seek(place)
+    return file.read(count)
 
 
 def _ogg_streams(file: BufferedIOBase, size: int) -> Iterator[Stream]:

@@ -210,3 +210,33 @@ def test_what_cannot_be_mixed_or_computed_with_is_refused(tmp_path):
         soundfile.write(tmp_path / "b.wav", samples, RATE, subtype="FLOAT")
         with pytest.raises(AudioError, match=rf"b\.wav: sample 77 {said}"):
             read_audio(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize("name", ["wav", "aiff", "au", "w64", "rf64", "caf"])
+def test_any_two_files_in_one_are_read_to_the_last(name):
+    container, subtype = FORMATS.get(name, ("CAF", "PCM_16"))
+    parts = []
+    for seed, seconds in enumerate((1.0, 0.5)):
+        file = io.BytesIO()
+        soundfile.write(file, speech(seconds, seed=seed), RATE, format=container, subtype=subtype)
+        parts.append(file.getvalue())
+    samples, loss = read(parts[0] + parts[1])
+    assert len(samples) == 1.5 * RATE and loss == ""
+
+
+def test_samples_that_a_header_does_not_count_are_said():
+    data = encoded("wav")
+    fewer = data[:40] + (len(data) // 2).to_bytes(4, "little") + data[44:]
+    samples, loss = read(fewer)
+    assert len(samples) < 3 * RATE and "bytes behind its samples that its header does not count" in loss
+    for harmless in (bytes(3000), b"TAG" + bytes(125), b"LIST\x04\0\0\0INFO"):
+        assert read(data + harmless)[1] == ""
+    flac = encoded("flac", 20.0)
+    assert "which is its stated end" in read(flac[:22] + (8 * RATE).to_bytes(4, "big") + flac[26:])[1]
+
+
+def test_an_mp3_whose_first_byte_is_damaged_is_read_to_its_end(tmp_path):
+    """Its name says what it is; what libsndfile then says of its length is an estimate."""
+    (tmp_path / "a.mp3").write_bytes(b"\xfe" + encoded("mp3")[1:])
+    with Recording(tmp_path / "a.mp3") as recording:
+        assert sum(map(len, recording.blocks(RATE))) >= 3.9 * RATE and recording.loss == ""
