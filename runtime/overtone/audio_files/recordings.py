@@ -11,7 +11,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -130,9 +129,10 @@ class Recording:
                 self._file = _Sequential(os.fsencode(source))  # some formats are told by the file's name only
             else:
                 self._file = self._sound(self._stream)
-            if self._file.format in _MPEG and not self._mp3:  # after bytes that are no frame; its length is an estimate
+            # Where the first frame is damaged, a length is an estimate: what follows is read as far as it goes.
+            if self._file.format in _MPEG and not self._mp3 and (found := mp3_after(self._data, 0, self._stream.end)):
                 self._file.close()
-                self._mp3, self._stream = True, replace(self._stream, stated=False)
+                self._mp3, self._stream = True, found
                 self._file = self._sound(self._stream)
         except soundfile.LibsndfileError as error:
             self._data.close()
