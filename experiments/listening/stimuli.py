@@ -7,7 +7,7 @@ import numpy as np
 
 from datamodules.corpora.loudness import LoudnessMeter
 from evaluation.contracts import Utterance
-from experiments.pages.samples import loudest_part
+from experiments.pages.samples import loudest_part, playable
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -47,13 +47,13 @@ def matched(trial: ListeningTrial) -> dict[str, Waveform]:
     """Bring all stimuli of a trial and the hidden reference to one loudness.
 
     Integrated loudness after ITU-R BS.1770-4, gated, so that pauses do not count: -23 LUFS, or less where a stimulus
-    would pass -1 dBFS then; nothing is clipped or limited.
+    would pass -1 dBFS then; nothing is clipped or limited. A stimulus that is silent stays as it is.
 
     Returns:
         System to waveform ``(samples,)``; the reference is `REFERENCE`.
 
     Raises:
-        OvertoneError: lengths that differ, or a waveform that is silent or not finite.
+        OvertoneError: lengths that differ, a waveform that is not finite, or a reference that is silent.
     """
     for name, waveform in trial.stimuli.items():
         if len(waveform) != len(trial.reference):
@@ -62,20 +62,20 @@ def matched(trial: ListeningTrial) -> dict[str, Waveform]:
             )
     sounds = {REFERENCE: trial.reference, **trial.stimuli}
     loudness = {name: _loudness(waveform, trial, name) for name, waveform in sounds.items()}
-    headroom = [
-        loudness[name] + 20 * np.log10(CEILING / float(np.abs(waveform).max())) for name, waveform in sounds.items()
-    ]
+    if loudness[REFERENCE] is None:
+        raise OvertoneError(f"{trial.label}: {REFERENCE} is silent, so that levels cannot be matched. Leave it out.")
+    heard = {name: level for name, level in loudness.items() if level is not None}
+    headroom = [level + 20 * np.log10(CEILING / float(np.abs(sounds[name]).max())) for name, level in heard.items()]
     target = min(TARGET_LUFS, *headroom)
-    return {name: wave * np.float32(10 ** ((target - loudness[name]) / 20)) for name, wave in sounds.items()}
+    gains = {name: np.float32(10 ** ((target - level) / 20)) for name, level in heard.items()}
+    return {name: waveform * gains.get(name, np.float32(1)) for name, waveform in sounds.items()}
 
 
-def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float:
+def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float | None:
     if not np.isfinite(waveform).all():
         raise OvertoneError(f"{trial.label}: {name} holds NaN or infinite samples. Leave that system or trial out.")
     meter = LoudnessMeter(trial.sample_rate)
     meter.add(waveform)
-    if meter.lufs is None:
-        raise OvertoneError(f"{trial.label}: {name} is silent, so its level cannot be matched. Leave it out.")
     return meter.lufs
 
 
@@ -131,7 +131,7 @@ def _trial(
     sounds: Mapping[str, Waveform] = {
         REFERENCE: utterance.wideband,
         UNPROCESSED: utterance.narrowband,
-        **{name: enhance(name, utterance) for name in systems if name != UNPROCESSED},
+        **{name: playable(enhance(name, utterance)) for name in systems if name != UNPROCESSED},
     }
     excerpts = {name: _faded(waveform[window], utterance.sample_rate) for name, waveform in sounds.items()}
     reference = excerpts.pop(REFERENCE)

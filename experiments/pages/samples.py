@@ -36,6 +36,11 @@ class Sample:
     remarks: Mapping[str, str] = field(default_factory=dict)
 
 
+def playable(waveform: Waveform) -> Waveform:
+    """Return a waveform as it can be played: silence where it holds NaN or infinite samples."""
+    return waveform if np.isfinite(waveform).all() else np.zeros_like(waveform)
+
+
 def loudest_part(waveform: Waveform, samples: int) -> slice:
     """Return the part of a waveform ``(samples,)`` with the most energy, or all of a shorter one.
 
@@ -85,11 +90,12 @@ def sample_html(sample: Sample, heading: str = "h2") -> str:
     """
     if not sample.clips or any(len(waveform) == 0 for waveform in sample.clips.values()):
         raise OvertoneError(f"sample {sample.title}: a clip is empty; expected one or more samples in each.")
+    clips = {label: playable(waveform) for label, waveform in sample.clips.items()}
     # One gain for all clips of a sample: their differences in level are part of what is to be heard.
-    gain = 1 / max(1.0, *(float(np.abs(waveform).max()) for waveform in sample.clips.values()))
-    top_db = loudest_db([spectrogram_db(clip, sample.sample_rate) for clip in sample.clips.values()])
+    gain = 1 / max(1.0, *(float(np.abs(waveform).max()) for waveform in clips.values()))
+    top_db = loudest_db([spectrogram_db(clip, sample.sample_rate) for clip in clips.values()])
     buttons, figures = [], []
-    for label, waveform in sample.clips.items():
+    for label, waveform in clips.items():
         buttons.append(f'<button type="button">{escape(label)}</button>')
         figures.append(_clip_html(label, waveform * np.float32(gain), sample, top_db))
     title = f"<{heading}>{escape(sample.title)}</{heading}>"

@@ -16,6 +16,7 @@ from evaluation.contracts import Utterance
 from experiments.listening.page import write_listening_page
 from experiments.listening.stimuli import ListeningTrial, chosen_utterances, listening_trials, matched
 from experiments.listening.votes import check_votes, read_votes, vote_rows
+from experiments.pages.samples import Sample, sample_html
 from overtone.errors import OvertoneError
 
 RATE = 16_000
@@ -111,7 +112,6 @@ def test_levels_are_minus_23_lufs_unless_that_would_clip():
     ("stimuli", "reason"),
     [
         ({"unprocessed": tone(500)[:-1]}, "expected the reference's"),
-        ({"unprocessed": np.zeros_like(tone(500))}, "unprocessed is silent"),
         ({"unprocessed": np.full_like(tone(500), np.nan)}, "NaN"),
     ],
 )
@@ -121,6 +121,24 @@ def test_a_trial_that_cannot_be_rated_is_one_line(tmp_path, stimuli, reason):
         write_listening_page(tmp_path / "p.html", [trial], title="t", comparison_key="k", preset="p", seed=0)
     assert "trial f (telephone)" in str(error.value) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_system_without_a_usable_output_is_heard_as_silence(tmp_path):
+    outputs = {"good": tone(700), "silent": np.zeros_like(tone(500)), "faint": 1e-5 * tone(500)}
+    outputs |= {"broken": np.full_like(tone(500), np.nan), "endless": np.full_like(tone(500), np.inf)}
+    utterance = Utterance("eve/1.wav", "eve", "telephone", RATE, tone(300), tone(400), 4000.0, 8000.0, True)
+    (trial,) = listening_trials([utterance], list(outputs), lambda name, _: outputs[name])
+    sounds = matched(trial)
+    assert loudness(sounds["reference"]) == pytest.approx(loudness(sounds["good"]), abs=0.1)
+    assert not any(sounds[name].any() for name in ("silent", "broken", "endless")) and sounds["faint"].any()
+    write_listening_page(tmp_path / "p.html", [trial], title="t", comparison_key="k", preset="p", seed=0)
+    html = sample_html(Sample("eve", "", outputs, RATE))
+    assert html.count("<audio") == len(outputs)
+
+
+def test_a_silent_reference_is_one_line():
+    with pytest.raises(OvertoneError, match="reference is silent"):
+        matched(ListeningTrial(np.zeros_like(tone(400)), {"unprocessed": tone(400)}, RATE, "telephone", "f"))
 
 
 @pytest.mark.parametrize(
