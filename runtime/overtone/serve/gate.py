@@ -89,8 +89,8 @@ class Gate:
                 await self._serve_page(scope, receive, secured)
         except Refused as refused:
             await refuse(refused, scope, receive, secured)
-        except asyncio.TimeoutError:
-            raise  # the answer was not read in time; the connection is closed
+        except OSError:
+            raise  # the client is gone, or did not read in time; the connection is closed
         except Exception:
             log.exception("%s", scope["path"])
             if answered or scope["type"] == "websocket":

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -19,6 +20,7 @@ from overtone.serve.enhancement import Enhancement
 from overtone.serve.gate import Application, Gate, is_loopback
 from overtone.serve.limits import Limits
 from overtone.serve.live import LiveStreams
+from overtone.serve.sockets import BoundedSocket
 
 BACKLOG = 128
 HEAD_BYTES = 16 * 1024
@@ -79,7 +81,7 @@ def _config(gate: Gate, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         cast(Any, gate),
         http="h11",
-        ws="websockets-sansio",
+        ws=cast(Any, partial(BoundedSocket, limits.idle_seconds)),
         ws_max_size=STREAM_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # samples hardly shrink, and a small message must not become a large one
         lifespan="off",

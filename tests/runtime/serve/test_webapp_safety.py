@@ -1,5 +1,6 @@
 """The server of the page keeps answering, in a sentence, whatever is sent to it."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -166,6 +167,56 @@ def test_answers_that_are_read_slowly_are_counted():
     with running_server(upload_seconds=1000.0, held_bytes=20 << 20) as server:
         status, _, data = server.request("POST", "/api/decode", flac)
         assert status == 413 and b"take more than 20 MiB" in data
+
+
+HANDSHAKE = (
+    "Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+def _shaking_hands(server, path="/api/stream", headers=""):
+    """A WebSocket that has sent its handshake and reads no more than a few KB at once."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.settimeout(20)
+    one.connect(("127.0.0.1", server.port))
+    one.sendall(f"GET {path} HTTP/1.1\r\n{HANDSHAKE}{headers}\r\n".encode())
+    return one
+
+
+def test_handshakes_that_are_none_shut_nobody_out():
+    """A long line, many headers, a body: each is refused in a sentence, and its connection is free at once."""
+    many = "".join(f"X-{number}: 1\r\n" for number in range(200))
+    bad = [(f"/api/stream?a={'x' * 9000}", ""), ("/api/stream", many), ("/api/stream", "Content-Length: 5\r\n")]
+    with running_server(connections=9) as server:
+        waiting = [_shaking_hands(server, path, headers) for path, headers in 4 * bad]
+        wait_for(lambda: server.request("GET", "/api/health")[0] == 200, 5)
+        for one in waiting:
+            answer = b"".join(iter(lambda one=one: one.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 400") and b"The handshake is none" in answer
+            one.close()
+
+
+def test_streams_that_only_ping_and_read_nothing_lose_their_places_and_hold_no_memory():
+    pings = (b"\x89\xfd\0\0\0\0" + b"x" * 125) * 1000
+    with running_server(streams=2, idle_seconds=2.0) as server:
+        before, deaf = _resident_bytes(server.process.pid), [_shaking_hands(server) for _ in range(2)]
+        for one in deaf:
+            one.recv(12)
+            one.settimeout(0.5)
+            with contextlib.suppress(OSError):  # the server reads no further, or has gone
+                for _ in range(300):
+                    one.sendall(pings)
+        assert _resident_bytes(server.process.pid) - before < 30e6
+
+        def has_room():
+            with _shaking_hands(server) as good:
+                return good.recv(12) == b"HTTP/1.1 101"
+
+        wait_for(has_room, 10)
+        for one in deaf:
+            one.close()
 
 
 def test_a_thousand_uploads_leave_nothing(server):
