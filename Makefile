@@ -58,7 +58,7 @@ docs: $(STAMP) ## build the documentation site into site/; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --quiet
 	@echo "Wrote site/index.html. While writing: $(VENV)/bin/mkdocs serve"
 
-benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, live, sweep, wild, default_models; DATA=folder of real speech
+benchmark-%: $(PEERS) ## measure one thing beside a peer: loader, preparation, harness, reconstruction, runtime, live, sweep, wild, default_models, top_octave; DATA=folder of real speech
 	@$(VENV_PYTHON) -m benchmarks.$* $(if $(DATA),--data "$(DATA)") $(BENCHMARK_ARGS)
 
 cheats: $(STAMP) ## every measure against every cheat, in mlruns/what-fools-what.md; with DATA=folder of real speech, in docs

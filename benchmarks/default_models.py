@@ -35,9 +35,19 @@ from overtone.model_package import load_model
 from overtone.packed_models import default_model
 from overtone.worker_pool import WorkerPool
 
-SHOWN = ("lsd", "lsd_hf", "lsd_hf_band", "extended_ber", "extended_ber_median", "visqol", "lsd_low", "tonality")
+SHOWN = (
+    "lsd",
+    "lsd_hf",
+    "lsd_hf_band",
+    "extended_ber",
+    "extended_ber_median",
+    "visqol",
+    "lsd_low",
+    "crossover_db",
+    "tonality",
+)
 OF_THE_BAND = ("lsd_hf_band", "extended_ber", "extended_ber_median")
-OF_THE_RULE = (*OF_THE_BAND, "content_ber", "lsd_low", "visqol", "tonality", "excess_above_band")
+OF_THE_RULE = (*OF_THE_BAND, "content_ber", "lsd_low", "crossover_db", "visqol", "tonality", "excess_above_band")
 FULL_BAND_HZ = 21_000.0  # converters of 44.1 kHz recordings roll off from here
 PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
@@ -108,13 +118,12 @@ def value(key: str, condition: str, *, full_band: bool = False) -> Reading:
 
 def gain(key: str, condition: str, *, full_band: bool = False, own: bool = False) -> Reading:
     """Read by how much the packed model's mean is better than the unprocessed input's."""
-    sign = 1 if MEASURES[key].higher_is_better else -1
 
     def read(scores: Scores) -> float:
         packed, unprocessed = (
             scores.mean(system, key, condition, full_band=full_band, own=own) for system in (PACKED, UNPROCESSED)
         )
-        return sign * (packed - unprocessed)
+        return MEASURES[key].loss(unprocessed) - MEASURES[key].loss(packed)
 
     return read
 
@@ -210,8 +219,8 @@ PROFILES = {
 class Packed:
     """A packed model as a system."""
 
-    def __init__(self, folder: Path, *, denoise: bool) -> None:
-        self.name = DENOISED if denoise else PACKED
+    def __init__(self, folder: Path, *, denoise: bool, name: str = "") -> None:
+        self.name = name or (DENOISED if denoise else PACKED)
         self._enhancer = Enhancer(load_model(folder), denoise=denoise)
 
     def cost(self) -> pd.Series:

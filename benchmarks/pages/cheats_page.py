@@ -143,7 +143,7 @@ def _listed(keys: Sequence[str]) -> str:
 
 def markdown_table(trials: Sequence[Trial], verdict: Verdict, keys: Sequence[str]) -> str:
     """Return rows against some measures."""
-    arrows = [f"{key} {'↑' if MEASURES[key].higher_is_better else '↓'}" for key in keys]
+    arrows = [f"{key} {MEASURES[key].arrow}" for key in keys]
     lines = [f"| row | {' | '.join(arrows)} |", "|---|" + "---:|" * len(keys)]
     for group in GROUPS:
         lines.append(f"| **{group}** |" + " |" * len(keys))

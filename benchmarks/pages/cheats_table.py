@@ -143,8 +143,8 @@ class Verdict:
 
     def tells(self, key: str) -> bool:
         """Return whether a measure rates the target above the unprocessed input; a guard does not."""
-        gain = self.value(IDEAL, key) - self.value(UNPROCESSED, key)
-        return (gain if MEASURES[key].higher_is_better else -gain) > LEAST
+        unprocessed, ideal = (MEASURES[key].loss(self.value(name, key)) for name in (UNPROCESSED, IDEAL))
+        return unprocessed - ideal > LEAST
 
 
 def judge(trials: Sequence[Trial], table: pd.DataFrame) -> Verdict:
@@ -166,7 +166,7 @@ def judge(trials: Sequence[Trial], table: pd.DataFrame) -> Verdict:
         rows = applicable(table, key)
         scores = rows.pivot(index="file", columns="system", values=key).reindex(columns=names)
         means[key] = scores.mean()
-        marks[key] = _marks(trials, scores if MEASURES[key].higher_is_better else -scores)
+        marks[key] = _marks(trials, -MEASURES[key].loss(scores))
         failed = sorted(set(rows.loc[rows[key].isna(), "system"].astype(str)))
         means.loc[failed, key], marks.loc[failed, key] = np.nan, FAILED
     return Verdict(means, marks)

@@ -273,7 +273,7 @@ def _section(
 def score_table(story: Story, scores: pd.DataFrame) -> str:
     """Return means over speakers with intervals as a Markdown table, a row per form."""
     cells = summary(scores, story.measures).set_index(["system", "key"])
-    arrows = [f"`{key}` {'↑' if MEASURES[key].higher_is_better else '↓'}" for key in story.measures]
+    arrows = [f"`{key}` {MEASURES[key].arrow}" for key in story.measures]
     labels = scores["system"].unique()
     rows = ([label, *(_cell(cells.loc[(label, key)]) for key in story.measures)] for label in labels)
     return markdown_table(["", *arrows], rows)

@@ -4,8 +4,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeVar
+
+import pandas as pd
 
 from evaluation.measures import (
+    band_levels,
     chromaprint,
     fingerprints,
     log_spectral_conventions,
@@ -16,7 +20,9 @@ from evaluation.measures import (
     waveform,
 )
 
-LOWER, HIGHER = " ↓", " ↑"
+LOWER, HIGHER, NEAR_ZERO = "↓", "↑", "→0"
+
+Scores = TypeVar("Scores", float, pd.Series, pd.DataFrame)
 
 
 class Shown(IntEnum):
@@ -42,7 +48,7 @@ class Measure:
 
     Attributes:
         key: name of its column in score tables, and of its metric in MLflow (``test/KEY``).
-        higher_is_better: the better direction.
+        higher_is_better: the better direction, of one that is not signed.
         meaning: what it measures, in a line.
         function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
             ``cutoff_hz``, ``band_hz`` and ``block_samples`` that its signature names.
@@ -53,6 +59,8 @@ class Measure:
         shown: where it stands.
         gain: whether it measures what was gained, so that a control ahead of a system is a warning. In the others,
             which measure harm, doing nothing is as good as can be.
+        signed: whether its sign says what is wrong, and 0 is best. Means keep the sign, so that errors in one
+            direction show and those of chance cancel; whatever compares systems compares sizes.
         detectable: whether a leaderboard has the smallest difference that its test set detects in a headline measure.
     """
 
@@ -66,6 +74,7 @@ class Measure:
     weakness: str = ""
     shown: Shown = Shown.SCORES
     gain: bool = False
+    signed: bool = False
     detectable: bool = True
     arguments: frozenset[str] = field(init=False, repr=False)
 
@@ -79,7 +88,21 @@ class Measure:
     @property
     def heading(self) -> str:
         """The heading of its column, with an arrow in the better direction."""
-        return (self.name or self.key) + (HIGHER if self.higher_is_better else LOWER)
+        return f"{self.name or self.key} {self.arrow}"
+
+    @property
+    def arrow(self) -> str:
+        """The better direction as a sign."""
+        return NEAR_ZERO if self.signed else HIGHER if self.higher_is_better else LOWER
+
+    @property
+    def better(self) -> str:
+        """The better direction in words."""
+        return "near 0" if self.signed else "higher" if self.higher_is_better else "lower"
+
+    def loss(self, scores: Scores) -> Scores:
+        """Return scores, or means of them, as numbers of which the smaller is better."""
+        return abs(scores) if self.signed else -scores if self.higher_is_better else scores
 
     @property
     def description(self) -> str:
@@ -160,6 +183,19 @@ MEASURES: dict[str, Measure] = {
             weakness="sees only harm below the cutoff: doing nothing is near the best that can be had",
             shown=Shown.OVERVIEW,
             detectable=False,
+        ),
+        Measure(
+            key="crossover_db",
+            higher_is_better=False,
+            meaning="level error from 0.85 to 1.15 cutoff, in the worst of six bands: a hole or a bump where what is "
+            "there meets what is made",
+            unit="dB",
+            function=band_levels.crossover_level_error,
+            name="crossover",
+            decimals=1,
+            weakness="sees levels around the cutoff only: noise of the right level passes",
+            shown=Shown.LEADERBOARD,
+            signed=True,
         ),
         Measure(
             key="content_ber",

@@ -272,7 +272,7 @@ def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     lines += [f"- disqualified: {reason}" for reason in findings.selection.disqualified.get(model, ())]
     lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
     for key in _headline_keys():
-        better = "lower" if key == PRIMARY or not MEASURES[key].higher_is_better else "higher"
+        better = "lower" if key == PRIMARY else MEASURES[key].better
         lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
     lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]
     lines.append(headline(findings))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.measures.catalogue import MEASURES
+from evaluation.measures.catalogue import HIGHER, LOWER, MEASURES, NEAR_ZERO, Scores
 from experiments.ranking.primary import PRIMARY
 
 Row = dict[str, Any]
@@ -101,7 +101,18 @@ def heading(key: str) -> str:
 
 def plain_heading(key: str) -> str:
     """Return a column's heading without its arrow."""
-    return heading(key).rstrip(" ↓↑")
+    name, _, arrow = heading(key).rpartition(" ")
+    return name if arrow in (LOWER, HIGHER, NEAR_ZERO) else heading(key)
+
+
+def loss(key: str, scores: Scores) -> Scores:
+    """Return scores as numbers of which the smaller is better.
+
+    Args:
+        key: a measure, or ``primary``.
+        scores: of that key.
+    """
+    return MEASURES[key].loss(scores) if key in MEASURES else scores
 
 
 def decimals(key: str) -> int:

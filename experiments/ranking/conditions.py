@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from datamodules.degradation.conditions import Condition, ConditionStep
-from evaluation.measures.catalogue import MEASURES
+from experiments.ranking.columns import loss
 from experiments.ranking.outranking import outranked_by
 from experiments.ranking.primary import average_seeds, interval
 from models.baselines import CONTROLS
@@ -139,9 +139,8 @@ def _rows(scores: pd.DataFrame, keys: Sequence[str], groups: Mapping[str, Sequen
         for key in keys:
             found = {system: interval(part, key) for system, part in of_system.items()}
             better = outranked_by(
-                {system: one.mean for system, one in found.items()},
+                {system: loss(key, one.mean) for system, one in found.items()},
                 [name for name in found if name not in CONTROLS],
-                higher_is_better=key in MEASURES and MEASURES[key].higher_is_better,
             )
             rows += [
                 {"system": system, "condition": group, "key": key, "half_width": (one.high - one.low) / 2.0}

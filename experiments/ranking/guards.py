@@ -7,6 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import applicable, paired_difference, speaker_mean
 from experiments.presets.winner_rule import UNPROCESSED, WinnerRule
 from experiments.ranking.primary import PRIMARY
@@ -110,7 +111,7 @@ def _clean(rows: pd.DataFrame, wanted: bool | None) -> pd.DataFrame:
 
 
 def _at_most(key: str, suffix: str, clean: bool | None = None) -> Callable[[Measured, float], str | None]:
-    """A measure's mean may not exceed the limit."""
+    """A measure's mean, or its size where the sign says what is wrong, may not exceed the limit."""
 
     def check(measured: Measured, limit: float) -> str | None:
         if math.isinf(limit):
@@ -118,9 +119,10 @@ def _at_most(key: str, suffix: str, clean: bool | None = None) -> Callable[[Meas
         if key not in measured.rows:
             return f"{key} was not measured, but the rule limits it to {limit:g}"
         value = _mean(_clean(measured.rows, clean), key)
-        if value is None or not value > limit + ROUNDING:
+        if value is None or not MEASURES[key].loss(value) > limit + ROUNDING:
             return None
-        return f"{key} is {value:.3f}{suffix}, above the limit of {limit:g}"
+        beyond = "farther from 0 than" if MEASURES[key].signed else "above"
+        return f"{key} is {value:.3f}{suffix}, {beyond} the limit of {limit:g}"
 
     return check
 
@@ -210,6 +212,9 @@ GUARDS: list[Guard] = [
         "lsd_low",
         lambda rule: rule.lsd_low_margin,
         _near_unprocessed("lsd_low", " on degraded conditions", clean=False),
+    ),
+    Guard(
+        "crossover_db", lambda rule: rule.crossover_db, _at_most("crossover_db", " dB on clean conditions", clean=True)
     ),
     Guard("visqol", lambda rule: 0.0 if rule.visqol_above_unprocessed else math.inf, _above_unprocessed("visqol")),
     Guard("tonality", lambda rule: rule.tonality, _at_most("tonality", " dB of flatness")),

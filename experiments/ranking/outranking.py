@@ -8,24 +8,20 @@ def reads_target(control: str) -> bool:
     return control == "target_gain" or control.startswith("oracle_")
 
 
-def outranked_by(
-    means: Mapping[str, float], candidates: Collection[str], *, higher_is_better: bool = False
-) -> dict[str, tuple[str, ...]]:
+def outranked_by(losses: Mapping[str, float], candidates: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Say for each candidate which controls are better.
 
     Args:
-        means: a score by system; one that is NaN is neither better nor worse.
+        losses: a score by system, the smaller the better; one that is NaN is neither better nor worse.
         candidates: those of the systems that are candidates; the others are controls.
-        higher_is_better: the score's better direction.
 
     Returns:
         The better controls by candidate, best first; none for one that is ahead of all.
     """
-    sign = -1.0 if higher_is_better else 1.0
-    controls = sorted((name for name in means if name not in candidates), key=lambda name: sign * means[name])
+    controls = sorted((name for name in losses if name not in candidates), key=losses.__getitem__)
     return {
-        candidate: tuple(name for name in controls if sign * means[name] < sign * means[candidate])
-        for candidate in means
+        candidate: tuple(name for name in controls if losses[name] < losses[candidate])
+        for candidate in losses
         if candidate in candidates
     }
 

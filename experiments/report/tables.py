@@ -13,6 +13,7 @@ from experiments.ranking.columns import (
     cell,
     difference,
     heading,
+    loss,
     number,
     plain_heading,
     probability,
@@ -162,9 +163,9 @@ def _shading(rows: pd.DataFrame, key: str) -> Callable[[Values], float]:
     The scale ends at the largest gain of a system that does not read the target: a few very bad systems then saturate
     in place of hiding all differences among the good ones.
     """
-    nothing = rows[rows["system"] == UNPROCESSED].set_index("condition")["mean"]
-    sign = 1.0 if key in MEASURES and MEASURES[key].higher_is_better else -1.0
-    gains = sign * (rows["mean"] - rows["condition"].map(nothing))
+    losses = loss(key, rows["mean"])
+    nothing = losses[rows["system"] == UNPROCESSED].set_axis(rows.loc[rows["system"] == UNPROCESSED, "condition"])
+    gains = rows["condition"].map(nothing) - losses
     most = gains[[not reads_target(str(name)) for name in rows["system"]]].max()
     scale = most if most > 0.0 else 1.0
     of_place = dict(zip(zip(rows["system"], rows["condition"], strict=True), gains / scale, strict=True))

@@ -77,11 +77,7 @@ def flags(means: Means, systems: Sequence[str]) -> Flags:
     keys = [key for key in next(iter(means.values())) if MEASURES[key].gain]
     by_key = {
         key: flagged(
-            outranked_by(
-                {name: scores[key].mean for name, scores in means.items()},
-                systems,
-                higher_is_better=MEASURES[key].higher_is_better,
-            )
+            outranked_by({name: MEASURES[key].loss(scores[key].mean) for name, scores in means.items()}, systems)
         )
         for key in keys
     }

@@ -97,8 +97,9 @@ def direction(sweep: SweepSettings) -> Literal["minimize", "maximize"]:
     """
     if sweep.objective in (PRIMARY, VAL_LOSS):
         return "minimize"
-    if sweep.objective not in MEASURES:
-        known = ", ".join((PRIMARY, VAL_LOSS, *MEASURES))
+    one_sided = [key for key, measure in MEASURES.items() if not measure.signed]
+    if sweep.objective not in one_sided:
+        known = ", ".join((PRIMARY, VAL_LOSS, *one_sided))
         raise OvertoneError(f"sweep.objective: unknown objective {sweep.objective!r}. Known: {known}.")
     return "maximize" if MEASURES[sweep.objective].higher_is_better else "minimize"
 

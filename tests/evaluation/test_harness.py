@@ -39,7 +39,7 @@ def utterance(index: int = 0, *, seconds: float = 1.5, cutoff_hz: float | None =
 
 
 def test_every_measure_of_the_design_is_there():
-    spectral = "lsd lsd_lf lsd_hf lsd_hf_band lsd_low tonality excess_above_band hallucination"
+    spectral = "lsd lsd_lf lsd_hf lsd_hf_band lsd_low crossover_db tonality excess_above_band hallucination"
     heard = "extended_ber extended_ber_median content_ber seed_ber seam si_sdr snr visqol stoi pesq_wb"
     assert set(check_measures(None)) == set(f"{spectral} {heard}".split())
     assert set(MEASURES) - set(check_measures(None)) == {"lsd_ssr_eval", "lsd_kuleshov", "mr_stft", "chromaprint_ber"}

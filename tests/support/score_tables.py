@@ -16,6 +16,7 @@ DOING_NOTHING = {
     "lsd": 2.0,
     "lsd_hf_band": 3.0,
     "lsd_low": 0.1,
+    "crossover_db": -1.0,
     "content_ber": 0.05,
     "seed_ber": 0.3,
     "si_sdr": 12.0,
@@ -23,9 +24,15 @@ DOING_NOTHING = {
     "tonality": 1.0,
     "hallucination": -60.0,
 }
-GOOD = DOING_NOTHING | {"extended_ber": 0.3, "lsd": 1.0, "lsd_hf_band": 1.0, "si_sdr": 14.0, "visqol": 3.6}
+GOOD = DOING_NOTHING | {
+    "extended_ber": 0.3,
+    "lsd": 1.0,
+    "lsd_hf_band": 1.0,
+    "si_sdr": 14.0,
+    "visqol": 3.6,
+}
 NEVER_APPLICABLE = ("seam", "excess_above_band")
-ONLY_IN_A_MISSING_BAND = ("extended_ber", "lsd_hf_band", "lsd_low", "tonality", "hallucination")
+ONLY_IN_A_MISSING_BAND = ("extended_ber", "lsd_hf_band", "lsd_low", "crossover_db", "tonality", "hallucination")
 
 
 def score_rows(system, values, *, seeds=(None,), spread=0.0, random_seed=0):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.measures.band_levels import band_level_errors
+from evaluation.measures.band_levels import band_level_errors, crossover_level_error
+from evaluation.measures.stft import NotApplicable
 from overtone.audio import resample
 
 RATE = 16000
@@ -46,3 +47,49 @@ def test_frames_in_which_the_target_is_quiet_do_not_count():
 def test_a_band_that_is_too_narrow_is_refused():
     with pytest.raises(ValueError, match=r"bands of at least 15.625 Hz"):
         band_level_errors(noise(), noise(), RATE, [100, 101, 1000])
+
+
+def crossover(preds, target, cutoff_hz=4000.0, band_hz=8000.0):
+    return crossover_level_error(preds=preds, target=target, sample_rate=RATE, cutoff_hz=cutoff_hz, band_hz=band_hz)
+
+
+def with_gain(waveform, first_hz, last_hz, gain_db):
+    spectrum, hz = np.fft.rfft(waveform), np.fft.rfftfreq(len(waveform), 1 / RATE)
+    spectrum[(hz >= first_hz) & (hz < last_hz)] *= 10 ** (gain_db / 20)
+    return np.fft.irfft(spectrum, len(waveform))
+
+
+@pytest.mark.parametrize("gain_db", [-12.0, -7.0, 6.0])
+@pytest.mark.parametrize("times", [(0.9, 0.95), (0.95, 1.0), (1.1, 1.15)])
+def test_a_hole_or_a_bump_at_the_cutoff_has_its_depth_and_its_sign(times, gain_db):
+    target = noise()
+    first_hz, last_hz = (4000 * one for one in times)
+    # A Hann window's main lobe is four bins of 15.6 Hz wide: at the edges of a band it sees what is beside it.
+    assert crossover(with_gain(target, first_hz - 62, last_hz + 62, gain_db), target) == pytest.approx(gain_db, abs=0.1)
+
+
+def test_the_same_level_everywhere_and_other_noise_have_no_crossover():
+    target = noise(1, 20)
+    assert crossover(target, target) == 0.0
+    assert crossover(0.25 * target, target) == pytest.approx(0.0, abs=0.01)
+    # The mean of n errors whose standard deviation is below 2.5 dB, the largest of six.
+    assert abs(crossover(noise(2, 20), target)) < 4 * 2.5 / np.sqrt(20 / 0.032)
+
+
+def test_doing_nothing_misses_all_that_is_counted():
+    target = noise()
+    assert crossover(with_gain(target, 4000, 8001, -300), target) == pytest.approx(-60.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cutoff_hz": None}, "no band is missing"),
+        ({"band_hz": 4500.0}, "within the crossover"),
+        ({"cutoff_hz": 7500.0}, "within the crossover"),
+        ({"target": np.zeros(2 * RATE)}, "silent"),
+    ],
+)
+def test_where_there_is_no_crossover_the_measure_does_not_apply(changes, reason):
+    with pytest.raises(NotApplicable, match=reason):
+        crossover(**{"preds": noise(), "target": noise()} | changes)

@@ -162,6 +162,8 @@ def test_every_guard_passes_a_good_model():
     [
         ({"content_ber": 0.061}, {}, "content_ber", ("0.0610", "0.0600")),
         ({"lsd_low": 0.16}, {}, "lsd_low", ("0.160", "0.15")),
+        ({"crossover_db": -3.5}, {}, "crossover_db", ("-3.500", "farther from 0 than the limit of 3")),
+        ({"crossover_db": 3.5}, {}, "crossover_db", ("3.500", "limit of 3")),
         ({"visqol": 3.0}, {}, "visqol", ("3.00", "3.00")),
         ({"tonality": 3.1}, {}, "tonality", ("3.100", "2.5")),
         ({}, {"latency_ms": 40.5}, "latency_ms", ("40.5", "40")),
@@ -406,7 +408,9 @@ def test_a_guard_is_one_row_of_the_table(new_guard, tmp_path):
 
 
 def test_the_guards_that_are_on_are_those_with_a_finite_limit():
-    rule = dataclasses.replace(RULE, lsd_low_clean=np.inf, tonality=np.inf, visqol_above_unprocessed=False)
+    rule = dataclasses.replace(
+        RULE, lsd_low_clean=np.inf, crossover_db=np.inf, tonality=np.inf, visqol_above_unprocessed=False
+    )
     expected = ["failed scores", "primary", "content_ber", "lsd_low", "excess_above_band", "latency_ms", "rtf"]
     assert guard_names(rule) == expected
-    assert set(guard_names()) == {*expected, "visqol", "tonality"}
+    assert set(guard_names()) == {*expected, "crossover_db", "visqol", "tonality"}

@@ -1,0 +1,144 @@
+"""Full-band models on recordings made at 48 kHz: to 24 kHz, at the cutoff, and how much too quiet or loud in each band.
+
+``make benchmark-top_octave DATA=PREPARED`` scores the packed model, and packages named with ``--model NAME=DIR``,
+beside doing nothing and `ridge_envelope`, on the test speakers all of whose recordings reach 23 kHz. Each condition
+takes the band away in another way: the resampler of ``overtone``, a soft one, and each family of filters.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.default_models import Packed
+from datamodules.corpora.corpus import Corpus, load_corpus
+from evaluation.contracts import System, Utterance
+from evaluation.measures.band_levels import band_level_errors
+from evaluation.measures.catalogue import MEASURES
+from evaluation.statistics.intervals import speaker_mean
+from experiments.comparison.comparison import FIT_UTTERANCES_PER_SPEAKER
+from experiments.presets.preset import load_preset
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.scoring.rows import score_pairs
+from experiments.training.fit import make_datamodule
+from models.baselines import build_controls
+from overtone.audio import Waveform
+from overtone.packed_models import default_model
+from overtone.worker_pool import WorkerPool
+
+MADE_AT_48_KHZ = 23_000.0
+SHOWN = ("lsd", "lsd_hf_band", "extended_ber_median", "visqol", "lsd_low", "crossover_db", "tonality")
+BANDS_KHZ = (4, 8, 12, 16, 20, 23.5)
+RESAMPLED = {f"resampled_{rate // 1000}k": [{"resample": {"rate": rate}}] for rate in (8000, 16000, 24000)}
+SOFT = {f"soft_{rate // 1000}k": [{"resample": {"rate": rate, "quality": "LQ"}}] for rate in (8000, 12000, 24000)}
+FILTERED = {
+    f"{family}_{order}": [{"lowpass": {"family": family, "order": order, "cutoff_hz": 6000}}]
+    for family, order in (("brickwall", 8), ("chebyshev1", 8), ("butterworth", 6), ("bessel", 4), ("elliptic", 8))
+}
+CONDITIONS = {name: {"steps": steps} for name, steps in (RESAMPLED | SOFT | FILTERED).items()}
+
+
+def made_at_48_khz(corpus: Corpus) -> set[str]:
+    """Return the test speakers none of whose recordings ends below `MADE_AT_48_KHZ`."""
+    clips = corpus.split("test")
+    return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < MADE_AT_48_KHZ}
+
+
+def level_rows(pairs: Sequence[tuple[Utterance, Waveform]], system: str) -> Iterator[dict[str, object]]:
+    """Yield a row for each band of each pair: the mean level error of its frames, and their standard deviation."""
+    for utterance, estimate in pairs:
+        errors = band_level_errors(
+            estimate, utterance.wideband, utterance.sample_rate, [1000 * edge for edge in BANDS_KHZ]
+        )
+        for band, frames in zip(itertools.pairwise(BANDS_KHZ), errors, strict=True):
+            if 1000 * band[0] >= (utterance.cutoff_hz or 0):
+                yield {
+                    "system": system,
+                    "condition": utterance.condition,
+                    "speaker": utterance.speaker,
+                    "band": f"{band[0]:g}-{band[1]:g}",
+                    "bias": frames.mean(),
+                    "spread": frames.std(),
+                }
+
+
+def scored(
+    systems: Sequence[System], utterances: Sequence[Utterance], workers: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the score table of all systems, and their level errors by band.
+
+    Args:
+        systems: at least one.
+        utterances: that each is given.
+        workers: processes to score in.
+    """
+    tables, levels = [], []
+    with WorkerPool(workers) as pool:
+        for system in systems:
+            print(system.name, flush=True)
+            pairs = [(one, system(one)) for one in utterances]
+            tables.append(score_pairs(pairs, system.name, SHOWN, pool=pool))
+            levels += level_rows(pairs, system.name)
+    return pd.concat(tables), pd.DataFrame(levels)
+
+
+def print_tables(scores: pd.DataFrame, levels: pd.DataFrame) -> None:
+    """Print means over speakers, and bias and spread in each band."""
+    console = Console(width=170)
+    bands = list(levels["band"].unique())
+    table = Table(
+        "condition", "system", *(MEASURES[key].heading for key in SHOWN), *(f"{band} kHz, dB" for band in bands)
+    )
+    over_speakers = levels.groupby(["condition", "system", "band", "speaker"])[["bias", "spread"]].mean()
+    errors = over_speakers.groupby(["condition", "system", "band"]).mean()
+    for condition in scores["condition"].unique():
+        for system in scores["system"].unique():
+            rows = scores[(scores["condition"] == condition) & (scores["system"] == system)]
+            means = [f"{speaker_mean(rows, key):.3f}" for key in SHOWN]
+            found = (errors.loc[key] if (key := (condition, system, band)) in errors.index else None for band in bands)
+            table.add_row(
+                condition,
+                system,
+                *means,
+                *("" if one is None else f"{one['bias']:+.1f} ± {one['spread']:.1f}" for one in found),
+            )
+    console.print(table)
+    console.print("In each band: mean level error of loud frames ± its standard deviation over frames, in dB.")
+
+
+def main() -> None:
+    """Score and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a prepared corpus")
+    parser.add_argument("--model", metavar="NAME=DIR", action="append", default=[], help="an exported package beside")
+    parser.add_argument("--gain-db", type=float, default=0.0, help="of what goes in, and of the target (0)")
+    parser.add_argument("--workers", type=int, default=2, help="processes to score in (2)")
+    options = parser.parse_args()
+    preset, corpus = load_preset("fullband"), load_corpus(options.data)
+    preset = replace(preset, data=replace(preset.data, test_conditions=CONDITIONS))
+    clips = make_datamodule(preset, corpus, seed=0)
+    wanted, gain = made_at_48_khz(corpus), np.float32(10 ** (options.gain_db / 20))
+    utterances = [
+        replace(one, narrowband=gain * one.narrowband, wideband=gain * one.wideband)
+        for one in clips.utterances("test")
+        if one.speaker in wanted
+    ]
+    controls = build_controls(clips.utterances("train", per_speaker=FIT_UTTERANCES_PER_SPEAKER))
+    packages = {"packed": default_model("fullband")} | {
+        name: Path(folder) for name, _, folder in (one.partition("=") for one in options.model)
+    }
+    systems = [
+        *(Packed(folder, denoise=False, name=name) for name, folder in packages.items()),
+        *(control for control in controls if control.name in (UNPROCESSED, "ridge_envelope")),
+    ]
+    print_tables(*scored(systems, utterances, options.workers))
+
+
+if __name__ == "__main__":
+    main()
