@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.clip_choice import ClipChoice, cumulative_shares, drawn, own_band_hz
+from datamodules.clip_choice import ClipChoice, cumulative_shares, drawn, flat_hz, own_band_hz
 from datamodules.clip_reader import ClipReader, ClipRecordings
 from datamodules.corpora.corpus import Clip, Corpus
 from datamodules.degradation.conditions import Condition
@@ -110,7 +110,7 @@ class TrainingPairs(Dataset[Item]):
             "narrowband": narrowband[inner],
             "wideband": speech[inner],
             "cutoff_hz": condition.cutoff_hz(sample_rate) or sample_rate / 2,
-            "band_hz": min(speed * band_hz_of(clips, sample_rate), sample_rate / 2),
+            "band_hz": min(speed * min(flat_hz(own_band_hz(clip)) for clip in clips), sample_rate / 2),
             "condition": condition.name,
             "speaker": clip.speaker,
             "file": joined_name(self._corpus, clips),
@@ -221,7 +221,7 @@ def _middle(utterance: Utterance, samples: int) -> Item:
         "narrowband": np.pad(utterance.narrowband[start : start + samples], padding),
         "wideband": np.pad(utterance.wideband[start : start + samples], padding),
         "cutoff_hz": utterance.cutoff_hz or utterance.sample_rate / 2,
-        "band_hz": utterance.band_hz,
+        "band_hz": flat_hz(utterance.band_hz),
         "condition": utterance.condition,
         "speaker": utterance.speaker,
         "file": utterance.file,

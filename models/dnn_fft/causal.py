@@ -74,11 +74,16 @@ class FrameNetwork(SpectralFrame):
         return maps.transpose(1, 2).reshape(batch, 4, self.scale.points, frames)
 
     def combine(self, spectra: Tensor, material: Tensor, maps: Tensor) -> Tensor:
-        """Blend the narrowband, under a gain, with the predicted amplitudes; what is sound passes as it is."""
+        """Fill the narrowband, under a gain, up to the predicted amplitudes; what is sound passes as it is.
+
+        Above `FINE_HZ` a group of bins has one answer, and the cutoff lies within a group. So the fill looks at each
+        bin: all of the amplitude where nothing is, the less the more is there, and no hole beside the cutoff.
+        """
         keep = (1.1 * torch.sigmoid(maps[:, 3])).clamp_max(1.0)
         gain = torch.exp(unless_slight(maps[:, 0].clamp(-6, 6)))
         amplitude = torch.exp((3.0 * maps[:, 1] - 2.0).clamp(-14, 7))  # full scale is window / 2: e^6.6 at 48 kHz
-        return keep * gain * spectra + (1 - keep) * amplitude * material
+        kept = gain * spectra
+        return kept + (1 - keep) * amplitude.square() / (amplitude + kept.abs()) * material
 
 
 class DnnFftModule(StreamingModule):

@@ -59,6 +59,20 @@ class History:
         return past
 
 
+def running_mean(x: Tensor, frames: int, history: History) -> Tensor:
+    """Return the mean of the last frames ``(batch, channels, frames)``, or of those that there were since the start.
+
+    Args:
+        x: ``(batch, channels, frames)``.
+        frames: how far it looks back, the current one included.
+        history: the past of the stream.
+    """
+    summed, heard = (
+        nn.functional.avg_pool1d(history.extend(one, frames - 1), frames, stride=1) for one in (x, torch.ones_like(x))
+    )
+    return summed / heard
+
+
 class CausalConv1d(nn.Module):
     """Convolution over time that sees no later step: ``(batch, channels, steps)`` to ``(batch, out, steps / stride)``.
 

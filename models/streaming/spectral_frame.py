@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from models.base import Settings
 from models.search_space import Choice, FloatRange, SearchSpace
-from models.streaming.causal_layers import Analysis, Excitation, History, StreamingNetwork, Synthesis
+from models.streaming.causal_layers import Analysis, Excitation, History, StreamingNetwork, Synthesis, running_mean
 
 LEVEL_SECONDS = 1.0
 FINE_HZ = 4000.0  # harmonics are told apart up to here
-LEVEL_FLOOR = 1e-3  # about -104 dB below a full-scale sine in a 512-sample window
+LEVEL_FLOOR = 2e-4  # about -118 dB below a full-scale sine in a 512-sample window
 MAGNITUDE_FLOOR = 3e-4  # of the running level
-QUIET = 1e-4
+QUIET = 3e-5
+MATERIAL_FLOOR = 1e-3  # of generated material, whose magnitudes are about 1
 SLIGHT = 0.1  # natural logarithm of amplitudes, 0.9 dB
 SPECTRAL_SPACE: SearchSpace = {
     "window_ms": Choice((16.0, 24.0, 32.0)),
@@ -51,6 +52,15 @@ def unless_slight(change: Tensor) -> Tensor:
     return change * squared / (squared + SLIGHT**2)
 
 
+def compressed(material: Tensor) -> Tensor:
+    """Return spectra with the square root of their magnitudes and their own phase.
+
+    Noise under a window has bins near 0 that no speech of that level has there, and peaks above it. The square root
+    halves both in decibels, which lowers the log-spectral distance; smaller exponents gain nothing more.
+    """
+    return material * torch.rsqrt(material.abs() + MATERIAL_FLOOR)
+
+
 class RunningLevel(nn.Module):
     """Root mean square of a stream's spectra over the last frames, or over those that there were since its start.
 
@@ -65,11 +75,7 @@ class RunningLevel(nn.Module):
     def forward(self, spectra: Tensor, history: History) -> Tensor:
         """Return ``(batch, 1, frames)``, at least `LEVEL_FLOOR`, for spectra ``(batch, bins, frames)``."""
         power = spectra.abs().square().mean(dim=1, keepdim=True)
-        heard = self._mean(torch.ones_like(power), history)
-        return (self._mean(power, history) / heard).sqrt() + LEVEL_FLOOR
-
-    def _mean(self, x: Tensor, history: History) -> Tensor:
-        return nn.functional.avg_pool1d(history.extend(x, self.frames - 1), self.frames, stride=1)
+        return running_mean(power, self.frames, history).sqrt() + LEVEL_FLOOR
 
 
 class FrequencyScale:
@@ -112,8 +118,8 @@ class SpectralFrame(StreamingNetwork):
     network chooses: both come from the stream, so that nothing has to be inverted iteratively. Magnitudes of 1 in all
     bins would be nearer to any target by the log-spectral distance, and flatter than any speech.
 
-    Everything is relative to the level of the second before, so that the network need not learn speech at each level
-    anew: recordings differ more in it than voices do.
+    Everything is relative to the level of the second before, and the network never learns that level: the same speech
+    24 dB quieter gets the same band. Recordings differ more in level than voices do.
 
     Args:
         sample_rate: in Hz.
@@ -159,22 +165,21 @@ class SpectralFrame(StreamingNetwork):
         audible = magnitude / (magnitude + QUIET)
         level = self.level(spectra, history)
         relative = spectra / level
-        features = self._features(relative, harmonic_spectra / level, level)
+        features = self._features(relative, harmonic_spectra / level)
         maps = self.scale.spread(self.predict(self.scale.pooled(features), history))
         voicing = torch.sigmoid(maps[:, 2])
         material = voicing * self._whitened(harmonic_spectra) + (1 - voicing) * (noise_spectra * self.noise_gain)
-        return level * self.combine(relative, audible * material, maps)
+        return level * self.combine(relative, audible * compressed(material), maps)
 
     def _whitened(self, spectra: Tensor) -> Tensor:
         """Divide spectra by the mean magnitude of each group of bins: what is left is their fine structure."""
         around = self.scale.spread(self.scale.pooled(spectra.abs()[:, None]))[:, 0]
         return spectra / (around + 1e-8)
 
-    def _features(self, spectra: Tensor, harmonic_spectra: Tensor, level: Tensor) -> Tensor:
-        """Return log-magnitudes of about unit variance; at the Nyquist bin, which holds no speech, the level itself."""
+    def _features(self, spectra: Tensor, harmonic_spectra: Tensor) -> Tensor:
+        """Return log-magnitudes of about unit variance; the Nyquist bin, which holds no speech, says nothing."""
         features = torch.stack([log_magnitude(spectra), log_magnitude(harmonic_spectra)], dim=1)
-        levels = torch.log(level)[:, None].expand(-1, 2, -1, -1)
-        return (torch.cat([features[:, :, :-1], levels], dim=2) + 2.0) / 3.0
+        return nn.functional.pad((features[:, :, :-1] + 2.0) / 3.0, (0, 0, 0, 1))
 
     def predict(self, features: Tensor, history: History) -> Tensor:
         """Answer features with four maps.

@@ -25,13 +25,15 @@ from models.streaming.causal_layers import (
     StreamingNetwork,
     framed,
     overlap_add,
+    running_mean,
 )
 from models.wavegan.critics import WaveCritic, feature_distance
 
 KERNEL, STRIDE = 25, 4
 FILTER_KERNEL = 64
 LEVEL_SAMPLES = 64
-QUIET = 1e-5
+LOUDNESS_SECONDS = 1.0
+QUIET = 1e-6
 LOUDNESS_FLOOR = 1e-4
 SOURCES = 3  # the waveform itself, its harmonics, noise
 
@@ -134,14 +136,19 @@ class Generator(StreamingNetwork):
 
     The filterbank runs over the waveform itself, its continued harmonics, and noise. Gains that change over time make
     a time-varying filter of it, which is what a difference between narrowband and wideband speech is. The encoder sees
-    the waveform, and how loud the filterbank's own bands of it are; all relative to the speech's level, which the
-    material gives back.
+    the waveform, and how loud the filterbank's own bands of it are, relative to the level of that moment, which the
+    material gives back; and that level relative to the second before, so that quieter speech gets the same band.
+
+    Args:
+        sample_rate: in Hz.
+        settings: sizes.
     """
 
-    def __init__(self, settings: WaveganSettings) -> None:
+    def __init__(self, sample_rate: int, settings: WaveganSettings) -> None:
         super().__init__()
         channels = settings.channels
         self.hop_samples = STRIDE ** len(channels)
+        self.loudness_hops = max(round(LOUDNESS_SECONDS * sample_rate / self.hop_samples), 1)
         self.delay_samples = settings.look_ahead
         self.excitation = Excitation()
         inputs = [3, channels[0] + settings.bands, *channels[1:-1]]
@@ -165,7 +172,9 @@ class Generator(StreamingNetwork):
         harmonics, noise = self.excitation(waveform, history)
         level = history.extend(waveform.abs(), LEVEL_SAMPLES - 1)[:, None]
         level = nn.functional.avg_pool1d(level, LEVEL_SAMPLES, stride=1)[:, 0] + QUIET
-        seen = torch.stack([waveform / level, harmonics / level, level.log() / 3 + 1], dim=1)
+        before = running_mean(level[:, None, :: self.hop_samples], self.loudness_hops, history)
+        relative_level = level / before[:, 0].repeat_interleave(self.hop_samples, dim=1)
+        seen = torch.stack([waveform / level, harmonics / level, relative_level.log() / 3], dim=1)
         bands = self.filterbank.analyse(waveform / level, 0, history)
         loudness = (bands.square().sum(dim=2) + LOUDNESS_FLOOR).log().transpose(1, 2) / 6
         gains = self._gains(self._decode(self._encode(seen, loudness, history), history))
@@ -219,7 +228,7 @@ class WaveganModule(StreamingModule):
     settings: WaveganSettings
 
     def __init__(self, sample_rate: int, settings: WaveganSettings) -> None:
-        super().__init__(sample_rate, settings, Generator(settings))
+        super().__init__(sample_rate, settings, Generator(sample_rate, settings))
         self.automatic_optimization = False
         self.critic = WaveCritic(settings.critic_channels)
 

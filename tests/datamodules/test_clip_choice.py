@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.clip_choice import ClipChoice
+from datamodules.clip_choice import ClipChoice, flat_hz
 from datamodules.corpora.corpus import Clip
 
 
@@ -63,3 +63,11 @@ def test_a_clip_comes_with_those_of_its_speaker_and_its_band():
     rng = np.random.default_rng(0)
     groups = {frozenset(one.path.stem for one in choice.draw(index, rng)[1]) for index in range(100)}
     assert groups == {frozenset("ab"), frozenset("c"), frozenset("d")}
+
+
+@pytest.mark.parametrize(
+    ("band_hz", "flat"),
+    [(24_000.0, 22_560.0), (22_050.0, 19_845.0), (16_000.0, 14_400.0), (8_000.0, 8_000.0), (5_500.0, 5_500.0)],
+)
+def test_a_chain_falls_off_before_its_content_ends(band_hz, flat):
+    assert flat_hz(band_hz) == pytest.approx(flat)

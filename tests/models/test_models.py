@@ -1,6 +1,7 @@
 """Every registered model: the enhance contract, streaming, learning, checkpoints."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_the_class_declares_what_a_stream_needs_to_know(name):
     else:
         assert module.latency_samples is None
     assert (module.latency_samples is None) == name.endswith("_seed")
+
+
+def octave_levels_db(waveform):
+    power = torch.fft.rfft(waveform).abs().square()[0]
+    hertz = torch.linspace(0, SAMPLE_RATE / 2, len(power))
+    edges = (1000, 2000, 4000, 8000)
+    return (
+        torch.stack([power[(hertz >= low) & (hertz < high)].sum() for low, high in itertools.pairwise(edges)]).log10()
+        * 10
+    )
+
+
+@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("gain_db", [-24.0, -40.0])
+def test_quieter_speech_gets_the_same_band(name, gain_db):
+    module = make(name).eval()
+    gain = 10 ** (gain_db / 20)
+    narrowband = pair_batch(1)["narrowband"]
+    with torch.no_grad():
+        for weight in module.network.parameters():  # as it begins, a network adds next to nothing
+            weight.add_(0.05 * torch.randn_like(weight))
+        loud, quiet = module.enhance(narrowband), module.enhance(gain * narrowband) / gain
+    assert (octave_levels_db(loud) - octave_levels_db(narrowband)).abs().max() > 1.0
+    assert (octave_levels_db(quiet) - octave_levels_db(loud)).abs().max() < 0.5
 
 
 @pytest.mark.parametrize("name", STREAMING)

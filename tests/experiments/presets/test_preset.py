@@ -8,6 +8,7 @@ import yaml
 
 from datamodules.pair_settings import PairSettings
 from experiments.presets.preset import PRESETS, Preset, load_preset
+from experiments.registry import check_registered
 from overtone.errors import OvertoneError
 
 DEMO = yaml.safe_load((PRESETS / "demo.yaml").read_text())
@@ -123,3 +124,12 @@ def test_a_file_that_would_not_end_or_is_no_yaml_ends_at_once(tmp_path, text):
     with pytest.raises(OvertoneError, match=r"wrong\.yaml: "):
         load_preset(str(path))
     assert time.process_time() - started < 2
+
+
+def test_names_of_before_are_refused_with_those_of_today():
+    with pytest.raises(OvertoneError, match=r"Known: demo.* The original project's recipe is called original now\."):
+        load_preset("seed")
+    with pytest.raises(
+        OvertoneError, match=r"Registered: .* The form as first published is called wavegan_original now"
+    ):
+        check_registered("wavegan_seed")
