@@ -37,7 +37,7 @@ from experiments.training.fit import make_datamodule, quiet_libraries
 from overtone.audio import Waveform
 
 BAR = 1.15
-PLAIN = [name for name in MODELS if not name.endswith("_seed")]
+PLAIN = [name for name in MODELS if not name.endswith("_original")]
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def check_measures(measures: Sequence[str] | None) -> list[str]:
     keys = list(measures)
     unknown = [key for key in keys if key not in MEASURES]
     if unknown:
-        raise OvertoneError(f"Unknown measure {', '.join(unknown)}. Known: {', '.join(MEASURES)}.")
+        renamed = " The original project's fingerprint is original_ber now." if "seed_ber" in unknown else ""
+        raise OvertoneError(f"Unknown measure {', '.join(unknown)}. Known: {', '.join(MEASURES)}.{renamed}")
     return keys
 
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 MODELS = {
     "dnn_fft": "models.dnn_fft.causal:DnnFftModule",
-    "dnn_fft_seed": "models.dnn_fft.original:DnnFftSeedModule",
+    "dnn_fft_original": "models.dnn_fft.original:DnnFftOriginalModule",
     "wavegan": "models.wavegan.causal:WaveganModule",
-    "wavegan_seed": "models.wavegan.original:WaveganSeedModule",
+    "wavegan_original": "models.wavegan.original:WaveganOriginalModule",
     "spectrogram_autoencoder": "models.spectrogram_autoencoder.causal:SpectrogramAutoencoderModule",
-    "spectrogram_autoencoder_seed": "models.spectrogram_autoencoder.original:SpectrogramAutoencoderSeedModule",
+    "spectrogram_autoencoder_original": "models.spectrogram_autoencoder.original:SpectrogramAutoencoderOriginalModule",
 }
 
 
@@ -27,7 +27,9 @@ def check_registered(name: str) -> None:
         OvertoneError: no such name.
     """
     if name not in MODELS:
-        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.")
+        now = name.removesuffix("_seed") + "_original"
+        hint = f" The form as first published is called {now} now." if now in MODELS and name != now else ""
+        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.{hint}")
 
 
 def model_class(name: str) -> type["SpeechModule"]:

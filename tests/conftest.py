@@ -83,7 +83,7 @@ def tiny_settings():
             "test_utterances_per_speaker": 1,
         },
         "budget": {"examples": 16, "epochs": 2, "threads": 1},
-        "models": {"dnn_fft": {"hidden": 16, "layers": 1}, "wavegan_seed": {"channels": 2}},
+        "models": {"dnn_fft": {"hidden": 16, "layers": 1}, "wavegan_original": {"channels": 2}},
     }
 
 

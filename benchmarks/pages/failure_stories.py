@@ -74,7 +74,7 @@ class Story:
     measures: tuple[str, ...]
 
 
-AUTOENCODER_SEED = Form("spectrogram_autoencoder_seed, whole file", "spectrogram_autoencoder_seed")
+AUTOENCODER_ORIGINAL = Form("spectrogram_autoencoder_original, whole file", "spectrogram_autoencoder_original")
 AUTOENCODER = Form("spectrogram_autoencoder", "spectrogram_autoencoder")
 STORIES = (
     Story(
@@ -85,8 +85,8 @@ STORIES = (
         "narrowband's own spectrum where it is sound and generates the rest with the phase of its harmonics or of "
         "noise.",
         (
-            Form("dnn_fft_seed, inverse FFT", "dnn_fft_seed", reconstruction="inverse_fft"),
-            Form("dnn_fft_seed, Griffin-Lim", "dnn_fft_seed", reconstruction="griffin_lim"),
+            Form("dnn_fft_original, inverse FFT", "dnn_fft_original", reconstruction="inverse_fft"),
+            Form("dnn_fft_original, Griffin-Lim", "dnn_fft_original", reconstruction="griffin_lim"),
             Form("dnn_fft", "dnn_fft"),
         ),
         ("si_sdr", "visqol", "lsd_low", "content_ber"),
@@ -97,7 +97,7 @@ STORIES = (
         "as a buzz at multiples of the layers' rates, and a critic that judges from the first step on rewards any "
         "high frequencies at all. `wavegan` sets the gains of a filterbank in which the folding cancels, learns "
         "from spectral losses first, and hears the critic late.",
-        (Form("wavegan_seed", "wavegan_seed"), Form("wavegan", "wavegan")),
+        (Form("wavegan_original", "wavegan_original"), Form("wavegan", "wavegan")),
         ("tonality", "excess_above_band", "lsd_low", "visqol"),
     ),
     Story(
@@ -107,8 +107,8 @@ STORIES = (
         "not break, but then nothing streams. `spectrogram_autoencoder` streams with overlap and needs no search "
         "for a phase.",
         (
-            Form("spectrogram_autoencoder_seed, blocks alone", "spectrogram_autoencoder_seed", in_blocks=True),
-            AUTOENCODER_SEED,
+            Form("spectrogram_autoencoder_original, blocks alone", "spectrogram_autoencoder_original", in_blocks=True),
+            AUTOENCODER_ORIGINAL,
             AUTOENCODER,
         ),
         ("seam", "si_sdr", "visqol"),
@@ -118,7 +118,7 @@ STORIES = (
         "Squared errors of linear amplitudes see loud frames only: what is written into quiet ones costs nothing. "
         "`spectrogram_autoencoder` learns logarithmic differences, relative to the level of the last second, and "
         "what it generates is scaled by what the input holds.",
-        (AUTOENCODER_SEED, AUTOENCODER),
+        (AUTOENCODER_ORIGINAL, AUTOENCODER),
         ("hallucination", "extended_ber", "lsd_hf_band", "content_ber"),
     ),
 )

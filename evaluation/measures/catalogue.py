@@ -207,11 +207,11 @@ MEASURES: dict[str, Measure] = {
             shown=Shown.HEADLINE,
         ),
         Measure(
-            key="seed_ber",
+            key="original_ber",
             higher_is_better=False,
             meaning="the original project's fingerprint; it can prefer doing nothing",
-            function=fingerprints.seed_bit_error_rate,
-            name="seed BER",
+            function=fingerprints.original_bit_error_rate,
+            name="original BER",
             weakness="neighbouring linear bins of noise differ by chance, so doing nothing beats every envelope on "
             "noise",
             shown=Shown.LEADERBOARD,

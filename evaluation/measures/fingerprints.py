@@ -154,8 +154,8 @@ def _content_bits(waveform: ArrayLike, sample_rate: int) -> Bits:
     return np.diff(energies[:, :-1] - energies[:, 1:], axis=0) > CONTENT_SILENCE
 
 
-def seed_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
-    """Bit error rate of the fingerprint of the original project (Decibull, 2020), key ``seed_ber``.
+def original_bit_error_rate(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
+    """Bit error rate of the fingerprint of the original project (Decibull, 2020), key ``original_ber``.
 
     Frames of 0.37 s every 20 ms; in each, an STFT 2048/512 in dB (80 dB range), summed over time to 1025
     linear bins up to Nyquist, then the double difference of Haitsma and Kalker. Its first row and last

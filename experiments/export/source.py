@@ -143,7 +143,7 @@ def streaming_module(checkpoint: Path) -> StreamingModule:
     if not isinstance(module, StreamingModule):
         raise OvertoneError(
             f"{checkpoint}: {module.name} needs the whole file and cannot stream. "
-            f"Export its plain form, {module.name.removesuffix('_seed')}, instead."
+            f"Export its plain form, {module.name.removesuffix('_original')}, instead."
         )
     return module
 

@@ -187,7 +187,8 @@ def load_preset(name: str) -> Preset:
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
-        raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.")
+        renamed = " The original project's recipe is called original now." if name == "seed" else ""
+        raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.{renamed}")
     try:
         return checked(Preset, _plain(path))
     except OvertoneError as error:

@@ -12,8 +12,8 @@ from models.whole_file import RECONSTRUCTION_SPACE, Reconstruction, WholeFileSpe
 
 
 @dataclass(frozen=True)
-class DnnFftSeedSettings(Settings):
-    """Hyper-parameters of :class:`DnnFftSeedModule`.
+class DnnFftOriginalSettings(Settings):
+    """Hyper-parameters of :class:`DnnFftOriginalModule`.
 
     Attributes:
         muon: off, since the original used Adam.
@@ -31,11 +31,11 @@ class DnnFftSeedSettings(Settings):
     reconstruction: Reconstruction = "griffin_lim"
 
 
-class DnnFftSeedModule(SpeechModule):
+class DnnFftOriginalModule(SpeechModule):
     """Training of the original's multilayer perceptron."""
 
-    name: ClassVar[str] = "dnn_fft_seed"
-    settings_class: ClassVar[type[Settings]] = DnnFftSeedSettings
+    name: ClassVar[str] = "dnn_fft_original"
+    settings_class: ClassVar[type[Settings]] = DnnFftOriginalSettings
     search_space: ClassVar[SearchSpace] = {
         **OPTIMISER_SPACE,
         **RECONSTRUCTION_SPACE,
@@ -44,7 +44,7 @@ class DnnFftSeedModule(SpeechModule):
     }
     network: WholeFileSpectrogram
 
-    def __init__(self, sample_rate: int, settings: DnnFftSeedSettings) -> None:
+    def __init__(self, sample_rate: int, settings: DnnFftOriginalSettings) -> None:
         super().__init__(sample_rate, settings)
         self.latency_samples = None
         bins = settings.n_fft // 2 + 1

@@ -14,8 +14,8 @@ REDUCTION = 3
 
 
 @dataclass(frozen=True)
-class SpectrogramAutoencoderSeedSettings(Settings):
-    """Hyper-parameters of :class:`SpectrogramAutoencoderSeedModule`.
+class SpectrogramAutoencoderOriginalSettings(Settings):
+    """Hyper-parameters of :class:`SpectrogramAutoencoderOriginalModule`.
 
     Attributes:
         muon: off, since the original used Adam.
@@ -49,11 +49,11 @@ class SliceAutoencoder(nn.Module):
         return amplitudes + self.layers(amplitudes)
 
 
-class SpectrogramAutoencoderSeedModule(SpeechModule):
+class SpectrogramAutoencoderOriginalModule(SpeechModule):
     """Training of the original's autoencoder."""
 
-    name: ClassVar[str] = "spectrogram_autoencoder_seed"
-    settings_class: ClassVar[type[Settings]] = SpectrogramAutoencoderSeedSettings
+    name: ClassVar[str] = "spectrogram_autoencoder_original"
+    settings_class: ClassVar[type[Settings]] = SpectrogramAutoencoderOriginalSettings
     search_space: ClassVar[SearchSpace] = {
         **OPTIMISER_SPACE,
         **RECONSTRUCTION_SPACE,
@@ -61,7 +61,7 @@ class SpectrogramAutoencoderSeedModule(SpeechModule):
     }
     network: WholeFileSpectrogram
 
-    def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderSeedSettings) -> None:
+    def __init__(self, sample_rate: int, settings: SpectrogramAutoencoderOriginalSettings) -> None:
         super().__init__(sample_rate, settings)
         self.latency_samples = None
         magnitudes = SliceAutoencoder(settings.n_fft // 2 + 1)

@@ -19,8 +19,8 @@ from models.wavegan.critics import KERNEL, STRIDE, WaveCritic
 
 
 @dataclass(frozen=True)
-class WaveganSeedSettings(Settings):
-    """Hyper-parameters of :class:`WaveganSeedModule`.
+class WaveganOriginalSettings(Settings):
+    """Hyper-parameters of :class:`WaveganOriginalModule`.
 
     Attributes:
         learning_rate: of both optimisers, the paper's.
@@ -43,7 +43,7 @@ class WaveganSeedSettings(Settings):
     distance_weight: float = 1.0
 
 
-class WaveganSeedGenerator(nn.Module):
+class WaveganOriginalGenerator(nn.Module):
     """Strided encoder and transposed decoder around a bottleneck; the tanh output is a difference of waveforms."""
 
     def __init__(self, channels: int, layers: int) -> None:
@@ -69,11 +69,11 @@ class WaveganSeedGenerator(nn.Module):
         return narrowband + torch.tanh(x[:, 0, :samples])
 
 
-class WaveganSeedModule(SpeechModule):
+class WaveganOriginalModule(SpeechModule):
     """Wasserstein objective with gradient penalty (Gulrajani 2017), manual optimisation."""
 
-    name: ClassVar[str] = "wavegan_seed"
-    settings_class: ClassVar[type[Settings]] = WaveganSeedSettings
+    name: ClassVar[str] = "wavegan_original"
+    settings_class: ClassVar[type[Settings]] = WaveganOriginalSettings
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": FloatRange(3e-5, 2e-3, log=True),
         "gradient_clip": FloatRange(0.3, 10.0, log=True),
@@ -83,13 +83,13 @@ class WaveganSeedModule(SpeechModule):
         "penalty_weight": FloatRange(1.0, 30.0, log=True),
         "distance_weight": FloatRange(0.3, 100.0, log=True),
     }
-    settings: WaveganSeedSettings
+    settings: WaveganOriginalSettings
 
-    def __init__(self, sample_rate: int, settings: WaveganSeedSettings) -> None:
+    def __init__(self, sample_rate: int, settings: WaveganOriginalSettings) -> None:
         super().__init__(sample_rate, settings)
         self.automatic_optimization = False
         self.latency_samples = None
-        self.network = WaveganSeedGenerator(settings.channels, settings.layers)
+        self.network = WaveganOriginalGenerator(settings.channels, settings.layers)
         self.critic = WaveCritic(settings.channels)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -18,9 +18,9 @@ SMALL = {
     "dnn_fft": {"hidden": 16, "layers": 1},
     "wavegan": {"channels": [4, 4, 4], "bands": 8, "memory_layers": 1},
     "spectrogram_autoencoder": {"channels": 4, "memory": 8},
-    "dnn_fft_seed": {"widening": 1},
-    "wavegan_seed": {"channels": 2},
-    "spectrogram_autoencoder_seed": {},
+    "dnn_fft_original": {"widening": 1},
+    "wavegan_original": {"channels": 2},
+    "spectrogram_autoencoder_original": {},
 }
 
 
@@ -69,7 +69,7 @@ def test_each_failure_has_its_table_picture_and_players(preset, tiny_corpus, tmp
 
 def test_blocks_alone_know_nothing_of_each_other():
     torch.manual_seed(0)
-    module = build_model("spectrogram_autoencoder_seed", 16000, {}).eval()
+    module = build_model("spectrogram_autoencoder_original", 16000, {}).eval()
     speech = np.random.default_rng(0).standard_normal(3 * BLOCK_SAMPLES + 100).astype(np.float32)
     changed = speech.copy()
     changed[:BLOCK_SAMPLES] = 0

@@ -40,7 +40,7 @@ def utterance(index: int = 0, *, seconds: float = 1.5, cutoff_hz: float | None =
 
 def test_every_measure_of_the_design_is_there():
     spectral = "lsd lsd_lf lsd_hf lsd_hf_band lsd_low crossover_db tonality excess_above_band hallucination"
-    heard = "extended_ber extended_ber_median content_ber seed_ber seam si_sdr snr visqol stoi pesq_wb"
+    heard = "extended_ber extended_ber_median content_ber original_ber seam si_sdr snr visqol stoi pesq_wb"
     assert set(check_measures(None)) == set(f"{spectral} {heard}".split())
     assert set(MEASURES) - set(check_measures(None)) == {"lsd_ssr_eval", "lsd_kuleshov", "mr_stft", "chromaprint_ber"}
     assert all(measure.key == key and measure.description for key, measure in MEASURES.items())
@@ -104,6 +104,8 @@ def test_a_measure_that_breaks_costs_its_own_score_only(monkeypatch):
 def test_unknown_measure_is_named_with_the_known_ones():
     with pytest.raises(OvertoneError, match=r"Unknown measure pesk\. Known: extended_ber, extended_ber_median, lsd"):
         score_pair(utterance(), utterance().narrowband, ["lsd", "pesk"])
+    with pytest.raises(OvertoneError, match=r"The original project's fingerprint is original_ber now\."):
+        score_pair(utterance(), utterance().narrowband, ["seed_ber"])
 
 
 def test_short_utterances_have_no_failures():

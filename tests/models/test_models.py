@@ -87,7 +87,7 @@ def test_the_class_declares_what_a_stream_needs_to_know(name):
         assert 0 < module.latency_samples <= 0.040 * SAMPLE_RATE
     else:
         assert module.latency_samples is None
-    assert (module.latency_samples is None) == name.endswith("_seed")
+    assert (module.latency_samples is None) == name.endswith("_original")
 
 
 def octave_levels_db(waveform):
@@ -205,13 +205,13 @@ def test_no_gradient_comes_from_above_a_clips_band():
 @pytest.mark.parametrize("name", MODELS)
 def test_one_batch_is_overfitted(name):
     module = make(name)
-    if name == "wavegan_seed":  # its adversarial part has no minimum to reach: the distance to the target has
+    if name == "wavegan_original":  # its adversarial part has no minimum to reach: the distance to the target has
         module = make(name, learning_rate=1e-3, critic_steps=1, distance_weight=1000.0)
     batch = pair_batch()
 
     def score():
         with torch.no_grad():
-            if name == "wavegan_seed":
+            if name == "wavegan_original":
                 return (module.enhance(batch["narrowband"]) - batch["wideband"]).abs().mean()
             bands = {key: batch[key] for key in ("band_hz", "cutoff_hz")}  # at all resolutions, not at one drawn
             return module.spectral_loss(preds=module.enhance(batch["narrowband"]), target=batch["wideband"], **bands)

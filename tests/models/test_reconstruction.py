@@ -330,7 +330,7 @@ def test_what_does_not_belong_together_is_refused(method, options, message):
         reconstruct(spectra(wideband).abs(), method, n_fft=N_FFT, hop_length=HOP, **(given | options))
 
 
-@pytest.mark.parametrize("name", ["dnn_fft_seed", "spectrogram_autoencoder_seed"])
+@pytest.mark.parametrize("name", ["dnn_fft_original", "spectrogram_autoencoder_original"])
 @pytest.mark.parametrize("reconstruction", ["folded_phase", "rtisi_la_low_phase_kept"])
 def test_the_seeds_take_any_reconstruction(name, reconstruction):
     module = build_model(name, 16000, {"reconstruction": reconstruction}).eval()

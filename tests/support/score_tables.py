@@ -18,7 +18,7 @@ DOING_NOTHING = {
     "lsd_low": 0.1,
     "crossover_db": -1.0,
     "content_ber": 0.05,
-    "seed_ber": 0.3,
+    "original_ber": 0.3,
     "si_sdr": 12.0,
     "visqol": 3.0,
     "tonality": 1.0,

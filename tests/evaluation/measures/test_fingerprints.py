@@ -12,7 +12,7 @@ from evaluation.measures.fingerprints import (
     content_bit_error_rate,
     extended_bit_error_rate,
     extended_bit_error_rate_at_median,
-    seed_bit_error_rate,
+    original_bit_error_rate,
 )
 from evaluation.measures.stft import NotApplicable
 from overtone.audio import resample
@@ -111,7 +111,7 @@ def librosa_decibel(frame: np.ndarray) -> np.ndarray:
     return np.maximum(decibel, decibel.max() - 80.0)
 
 
-def slow_seed(preds: np.ndarray, target: np.ndarray) -> float:
+def slow_original(preds: np.ndarray, target: np.ndarray) -> float:
     length, step, prints = int(0.37 * RATE), int(0.02 * RATE), []
     for waveform in (preds, target):
         count = int(np.ceil((len(waveform) - length) / step)) + 1
@@ -277,9 +277,9 @@ def test_content_needs_two_frames():
 def test_seed_equals_the_original_s_loop(samples):
     target = speech_like(0)[:samples]
     preds = (target + 0.1 * speech_like(1)[:samples]).astype(np.float32)
-    score = seed_bit_error_rate(preds=preds, target=target, sample_rate=RATE)
+    score = original_bit_error_rate(preds=preds, target=target, sample_rate=RATE)
     if samples > 0.37 * RATE:
-        assert score == pytest.approx(slow_seed(preds, target), abs=2e-3)
+        assert score == pytest.approx(slow_original(preds, target), abs=2e-3)
     else:
         assert score == 0.0  # one frame has only the first row, which is always 0
-    assert seed_bit_error_rate(preds=target, target=target, sample_rate=RATE) == 0.0
+    assert original_bit_error_rate(preds=target, target=target, sample_rate=RATE) == 0.0

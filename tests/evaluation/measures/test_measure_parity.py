@@ -194,7 +194,7 @@ def test_identical_files_and_a_gain_of_one_percent(clips):
     for clip in clips:
         assert clip("lsd", preds=clip.target) == 0.0
         assert clip("lsd", preds=(0.99 * clip.target).astype(np.float32)) < 0.01
-        for key in ("extended_ber", "content_ber", "seed_ber"):
+        for key in ("extended_ber", "content_ber", "original_ber"):
             try:
                 assert clip(key, preds=clip.target) == 0.0
             except NotApplicable:

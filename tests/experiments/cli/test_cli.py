@@ -74,7 +74,7 @@ def preset_file(tmp_path, tiny_preset):
 def test_an_unknown_model_is_refused_with_the_known_ones(refused, shared, command):
     error = refused(*command, *shared)
     assert "'nobody'" in error
-    assert "wavegan_seed" in error
+    assert "wavegan_original" in error
 
 
 def test_a_preset_with_a_model_that_nobody_registered_is_refused(refused, shared, preset_file, tiny_corpus):

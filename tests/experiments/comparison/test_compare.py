@@ -62,7 +62,7 @@ def finished(tiny_settings, tiny_corpus, tmp_path_factory):
 def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(finished, tiny_corpus, capsys):
     preset, runs, printed = finished
     table = leaderboard(runs)
-    assert {"dnn_fft", "wavegan_seed", "unprocessed", "ridge_envelope", "target_gain"} <= set(table["system"])
+    assert {"dnn_fft", "wavegan_original", "unprocessed", "ridge_envelope", "target_gain"} <= set(table["system"])
     assert table.loc[table["system"] == "dnn_fft", "latency_ms"].item() == 32.0
     assert table.set_index("system")["extended_ber"]["unprocessed"] == pytest.approx(0.5, abs=0.1)
     assert (table["examples"].dropna() == 16).all()
@@ -73,7 +73,7 @@ def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(fi
     kept = {"leaderboard.csv", "leaderboard.md", "scores-val.csv", "scores-test.csv", "spectrograms.png", "samples"}
     kept |= {"report.html", "listening-test.html", "conditions.csv", "differences.csv"}
     assert kept <= {path.name for path in folder.iterdir()}
-    assert "wavegan_seed" in printed
+    assert "wavegan_original" in printed
 
     assert run_compare(preset, tiny_corpus, runs) == 0
     assert trained(runs) == first
@@ -113,7 +113,7 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, o
     assert len(trained(runs)) == 3
     assert first.items() <= trained(runs).items()
     systems = set(leaderboard(runs)["system"])
-    assert "dnn_fft" in systems and "wavegan_seed" not in systems
+    assert "dnn_fft" in systems and "wavegan_original" not in systems
     assert not (runs / "mlflow.db").exists()
 
 
@@ -139,8 +139,8 @@ def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
 
 
 def test_a_model_may_be_trained_once_while_the_others_have_several_seeds(tiny_settings, tiny_preset):
-    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"seeds": 2, "once": ["wavegan_seed"]}))
-    assert load_preset(str(tiny_preset)).trainings() == [("dnn_fft", 0), ("wavegan_seed", 0), ("dnn_fft", 1)]
+    tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"seeds": 2, "once": ["wavegan_original"]}))
+    assert load_preset(str(tiny_preset)).trainings() == [("dnn_fft", 0), ("wavegan_original", 0), ("dnn_fft", 1)]
     tiny_preset.write_text(yaml.safe_dump(tiny_settings | {"once": ["wavegan"]}))
     with pytest.raises(OvertoneError, match="once: no model of this preset is named wavegan"):
         load_preset(str(tiny_preset))

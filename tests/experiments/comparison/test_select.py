@@ -220,12 +220,12 @@ def test_an_architecture_without_a_study_keeps_its_settings_and_one_of_other_dat
     tiny_preset, tiny_corpus, tmp_path
 ):
     sweep(tiny_preset, tiny_corpus, tmp_path, [trial(BETTER, 0.4)])
-    sweep(tiny_preset, tiny_corpus, tmp_path, [], "wavegan_seed", name="tiny-wavegan_seed-0123456789ab")
+    sweep(tiny_preset, tiny_corpus, tmp_path, [], "wavegan_original", name="tiny-wavegan_original-0123456789ab")
     dnn_fft, wavegan = finalists_of(tiny_preset, tiny_corpus, tmp_path)
     assert dnn_fft.tuned and dnn_fft.settings == BETTER
     assert (wavegan.study, wavegan.tuned, wavegan.settings) == (None, False, {"channels": 2})
     said = " ".join(cautions([dnn_fft, wavegan]))
-    assert "wavegan_seed has no study" in said and "1 of 20 trials" in said
+    assert "wavegan_original has no study" in said and "1 of 20 trials" in said
     assert not list(inequalities([dnn_fft, wavegan]))
 
 
@@ -240,7 +240,7 @@ def test_a_study_under_its_own_name(tiny_preset, tiny_corpus, tmp_path):
         ("mine", "MODEL=STUDY"),
         ("wavegan=mine", "MODEL=STUDY"),
         ("dnn_fft=other", "other"),
-        ("wavegan_seed=mine", "is of dnn_fft"),
+        ("wavegan_original=mine", "is of dnn_fft"),
     ):
         with pytest.raises(OvertoneError, match=expected):
             finalists_of(tiny_preset, tiny_corpus, tmp_path, [wrong])
@@ -277,7 +277,7 @@ def test_unequal_studies_are_refused_before_anything_is_trained(
     tiny_preset, tiny_corpus, tmp_path, capsys, trials, examples
 ):
     sweep(tiny_preset, tiny_corpus, tmp_path, [trial(OWN, 0.5), trial(BETTER, 0.4)])
-    other = sweep(tiny_preset, tiny_corpus, tmp_path, [trial({}, 0.4)] * trials, "wavegan_seed")
+    other = sweep(tiny_preset, tiny_corpus, tmp_path, [trial({}, 0.4)] * trials, "wavegan_original")
     other.set_user_attr("examples", examples)
     assert run_select(tiny_preset, tiny_corpus, tmp_path, "--tracking", "none") == 1
     assert "--allow-unequal" in refusal(capsys)

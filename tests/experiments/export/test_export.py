@@ -37,7 +37,7 @@ from overtone.model_package import GraphRun, load_model
 
 
 def test_every_streaming_architecture_is_tested():
-    assert set(STREAMING) == {name for name in MODELS if not name.endswith("_seed")}
+    assert set(STREAMING) == {name for name in MODELS if not name.endswith("_original")}
 
 
 @pytest.mark.parametrize("name", STREAMING)
@@ -105,7 +105,7 @@ def test_complex_pairs_compute_as_complex_numbers():
         ComplexPair(a) * ComplexPair(b)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("_seed")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("_original")])
 def test_models_that_need_the_whole_file_are_refused_in_one_line(name, tmp_path, capsys):
     build_model(name, 16000, {}).save_weights(tmp_path / "model.pt")
     assert main(["export", "--checkpoint", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")]) == 1

@@ -31,7 +31,7 @@ RATE = 16_000
 CANDIDATES = {
     "autoencoder": GOOD | {"extended_ber": 0.25},
     "dnn_fft": GOOD | {"extended_ber": 0.28},
-    "wavegan_seed": GOOD | {"extended_ber": 0.47, "lsd_low": 0.5},
+    "wavegan_original": GOOD | {"extended_ber": 0.47, "lsd_low": 0.5},
 }
 CONTROLS = {
     "oracle_envelope_noise": GOOD | {"extended_ber": 0.1},
@@ -191,7 +191,7 @@ def test_controls_are_dimmed_and_flagged_where_they_outrank(report):
     text = re.sub("<wbr>", "", report.read_text(encoding="utf-8"))
     board = text[text.index('id="leaderboard"') : text.index('id="listen"')]
     kinds = {name: kind for kind, name in re.findall(r'<tr class="(\w+)">.*?class="name"[^>]*>(\w+)', board)}
-    assert kinds["unprocessed"] == kinds["ridge_envelope"] == "control" and kinds["wavegan_seed"] == "disqualified"
+    assert kinds["unprocessed"] == kinds["ridge_envelope"] == "control" and kinds["wavegan_original"] == "disqualified"
     flagged = re.findall(r'class="name"[^>]*>(\w+) <span class="flag"', board)
     assert flagged == ["ridge_envelope"]
 
@@ -221,13 +221,13 @@ def test_hostile_names_stay_text(tmp_path):
 
 
 def test_failed_scores_are_listed_and_missing_measures_left_out(tmp_path):
-    broken = score_table({"dnn_fft": GOOD}).drop(columns="seed_ber")
+    broken = score_table({"dnn_fft": GOOD}).drop(columns="original_ber")
     broken.loc[broken["system"] == "dnn_fft", "visqol"] = np.nan
     broken.loc[broken["system"] == "dnn_fft", "failures"] = "visqol: ValueError: too short"
     path = tmp_path / "report.html"
     write_report(findings_of(broken), path)
     page = read(path)
-    assert "too short" in page.text and "seed BER" not in page.text
+    assert "too short" in page.text and "original BER" not in page.text
     assert any(tag == "td" and name == "class" and "failed" in value for tag, name, value in page.attributes)
 
 
@@ -273,15 +273,15 @@ def test_samples_hold_excerpts_of_every_usable_output(findings):
     found = {one.name: utterance(one.file, one.condition, 3.0) for one in chosen}
 
     def enhance(system, given):
-        return given.wideband[:-1] if system == "wavegan_seed" else given.narrowband * 2
+        return given.wideband[:-1] if system == "wavegan_original" else given.narrowband * 2
 
     systems = heard_systems(findings)
-    assert systems == ["autoencoder", "dnn_fft", "wavegan_seed", "ridge_envelope"]
+    assert systems == ["autoencoder", "dnn_fft", "wavegan_original", "ridge_envelope"]
     samples = report_samples(chosen, found, systems, enhance, findings.scores, seconds=1.0)
     for sample, one in zip(samples, chosen, strict=True):
         assert list(sample.clips) == ["narrowband", "autoencoder", "dnn_fft", "ridge_envelope", "target"]
         assert {len(waveform) for waveform in sample.clips.values()} == {RATE}
-        assert "No usable output: wavegan_seed" in sample.note
+        assert "No usable output: wavegan_original" in sample.note
         rows = findings.scores.set_index(["system", "file", "condition"]).sort_index()
         own = rows.loc[("dnn_fft", one.file, one.condition), "primary"].mean()
         assert sample.remarks["dnn_fft"] == f"{own:.3f}"

@@ -21,7 +21,7 @@ def folders(tmp_path):
 def test_a_perfect_estimate_has_perfect_scores_and_doing_nothing_has_not(folders, capsys):
     assert run(folders, "--cutoff-hz", "4000") == 0
     scores = table(folders).groupby("system").mean(numeric_only=True)
-    for key in ("lsd", "lsd_hf_band", "lsd_low", "extended_ber", "content_ber", "seed_ber"):
+    for key in ("lsd", "lsd_hf_band", "lsd_low", "extended_ber", "content_ber", "original_ber"):
         assert scores.loc["same", key] == pytest.approx(0.0, abs=1e-6)
     assert scores.loc["unprocessed", "lsd_hf_band"] > 1.0
     assert scores.loc["unprocessed", "extended_ber"] == pytest.approx(0.5, abs=0.1)

@@ -49,7 +49,7 @@ def preset_path(tiny_preset):
     """A preset whose trials take a second."""
     plain = yaml.safe_load(tiny_preset.read_text())
     plain["budget"] |= {"examples": 60, "epochs": 3}
-    plain["models"] = {"dnn_fft": {"hidden": 16, "layers": 1}, "dnn_fft_seed": {}}
+    plain["models"] = {"dnn_fft": {"hidden": 16, "layers": 1}, "dnn_fft_original": {}}
     plain["winner"] = {"lsd_low_clean": 1.0, "lsd_low_margin": 1.0, "content_ber_margin": 0.5, "tonality": 100.0}
     tiny_preset.write_text(yaml.safe_dump(plain | {"sweep": SWEEP}))
     return tiny_preset
@@ -210,7 +210,7 @@ def test_all_models_of_a_preset_each_have_a_study_and_its_runs(preset_path, tiny
     options = SweepOptions(trials=1, workspace=Workspace(runs, str(tiny_corpus)), side_by_side=True)
     sweep("all", str(preset_path), options)
     names = optuna.get_all_study_names(default_storage(runs))
-    assert sorted(name.split("-")[1] for name in names) == ["dnn_fft", "dnn_fft_seed"]
+    assert sorted(name.split("-")[1] for name in names) == ["dnn_fft", "dnn_fft_original"]
     for name in names:
         study = load_study(default_storage(runs), name)
         assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
@@ -366,7 +366,7 @@ def test_a_bad_option_is_refused_in_one_line(refused, arguments, expected):
 
 
 def test_models_and_studies_that_do_not_go_together_are_refused(refused, preset_path):
-    assert "has no model 'wavegan'. It has: dnn_fft, dnn_fft_seed" in refused(model="wavegan")
+    assert "has no model 'wavegan'. It has: dnn_fft, dnn_fft_original" in refused(model="wavegan")
     assert "Name one model with it" in refused("--study", "mine", model="all")
     changed(preset_path, sweep=SWEEP | {"objective": "beauty"})
     assert "unknown objective 'beauty'" in refused()

@@ -31,7 +31,7 @@ from overtone.progress import Board
 
 SMALL = {
     "wavegan": {"channels": [4, 8], "critic_from": 0.0, "critic_channels": 2},
-    "wavegan_seed": {"channels": 2, "critic_steps": 2},
+    "wavegan_original": {"channels": 2, "critic_steps": 2},
     "dnn_fft": {"hidden": 16, "layers": 1},
 }
 LAUNCHER_VARIABLES = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_STEP_ID")

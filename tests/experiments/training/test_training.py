@@ -24,7 +24,7 @@ from overtone.progress import Board
 
 SMALL = {
     "wavegan": {"critic_from": 0.3},
-    "wavegan_seed": {"channels": 2, "critic_steps": 2},
+    "wavegan_original": {"channels": 2, "critic_steps": 2},
     "dnn_fft": {"hidden": 16, "layers": 1},
 }
 BATCHES = 6
