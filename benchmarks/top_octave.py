@@ -79,7 +79,8 @@ def scored(
         utterances: that each is given.
         workers: processes to score in.
     """
-    tables, levels = [], []
+    tables: list[pd.DataFrame] = []
+    levels: list[dict[str, object]] = []
     with WorkerPool(workers) as pool:
         for system in systems:
             print(system.name, flush=True)
@@ -93,24 +94,23 @@ def scored(
 
 def print_tables(scores: pd.DataFrame, levels: pd.DataFrame) -> None:
     """Print means over speakers, and bias and spread in each band."""
-    console = Console(width=170)
+    console = Console(width=200)
     bands = list(levels["band"].unique())
     table = Table(
         "condition", "system", *(MEASURES[key].heading for key in SHOWN), *(f"{band} kHz, dB" for band in bands)
     )
-    over_speakers = levels.groupby(["condition", "system", "band", "speaker"])[["bias", "spread"]].mean()
-    errors = over_speakers.groupby(["condition", "system", "band"]).mean()
+    over_speakers = levels.groupby(["condition", "system", "band", "speaker"], as_index=False)[
+        ["bias", "spread"]
+    ].mean()
+    errors = {
+        place: f"{found['bias'].mean():+.1f} ± {found['spread'].mean():.1f}"
+        for place, found in over_speakers.groupby(["condition", "system", "band"])
+    }
     for condition in scores["condition"].unique():
         for system in scores["system"].unique():
             rows = scores[(scores["condition"] == condition) & (scores["system"] == system)]
             means = ["" if rows[key].isna().all() else f"{speaker_mean(rows, key):.3f}" for key in SHOWN]
-            found = (errors.loc[key] if (key := (condition, system, band)) in errors.index else None for band in bands)
-            table.add_row(
-                condition,
-                system,
-                *means,
-                *("" if one is None else f"{one['bias']:+.1f} ± {one['spread']:.1f}" for one in found),
-            )
+            table.add_row(condition, system, *means, *(errors.get((condition, system, band), "") for band in bands))
     console.print(table)
     console.print("In each band: mean level error of loud frames ± its standard deviation over frames, in dB.")
 

@@ -74,14 +74,14 @@ def tell_of_variable(tracking: str) -> None:
     """Print a line where MLflow's own variable decides where runs are tracked, or is passed over."""
     uri, place = os.environ.get(URI_VARIABLE, "").strip(), None
     if uri and tracking == uri:
-        place = f"{without_password(uri)}, as {URI_VARIABLE} says (--tracking mlflow: in the folder for runs)"
+        place = f"{without_credentials(uri)}, as {URI_VARIABLE} says (--tracking mlflow: in the folder for runs)"
     elif uri and tracking == usual_tracking():
         place = f"in the folder for runs; {URI_VARIABLE} names no http:// address and is not used"
     if place:
         console.print(f"Tracking: {place}.", soft_wrap=True, highlight=False, markup=False)
 
 
-def without_password(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """Return an address without the user and password in it."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

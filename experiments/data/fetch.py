@@ -4,7 +4,6 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from overtone.progress import Board, board, console
 
 _GB, _MB = 1e9, 1e6
 _SPARE_BYTES = 200_000_000
+LOCK_NAME = ".fetch.lock"  # stays: a lock on a file that was removed keeps nobody out
 _MOST_EXPANSION = 5  # times the catalogue's estimate: beyond that an archive is a bomb
 
 
@@ -52,8 +52,9 @@ def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirr
     if dry_run:
         _print_plan(dataset, folder, mirror)
         return
+    busy = f"{folder}: being fetched by another process. Wait for it, or name another --out."
     try:
-        with _sole_use(folder), board() as progress:
+        with held(folder / LOCK_NAME, busy), board() as progress:
             _fetch(dataset, folder, keep_archives, mirror, progress)
             counts = write_manifest(dataset, folder)
     except OSError as error:
@@ -78,17 +79,6 @@ def _refuse_file(folder: Path) -> None:
     existing = _existing(folder)
     if not existing.is_dir():
         raise OvertoneError(f"{existing}: expected a folder for corpora, got a file. Name another one with --out.")
-
-
-@contextmanager
-def _sole_use(folder: Path) -> Iterator[None]:
-    """Keep a second download of the same corpus out; the system gives the lock back however this process ends."""
-    path = folder / ".fetch.lock"
-    with held(path, f"{folder}: being fetched by another process. Wait for it, or name another --out."):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

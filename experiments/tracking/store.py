@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.runs import held, without_password
+from experiments.runs import held, without_credentials
 from experiments.tracking.database import (
     ARTIFACTS_NAME,
     DATABASE_NAME,
@@ -79,7 +79,7 @@ class MlflowStore:
     @property
     def place(self) -> str:
         """The store in words: its address without a password, or the folder for runs."""
-        return str(self.runs_dir) if self.uri is None else without_password(self.uri)
+        return str(self.runs_dir) if self.uri is None else without_credentials(self.uri)
 
     @property
     def may_answer_later(self) -> bool:

@@ -207,6 +207,20 @@ def test_the_loudest_block_that_is_taken_is_forgotten(profile):
     assert decibels(root_mean_square(found[late] - expected[late]) / root_mean_square(expected[late])) < -60
 
 
+@pytest.mark.parametrize("profile", ["fullband", "telephone"])
+def test_quieter_speech_gets_the_same_band(profile):
+    """From 0 to -40 dB: the level of the band that is made, relative to the speech, within half a decibel."""
+    enhancer = Enhancer(load_model(default_model(profile)))
+    speech, cutoff_hz = breathing_speech(8000, 4.0), 4000
+    levels = []
+    for gain_db in (0, -12, -24, -40):
+        enhanced, rate = enhancer.enhance(np.float32(10 ** (gain_db / 20)) * speech, 8000)
+        power = np.abs(np.fft.rfft(enhanced)) ** 2
+        made = power[np.fft.rfftfreq(len(enhanced), 1 / rate) > 1.05 * cutoff_hz].sum()
+        levels.append(10 * np.log10(made) - gain_db)
+    assert max(levels) - min(levels) < 0.5, levels
+
+
 def test_streams_of_one_model_do_not_share_a_past():
     model = exported_model("wavegan")
     samples = speech_like(16000, 3000)

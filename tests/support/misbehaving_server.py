@@ -155,11 +155,11 @@ def trickle(pieces, pause):
 
 
 def everything(root):
-    """All files and links below a folder, with their bytes."""
+    """All files and links below a folder but locks, with their bytes."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else b"link"
         for path in root.rglob("*")
-        if path.is_symlink() or not path.is_dir()
+        if (path.is_symlink() or not path.is_dir()) and path.suffix != ".lock"
     }
 
 

@@ -22,6 +22,7 @@ from datamodules.fetching import download as download_module
 from datamodules.fetching.catalogue import Catalogue, RemoteFile, load_catalogue
 from experiments.data import fetch as data_fetch
 from experiments.data.fetch import fetch_command
+from experiments.runs import held
 from overtone.errors import OvertoneError
 
 DATASETS = {dataset.name: dataset for dataset in load_catalogue().datasets}
@@ -141,7 +142,11 @@ def test_vctk_comes_with_the_protocol_of_the_field(offer, fetch, out, capsys):
     said = capsys.readouterr().out
     assert "20 files of speech" in said
     assert f"overtone data prepare {out / 'vctk'}" in said.replace("\n", "")
-    assert sorted(path.name for path in (out / "vctk").iterdir()) == ["VCTK-Corpus-0.92", "manifest.csv"]
+    assert sorted(path.name for path in (out / "vctk").iterdir()) == [
+        ".fetch.lock",
+        "VCTK-Corpus-0.92",
+        "manifest.csv",
+    ]
 
 
 def test_google_sets_keep_their_archives_apart_and_leave_splits_open(offer, fetch, out):
@@ -387,7 +392,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(offer, fetch, out, where):
 
 def test_two_downloads_of_one_corpus_do_not_meet(offer, fetch, out):
     offer("vctk", {"VCTK-Corpus-0.92.zip": vctk_zip()})
-    with data_fetch._sole_use(out / "vctk"), pytest.raises(OvertoneError, match="another process"):
+    with held(out / "vctk" / data_fetch.LOCK_NAME), pytest.raises(OvertoneError, match="another process"):
         fetch("vctk")
     fetch("vctk")
     assert len(manifest(out / "vctk")) == 20
