@@ -70,7 +70,6 @@ def test_the_presets_that_come_with_the_project_are_whole(name):
         ({"data": DEMO["data"] | {"speed": [1, 9]}}, "speed: expected factors from 0.5 to 2"),
         ({"data": DEMO["data"] | {"full_band_share": 2}}, "data.full_band_share: expected at most 1"),
         ({"models": {"nobody": {}}}, "Unknown model 'nobody'. Registered: dnn_fft"),
-        ({"models": {"wavegan_seed": {}}}, "The form as first published is called wavegan_original now."),
         ({"once": ["nobody"]}, "once: no model of this preset is named nobody"),
     ],
 )
