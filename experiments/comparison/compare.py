@@ -13,7 +13,7 @@ from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.pages.tables import Table, terminal_table
-from experiments.presets.preset import Preset, load_preset
+from experiments.presets.preset import RESOLVED, Preset, load_preset, write_preset
 from experiments.registry import build_model
 from experiments.report.markdown import write_leaderboard
 from experiments.report.terminal import print_leaderboard
@@ -141,6 +141,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publis
         The publisher, which registers the champion.
     """
     folder, findings = comparison.folder, outcome.findings
+    write_preset(comparison.preset, folder / RESOLVED)
     write_scores(outcome.val, folder / "scores-val.csv")
     write_scores(findings.scores, folder / "scores-test.csv")
     tables = write_leaderboard(findings, folder)

@@ -12,8 +12,10 @@ from experiments.presets.winner_rule import WinnerRule
 from experiments.records import checked
 from experiments.registry import check_registered
 from overtone.errors import OvertoneError
+from overtone.files import written_whole
 
 PRESETS = Path(__file__).parent
+RESOLVED = "preset.yaml"  # in the folder of whatever a preset decided
 # More than any preset needs; a file of aliases of aliases would not end.
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 100_000, 2000, 20
 MOST_TEXT = 600  # characters of a message
@@ -196,6 +198,17 @@ def load_preset(name: str) -> Preset:
         raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
     except (ValueError, yaml.YAMLError) as error:
         raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+
+
+def write_preset(preset: Preset, path: Path) -> None:
+    """Write a preset, resolved to plain values, as a file that `load_preset` reads.
+
+    Args:
+        preset: with all its values.
+        path: the YAML file; written whole or not at all.
+    """
+    with written_whole(path) as temporary:
+        temporary.write_text(yaml.safe_dump(asdict(preset), sort_keys=False))
 
 
 class _PresetLoader(yaml.SafeLoader):

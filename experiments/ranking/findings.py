@@ -143,8 +143,11 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """What ``findings.json`` holds: all but the scores, which have a file of their own, and what follows from both."""
+class StoredFindings:
+    """What ``findings.json`` holds: all but the scores, which have a file of their own, and what follows from both.
+
+    The attributes are those of `Findings`, with tables as plain values.
+    """
 
     preset: str
     selection: Selection
@@ -165,10 +168,28 @@ def save_findings(findings: Findings, folder: Path) -> Path:
         folder: where to; made when absent.
     """
     tables = {"costs": findings.costs.to_dict("index"), "trainings": rows_of(findings.trainings)}
-    stored = _Stored(**{one.name: tables.get(one.name, getattr(findings, one.name)) for one in fields(_Stored)})
+    stored = StoredFindings(
+        **{one.name: tables.get(one.name, getattr(findings, one.name)) for one in fields(StoredFindings)}
+    )
     with written_whole(folder / FILE) as temporary:
         temporary.write_text(json.dumps(asdict(stored), indent=1, default=datetime.isoformat), encoding="utf-8")
     return folder / FILE
+
+
+def read_stored(folder: Path) -> StoredFindings:
+    """Read what `save_findings` wrote, without making findings of it.
+
+    Raises:
+        OvertoneError: the file is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        return TypeAdapter(StoredFindings).validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OvertoneError(f"{path}: no such file. Start the comparison again, which writes it.") from None
+    except ValueError as error:
+        reason = " ".join(str(error).splitlines()[:3])
+        raise OvertoneError(f"{path}: damaged ({reason}). Start the comparison again, which writes it.") from None
 
 
 def load_findings(
@@ -188,15 +209,8 @@ def load_findings(
     Raises:
         OvertoneError: the file is missing or damaged.
     """
-    path = folder / FILE
-    try:
-        stored = TypeAdapter(_Stored).validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OvertoneError(f"{path}: no such file. Start the comparison again, which writes it.") from None
-    except ValueError as error:
-        reason = " ".join(str(error).splitlines()[:3])
-        raise OvertoneError(f"{path}: damaged ({reason}). Start the comparison again, which writes it.") from None
-    given = {one.name: getattr(stored, one.name) for one in fields(_Stored)}
+    stored = read_stored(folder)
+    given = {one.name: getattr(stored, one.name) for one in fields(StoredFindings)}
     given["costs"] = pd.DataFrame.from_dict(stored.costs, orient="index")
     given["trainings"] = pd.DataFrame(stored.trainings)
     return Findings(scores=scores, ratings=ratings, remarks=remarks or {}, **given)

@@ -7,15 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.keys import digest
-from experiments.presets.preset import Preset, load_preset
+from experiments.presets.preset import Preset, load_preset, write_preset
 from experiments.sweep.results import TRIALS, StudyResult
 from experiments.sweep.search_space import SearchSpace
 from experiments.sweep.study import EXAMPLES, IDENTITY, known_studies, load_study, study_key
 from overtone.errors import OvertoneError
-from overtone.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -112,11 +109,10 @@ def resolved_preset(preset: Preset, finalists: Sequence[Finalist], runs: Path) -
         finalists: with their settings.
         runs: the folder for runs.
     """
-    plain = asdict(replace(preset, models={finalist.model: dict(finalist.settings) for finalist in finalists}))
-    path = runs / "selections" / f"{preset.name}-{digest(plain)}.yaml"
+    resolved = replace(preset, models={finalist.model: dict(finalist.settings) for finalist in finalists})
+    path = runs / "selections" / f"{preset.name}-{digest(asdict(resolved))}.yaml"
     if not path.is_file():
-        with written_whole(path) as temporary:
-            temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
+        write_preset(resolved, path)
     return path, load_preset(str(path))
 
 
