@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.corpora.corpus import Corpus, load_corpus
-from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.hypothesis_tests import signed_rank_test
 from evaluation.statistics.intervals import speaker_differences, speaker_mean
 from experiments.comparison.comparison import FIT_UTTERANCES_PER_SPEAKER
+from experiments.comparison.sides import PackagedSystem
 from experiments.export.package import measure_speed
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
@@ -29,9 +29,6 @@ from experiments.ranking.guards import Measured, disqualifying
 from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from models.baselines import build_controls
-from overtone.audio import Waveform
-from overtone.enhancer import Enhancer
-from overtone.model_package import load_model
 from overtone.packed_models import default_model
 from overtone.worker_pool import WorkerPool
 
@@ -216,23 +213,17 @@ PROFILES = {
 }
 
 
-class Packed:
+class Packed(PackagedSystem):
     """A packed model as a system."""
 
     def __init__(self, folder: Path, *, denoise: bool, name: str = "") -> None:
-        self.name = name or (DENOISED if denoise else PACKED)
-        self._enhancer = Enhancer(load_model(folder), denoise=denoise)
+        super().__init__(folder, denoise=denoise, name=name or (DENOISED if denoise else PACKED))
 
     def cost(self) -> pd.Series:
         """Return ``latency_ms`` at the model's own rate, and ``rtf`` of whole files on one core."""
-        model = self._enhancer.model
-        stream = self._enhancer.stream(model.sample_rate)
+        model = self.enhancer.model
+        stream = self.enhancer.stream(model.sample_rate)
         return pd.Series({"latency_ms": 1000 * stream.latency_seconds, "rtf": measure_speed(model).whole_file})
-
-    def __call__(self, utterance: Utterance) -> Waveform:
-        """Enhance as ``overtone enhance`` does."""
-        enhanced, _ = self._enhancer.enhance(utterance.narrowband, utterance.sample_rate)
-        return enhanced[: utterance.narrowband.size]
 
 
 def scored(name: str, model: Path, data: Path, workers: int) -> Scores:

@@ -1,12 +1,14 @@
-"""Commands that score and show: evaluate, listen, publish, ui."""
+"""Commands that score and show: evaluate, diff, listen, publish, ui."""
 
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from experiments.cli.options import add_options, made, names, optional_path
+from experiments.comparison.options import DiffOptions
 from experiments.runs import Workspace, find_runs_folder
-from overtone.cli.command import Command
+from overtone.cli.command import USAGE, Command, failed
+from overtone.errors import OvertoneError, in_words
 from overtone.worker_pool import available_cores
 
 
@@ -37,6 +39,16 @@ def _evaluate_parser() -> ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (all cores)")
     parser.add_argument("--overwrite", action="store_true", help="replace a table that was not written here")
+    return parser
+
+
+def _diff_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Put two comparisons, trainings, score tables or exported models beside each other, with paired "
+        "95 % intervals. Exit code 0: B is no worse than A in the primary score; 1: it is worse; 2: they cannot be "
+        "compared."
+    )
+    add_options(parser, DiffOptions, without=["extra", "tracking"])
     return parser
 
 
@@ -90,6 +102,18 @@ def _run_evaluate(options: Namespace) -> None:
     evaluate(Path(options.reference), options.estimate, Path(options.out), how)
 
 
+def _run_diff(options: Namespace) -> None:
+    from experiments.comparison.diff import diff
+
+    try:
+        worse = diff(made(DiffOptions, options))
+    except (OvertoneError, OSError) as error:  # 1 says that B is worse, and nothing else does
+        failed(in_words(error) if isinstance(error, OSError) else str(error))
+        raise SystemExit(USAGE) from None
+    if worse:
+        raise OvertoneError(worse)
+
+
 def _run_listen(options: Namespace) -> None:
     from experiments.listening.listen import import_command
 
@@ -115,6 +139,7 @@ def _run_ui(options: Namespace) -> None:
 
 COMMANDS = {
     "evaluate": Command(_evaluate_parser, _run_evaluate, resumable=True),
+    "diff": Command(_diff_parser, _run_diff),
     "listen": Command(_listen_parser, _run_listen),
     "publish": Command(_publish_parser, _run_publish, resumable=True),
     "ui": Command(_ui_parser, _run_ui),

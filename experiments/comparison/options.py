@@ -1,7 +1,8 @@
 """What the command line may change of a comparison or a selection."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
@@ -58,3 +59,33 @@ class SelectOptions:
     storage: str | None = field(default=None, metadata={"metavar": "URL"})
     study: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL=STUDY", "nargs": "+", "type": str})
     allow_unequal: bool = False
+
+
+@dataclass(frozen=True)
+class DiffOptions:
+    """What stands beside what, and what is judged.
+
+    Attributes:
+        a: a comparison's folder, a training's, a score table (.csv), or an exported model.
+        b: the same, to be held to the first: its next version.
+        system: which systems, NAME,NAME; champion is the champion of each, and OLD=NEW one that changed its name; all
+            candidates that both have where none is named.
+        measures: what B must be no worse in besides the primary score, KEY,KEY.
+        split: whose scores.
+        preset: by which exported models are scored, where they do not name it.
+        denoise: let exported models change what the input already holds as well.
+        jobs: processes that score exported models; all cores where it is not given.
+        out: also write a page, which is replaced where it exists.
+        workspace: corpus that exported models are scored on.
+    """
+
+    a: Path = field(metadata={"metavar": "A"})
+    b: Path = field(metadata={"metavar": "B"})
+    system: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME,NAME"})
+    measures: tuple[str, ...] = field(default=(), metadata={"metavar": "KEY,KEY"})
+    split: Literal["val", "test"] = "val"
+    preset: str | None = None
+    denoise: bool = False
+    jobs: Annotated[int, Ge(1)] | None = None
+    out: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
+    workspace: Workspace = field(default_factory=Workspace)

@@ -21,6 +21,7 @@ LABORATORY = {
     "sweep": "search the settings of a preset's models",
     "train": "train one model of a preset",
     "evaluate": "score folders of audio against a reference",
+    "diff": "what changed between two comparisons or models",
     "listen": "take in the votes of a listening test",
     "export": "write a model that runs without torch, with proof",
     "data": "fetch, prepare and inspect corpora",

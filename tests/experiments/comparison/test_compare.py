@@ -71,7 +71,7 @@ def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(fi
     (folder,) = runs.glob("comparisons/*")
     assert str(folder) in printed
     kept = {"leaderboard.csv", "leaderboard.md", "scores-val.csv", "scores-test.csv", "spectrograms.png", "samples"}
-    kept |= {"report.html", "listening-test.html", "conditions.csv", "differences.csv"}
+    kept |= {"report.html", "listening-test.html", "conditions.csv", "differences.csv", "preset.yaml"}
     assert kept <= {path.name for path in folder.iterdir()}
     assert "wavegan_original" in printed
 
@@ -115,6 +115,18 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, o
     systems = set(leaderboard(runs)["system"])
     assert "dnn_fft" in systems and "wavegan_original" not in systems
     assert not (runs / "mlflow.db").exists()
+
+
+def test_a_comparison_beside_itself_and_its_training_beside_it_differ_by_nothing(finished, capsys):
+    (comparison,) = finished.runs.glob("comparisons/*")
+    (training,) = (record.parent for record in finished.runs.glob("trainings/dnn_fft-*/training.json"))
+    for split in ("val", "test"):
+        assert main(["diff", str(comparison), str(comparison), "--split", split]) == 0
+    assert "settings that A and B have" in capsys.readouterr().out
+    assert main(["diff", str(comparison), str(training)]) == 0
+    printed = capsys.readouterr().out
+    assert f"- B: training {training}" in printed
+    assert "dnn_fft: utterances\nNo utterance changed." in printed
 
 
 def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(finished, tiny_corpus, tmp_path, capsys):

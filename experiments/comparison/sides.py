@@ -1,0 +1,370 @@
+"""The two things that `overtone diff` puts beside each other: their scores, and what they were configured with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from evaluation.contracts import System, Utterance
+from evaluation.measures.catalogue import MEASURES
+from experiments.comparison.options import DiffOptions
+from experiments.data.opening import open_corpus
+from experiments.export.source import CONFIGURATION as TRAINING
+from experiments.keys import digest
+from experiments.presets.preset import RESOLVED, Preset, load_preset
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.findings import FILE as FINDINGS
+from experiments.ranking.findings import read_stored
+from experiments.ranking.primary import PRIMARY, PRIMARY_MEASURES, add_primary
+from experiments.runs import count_test_use, find_runs_folder
+from experiments.scoring.rows import score_pairs
+from experiments.scoring.splits import Utterances, read_scores
+from experiments.training.fit import make_datamodule
+from models.baselines import CONTROLS, Unprocessed
+from overtone.audio import Waveform
+from overtone.enhancer import Enhancer
+from overtone.errors import OvertoneError
+from overtone.model_package import CHECKSUMS, Model, check_sums, load_model
+from overtone.progress import Board
+from overtone.worker_pool import WorkerPool, available_cores
+
+IDENTITY = ("system", "file", "condition")
+SHOWN_OF_A_PACKAGE = ("sample_rate", "latency_samples", "widest_input_hz", "data_digest", "commit", "libraries")
+
+
+class PackagedSystem:
+    """An exported model as the harness knows systems: what ``overtone enhance`` makes of an utterance.
+
+    Args:
+        folder: of the package.
+        denoise: as `Enhancer` takes it.
+        name: for the column ``system``; the architecture's where it is empty.
+    """
+
+    def __init__(self, folder: Path, *, denoise: bool, name: str = "") -> None:
+        self.enhancer = Enhancer(load_model(folder), denoise=denoise)
+        self.name = name or self.enhancer.model.name
+
+    def __call__(self, utterance: Utterance) -> Waveform:
+        """Enhance the narrowband; nothing else of the utterance is looked at."""
+        enhanced, _ = self.enhancer.enhance(utterance.narrowband, utterance.sample_rate)
+        return enhanced[: utterance.narrowband.size]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        words: what it is.
+        scores: its score table, with the column ``primary`` where that is known.
+        preset: name of its preset; None where that is not known.
+        champion: the system that it stands for; None without one.
+        configuration: settings as texts, by their dotted names; empty where none are known.
+    """
+
+    words: str
+    scores: pd.DataFrame
+    preset: str | None = None
+    champion: str | None = None
+    configuration: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def systems(self) -> list[str]:
+        """The names of its systems that are no controls."""
+        return [str(name) for name in self.scores["system"].unique() if name not in CONTROLS]
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What two exported models can be heard on.
+
+    Attributes:
+        utterances: of the split.
+        systems: the models of A and of B.
+    """
+
+    utterances: Utterances
+    systems: tuple[System, System]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both, on the same utterances.
+
+    Attributes:
+        a: what was there before.
+        b: what is held to it.
+        sounds: of exported models; None where there are scores only.
+        remarks: what a reader should know of the scores.
+    """
+
+    a: Side
+    b: Side
+    sounds: Sounds | None = None
+    remarks: Sequence[str] = ()
+
+
+def read_sides(options: DiffOptions, progress: Board) -> Sides:
+    """Return both sides; exported models are scored here.
+
+    Args:
+        options: of the command.
+        progress: told how far that is.
+
+    Raises:
+        OvertoneError: one is missing, damaged or without scores of the split; they are of different presets; or
+            exported models lack a corpus to be scored on.
+    """
+    packaged = [_is_package(path) for path in (options.a, options.b)]
+    if all(packaged):
+        sides = _scored_packages(options, progress)
+    elif any(packaged):
+        raise OvertoneError(
+            f"Expected two exported models or two with scores, got {options.a} and {options.b}: an exported model "
+            "holds no scores of utterances. Name the comparison that it comes from instead."
+        )
+    else:
+        _refuse_unused(options)
+        sides = Sides(_scored_side(options.a, options), _scored_side(options.b, options))
+    presets = {side.preset for side in (sides.a, sides.b)} - {None}
+    if len(presets) > 1:
+        raise OvertoneError(
+            f"Expected two of the same preset, got {sides.a.preset} and {sides.b.preset}: their conditions differ, so "
+            "their scores do not compare."
+        )
+    return _with_same_speakers(sides)
+
+
+def _is_package(path: Path) -> bool:
+    return (path / CHECKSUMS).is_file()
+
+
+def _refuse_unused(options: DiffOptions) -> None:
+    given = {
+        "--data": options.workspace.data,
+        "--preset": options.preset,
+        "--denoise": options.denoise,
+        "--jobs": options.jobs,
+    }
+    for name, value in given.items():
+        if value:
+            raise OvertoneError(
+                f"{name}: expected two exported models, which are scored here, got {options.a} and {options.b}, which "
+                f"have scores. Leave {name} out."
+            )
+
+
+def _with_same_speakers(sides: Sides) -> Sides:
+    """Give each file one speaker on both sides; a table without speakers takes the other's, else files count alone."""
+    tables = [side.scores for side in (sides.a, sides.b)]
+    known = next((table for table in tables if "speaker" in table), pd.DataFrame({"file": [], "speaker": []}))
+    speaker_of = known.drop_duplicates("file").set_index("file")["speaker"].to_dict()
+    a, b = (table.assign(speaker=[speaker_of.get(file, file) for file in table["file"]]) for table in tables)
+    return replace(sides, a=replace(sides.a, scores=a), b=replace(sides.b, scores=b))
+
+
+# What has scores: comparisons, trainings, tables
+
+
+def _scored_side(path: Path, options: DiffOptions) -> Side:
+    if not path.exists():
+        raise OvertoneError(
+            f"{path}: no such file or folder. Expected the folder of a comparison or a training, a score table (.csv), "
+            "or an exported model."
+        )
+    if path.is_file():
+        return _with_known_champion(Side("score table", _scores(path)))
+    table = _table_in(path, options)
+    side = Side("comparison", _with_control(table))
+    if (path / FINDINGS).is_file():
+        stored = read_stored(path)
+        source = stored.provenance
+        configuration = {
+            "champion": stored.selection.winner,
+            **_plain(path / RESOLVED),
+            "data_digest": source.data_digest,
+            "commit": source.commit,
+            "libraries": source.versions,
+        }
+        winner = stored.selection.winner
+        return replace(side, preset=stored.preset, champion=winner, configuration=flat(configuration))
+    return _with_known_champion(replace(side, words="training", configuration=_of_training(_plain(path / TRAINING))))
+
+
+def _with_known_champion(side: Side) -> Side:
+    """What holds a single system stands for it."""
+    return replace(side, champion=side.systems[0]) if len(side.systems) == 1 else side
+
+
+def _table_in(folder: Path, options: DiffOptions) -> Path:
+    """Return a folder's table of the split: under the key that the other side has too, else the newest one."""
+    whole = folder / f"scores-{options.split}.csv"
+    if whole.is_file():
+        return whole
+    found = sorted(folder.glob(f"scores-{options.split}-*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        other = "test" if options.split == "val" else "val"
+        advice = (
+            f"It has those of {other}: ask for them with --split {other}."
+            if any(folder.glob(f"scores-{other}*.csv"))
+            else "Expected the folder of a finished comparison or training (in comparisons/ or trainings/ of the "
+            "folder for runs), or an exported model."
+        )
+        raise OvertoneError(f"{folder}: holds no scores of {options.split} utterances. {advice}")
+    others = {path.name for side in (options.a, options.b) if side != folder for path in side.glob("scores-*.csv")}
+    return next((path for path in reversed(found) if path.name in others), found[-1])
+
+
+def _with_control(path: Path) -> pd.DataFrame:
+    """Return a table; one of a training gets its comparison's rows of doing nothing, which its primary score needs."""
+    control = path.parent.parent.parent / "controls" / UNPROCESSED / path.name
+    return _scores(path, *([control] if control.is_file() else []))
+
+
+def _scores(*paths: Path) -> pd.DataFrame:
+    """Return checked score tables as one, with the primary score where it can be known."""
+    scores = pd.concat([_checked_table(path) for path in paths], ignore_index=True)
+    if PRIMARY in scores or not {"cutoff_hz", *PRIMARY_MEASURES} <= set(scores):
+        return scores
+    try:
+        return add_primary(scores)
+    except OvertoneError:  # no band is missing, and there is no control to compare with
+        return scores
+
+
+def _checked_table(path: Path) -> pd.DataFrame:
+    advice = "Expected a table as `overtone evaluate --out TABLE.csv` or a comparison writes it (scores-val.csv)."
+    try:
+        table = read_scores(path)
+    except ValueError as error:  # of pandas' parsers, and of texts that are no UTF-8
+        raise OvertoneError(f"{path}: not a score table ({' '.join(str(error).split())[:100]}). {advice}") from None
+    if lacking := [name for name in IDENTITY if name not in table]:
+        raise OvertoneError(f"{path}: not a score table, it has no column {lacking[0]}. {advice}")
+    if table.empty:
+        raise OvertoneError(f"{path}: holds no scores. {advice}")
+    for key in (key for key in (*MEASURES, PRIMARY) if key in table):
+        if not pd.api.types.is_numeric_dtype(table[key]):
+            raise OvertoneError(f"{path}: not a score table, column {key} holds words in place of numbers. {advice}")
+        table[key] = table[key].astype(float)
+    if not {*MEASURES, PRIMARY} & set(table):
+        raise OvertoneError(f"{path}: not a score table, it has no column of a measure. {advice}")
+    return table.assign(condition=table["condition"].fillna("").astype(str))
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    """Return what a YAML file of settings holds; nothing where there is none."""
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, yaml.YAMLError):
+        plain = None
+    if not isinstance(plain, dict):
+        raise OvertoneError(f"{path}: damaged; expected settings as YAML. Restore it, or move it away.")
+    return plain
+
+
+def _of_training(configuration: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of a training under the names that they have in a preset."""
+    rest = {name: value for name, value in configuration.items() if name not in ("model", "settings")}
+    model = configuration.get("model")
+    return flat(rest | ({"models": {model: configuration.get("settings")}} if model else {}))
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as texts by their dotted names.
+
+    Args:
+        settings: plain values.
+        prefix: stands before each name.
+    """
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+    return found
+
+
+# Exported models
+
+
+def _scored_packages(options: DiffOptions, progress: Board) -> Sides:
+    folders = (options.a, options.b)
+    systems = [PackagedSystem(folder, denoise=options.denoise) for folder in folders]
+    preset = _preset_of(systems, options)
+    if options.workspace.data is None:
+        raise OvertoneError(
+            "Exported models hold no scores of utterances: expected speech to score them on. Name a prepared corpus "
+            "with --data."
+        )
+    corpus = open_corpus(preset, options.workspace, progress)
+    data = make_datamodule(preset, corpus, seed=0)
+    utterances = Utterances(partial(data.utterances, options.split), data.utterance_count(options.split))
+    if not len(utterances):
+        raise OvertoneError(
+            f"{corpus.root}: expected speakers in the split {options.split}, found none. Prepare the corpus with "
+            "`overtone data prepare`, which splits it by speaker."
+        )
+    remarks = [
+        f"Scored here on {options.split} of {corpus.root}, data {corpus.digest[:12]}, as `overtone enhance` does."
+    ]
+    if options.split == "test":
+        sums = [check_sums(folder) for folder in folders]
+        uses = count_test_use(find_runs_folder(options.workspace.runs), corpus.digest, digest("diff", *sums))
+        remarks.append(f"Times that something was scored on the test split of these data: {uses}.")
+    with WorkerPool(options.jobs or available_cores()) as pool:
+        nothing = _scored(Unprocessed(), "doing nothing", utterances, pool, progress)
+        tables = [
+            _scored(system, f"{label} scored", utterances, pool, progress)
+            for label, system in zip("AB", systems, strict=True)
+        ]
+    a, b = (
+        Side(
+            "exported model",
+            add_primary(pd.concat([table, nothing], ignore_index=True)),
+            preset.name,
+            system.name,
+            _of_package(system.enhancer.model),
+        )
+        for system, table in zip(systems, tables, strict=True)
+    )
+    return Sides(a, b, Sounds(utterances, (systems[0], systems[1])), remarks)
+
+
+def _of_package(model: Model) -> dict[str, str]:
+    known = model.configuration
+    training = known.get("training") or {"model": model.name, "settings": known.get("settings")}
+    return _of_training(training) | flat({key: known.get(key) for key in SHOWN_OF_A_PACKAGE})
+
+
+def _preset_of(systems: Sequence[PackagedSystem], options: DiffOptions) -> Preset:
+    named = [system.enhancer.model.configuration.get("preset") for system in systems]
+    if options.preset is None and (None in named or len(set(named)) > 1):
+        raise OvertoneError(
+            f"Expected two exported models of the same preset, got {' and '.join(str(name) for name in named)}. "
+            "Name the preset that they are scored by with --preset."
+        )
+    preset = load_preset(options.preset or str(named[0]))
+    for system, folder in zip(systems, (options.a, options.b), strict=True):
+        rate = system.enhancer.model.sample_rate
+        if rate != preset.sample_rate:
+            raise OvertoneError(
+                f"{folder}: expected a model of {preset.sample_rate} Hz, as preset {preset.name} has it, got one of "
+                f"{rate} Hz. Name another --preset."
+            )
+    return preset
+
+
+def _scored(system: System, job: str, utterances: Utterances, pool: WorkerPool, progress: Board) -> pd.DataFrame:
+    pairs = ((utterance, system(utterance)) for utterance in utterances)
+
+    def tell(done: int) -> None:
+        progress.update(job, done, len(utterances))
+
+    return score_pairs(pairs, system.name, pool=pool, progress=tell)
