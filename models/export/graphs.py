@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -145,7 +146,16 @@ def export_graph(network: StreamingNetwork, path: Path) -> Graph:
             external_data=False,
             optimize=False,  # it takes 1e-8, which keeps a division finite, for 0; ONNX Runtime optimises anyway
         )
+    _drop_notes(path)
     return Graph(SPECTRAL if isinstance(network, SpectralFrame) else WAVEFORM, tuple(states))
+
+
+def _drop_notes(path: Path) -> None:
+    """Remove what torch notes beside a graph: where its code lies on the machine of whoever exported it."""
+    graph = onnx.load(path)
+    for part in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        part.ClearField("metadata_props")
+    onnx.save(graph, path)
 
 
 def _step_graph(network: StreamingNetwork) -> tuple[StepGraph, dict[str, Tensor]]:

@@ -43,6 +43,7 @@ def test_every_packed_model_is_fit_to_be_packed():
             model = load_model(folder)
             assert model.sample_rate == sample_rate
             assert model.configuration["preset"] not in (None, "demo")
+            assert b"models/export" not in (folder / "model.onnx").read_bytes(), "where it was exported is nobody's"
             assert sum(file.stat().st_size for file in folder.iterdir()) <= LARGEST_BYTES
 
 
