@@ -175,7 +175,8 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     models = {name: preset.models[name] for name in names}
     for name, settings in models.items():
         build_model(name, preset.sample_rate, settings)  # a wrong setting is told now, not after other trainings
-    return replace(preset, models=models, seeds=options.seeds or preset.seeds)
+    once = [name for name in preset.once if name in models]
+    return replace(preset, models=models, once=once, seeds=options.seeds or preset.seeds)
 
 
 def default_jobs(preset: Preset, distribution: Distribution) -> int:

@@ -18,8 +18,9 @@ from processes import children_of, is_running, wait_for
 
 from benchmarks.pages import results_page
 from experiments.cli.main import main
+from experiments.comparison.compare import restricted
 from experiments.comparison.options import CompareOptions
-from experiments.presets.preset import load_preset
+from experiments.presets.preset import PRESETS, load_preset
 from experiments.runs import Workspace
 from experiments.training.places import training_place
 from overtone.errors import OvertoneError
@@ -148,6 +149,13 @@ def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
         "overtone compare demo --data speech --extra a,b --models dnn_fft,wavegan --seeds 2"
     )
     assert CompareOptions().command("compare", "demo") == "overtone compare demo"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_any_model_of_any_preset_may_be_compared_alone(name):
+    preset = load_preset(name)
+    for model in preset.models:
+        assert list(restricted(preset, CompareOptions((model,))).models) == [model]
 
 
 def test_a_model_may_be_trained_once_while_the_others_have_several_seeds(tiny_settings, tiny_preset):
