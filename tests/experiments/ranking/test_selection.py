@@ -16,7 +16,7 @@ from models.baselines import CONTROLS
 from overtone.errors import OvertoneError
 
 BETTER = GOOD | {"extended_ber": 0.2, "lsd": 0.8}
-RULE = WinnerRule()
+RULE = WinnerRule(crossover_db=3.0)
 
 
 def mean_primary(scores, system):
