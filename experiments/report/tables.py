@@ -163,9 +163,9 @@ def _shading(rows: pd.DataFrame, key: str) -> Callable[[Values], float]:
     The scale ends at the largest gain of a system that does not read the target: a few very bad systems then saturate
     in place of hiding all differences among the good ones.
     """
-    losses = loss(key, rows["mean"])
-    nothing = losses[rows["system"] == UNPROCESSED].set_axis(rows.loc[rows["system"] == UNPROCESSED, "condition"])
-    gains = rows["condition"].map(nothing) - losses
+    judged = rows.assign(loss=loss(key, rows["mean"]))
+    nothing = judged[judged["system"] == UNPROCESSED].set_index("condition")["loss"]
+    gains = judged["condition"].map(nothing) - judged["loss"]
     most = gains[[not reads_target(str(name)) for name in rows["system"]]].max()
     scale = most if most > 0.0 else 1.0
     of_place = dict(zip(zip(rows["system"], rows["condition"], strict=True), gains / scale, strict=True))
