@@ -6,9 +6,9 @@ takes the band away in another way: the resampler of ``overtone``, a soft one, a
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,15 @@ from rich.table import Table
 from benchmarks.default_models import Packed
 from datamodules.corpora.corpus import Corpus, load_corpus
 from evaluation.contracts import System, Utterance
-from evaluation.measures.band_levels import band_level_errors
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
 from experiments.presets.preset import load_preset
 from experiments.presets.winner_rule import UNPROCESSED
+from experiments.ranking.band_levels import band_level_rows
+from experiments.ranking.columns import band_heading, level, rows_of
 from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from models.baselines import build_controls
-from overtone.audio import Waveform
 from overtone.packed_models import default_model
 from overtone.worker_pool import WorkerPool
 
@@ -35,7 +35,6 @@ FIT_UTTERANCES = 330  # of the control that is fitted: each of 30 speakers under
 MADE_AT_48_KHZ = 23_000.0
 SHOWN = ("lsd", "lsd_hf_band", "extended_ber_median", "visqol", "lsd_low", "crossover_db", "tonality")
 WITHOUT_VISQOL = tuple(key for key in SHOWN if key != "visqol")  # it takes longer than all others together
-BANDS_KHZ = (4, 8, 12, 16, 20, 23.5)
 RESAMPLED = {f"resampled_{rate // 1000}k": [{"resample": {"rate": rate}}] for rate in (8000, 16000, 24000)}
 SOFT = {f"soft_{rate // 1000}k": [{"resample": {"rate": rate, "quality": "LQ"}}] for rate in (8000, 12000, 24000)}
 FILTERED = {
@@ -51,28 +50,8 @@ def made_at_48_khz(corpus: Corpus) -> set[str]:
     return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < MADE_AT_48_KHZ}
 
 
-def level_rows(pairs: Sequence[tuple[Utterance, Waveform]], system: str) -> Iterator[dict[str, object]]:
-    """Yield a row for each band of each pair: the mean level error of its frames, and their standard deviation."""
-    for utterance, estimate in pairs:
-        errors = band_level_errors(
-            estimate, utterance.wideband, utterance.sample_rate, [1000 * edge for edge in BANDS_KHZ]
-        )
-        for band, frames in zip(pairwise(BANDS_KHZ), errors, strict=True):
-            if 1000 * band[0] >= (utterance.cutoff_hz or 0):
-                yield {
-                    "system": system,
-                    "condition": utterance.condition,
-                    "speaker": utterance.speaker,
-                    "band": f"{band[0]:g}-{band[1]:g}",
-                    "bias": frames.mean(),
-                    "spread": frames.std(),
-                }
-
-
-def scored(
-    systems: Sequence[System], utterances: Sequence[Utterance], workers: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the score table of all systems, and their level errors by band.
+def scored(systems: Sequence[System], utterances: Sequence[Utterance], workers: int) -> pd.DataFrame:
+    """Return the score table of all systems.
 
     Args:
         systems: at least one.
@@ -80,7 +59,6 @@ def scored(
         workers: processes to score in.
     """
     tables: list[pd.DataFrame] = []
-    levels: list[dict[str, object]] = []
     with WorkerPool(workers) as pool:
         for system in systems:
             print(system.name, flush=True)
@@ -88,29 +66,29 @@ def scored(
             for keys, conditions in ((SHOWN, RESAMPLED), (WITHOUT_VISQOL, SOFT | FILTERED)):
                 some = [pair for pair in pairs if pair[0].condition in conditions]
                 tables.append(score_pairs(some, system.name, keys, pool=pool))
-            levels += level_rows(pairs, system.name)
-    return pd.concat(tables), pd.DataFrame(levels)
+    return pd.concat(tables)
 
 
-def print_tables(scores: pd.DataFrame, levels: pd.DataFrame) -> None:
+def print_tables(scores: pd.DataFrame) -> None:
     """Print means over speakers, and bias and spread in each band."""
-    console = Console(width=200)
-    bands = list(levels["band"].unique())
+    console = Console(width=250)
+    levels = band_level_rows(scores)
+    bands = sorted(set(zip(levels["low_hz"], levels["high_hz"], strict=True)))
     table = Table(
-        "condition", "system", *(MEASURES[key].heading for key in SHOWN), *(f"{band} kHz, dB" for band in bands)
+        "condition",
+        "system",
+        *(MEASURES[key].heading for key in SHOWN),
+        *(f"{band_heading(*band)} kHz, dB" for band in bands),
     )
-    over_speakers = levels.groupby(["condition", "system", "band", "speaker"], as_index=False)[
-        ["bias", "spread"]
-    ].mean()
     errors = {
-        place: f"{found['bias'].mean():+.1f} ± {found['spread'].mean():.1f}"
-        for place, found in over_speakers.groupby(["condition", "system", "band"])
+        (row["condition"], row["system"], row["low_hz"]): level(row["bias_db"], row["spread_db"])
+        for row in rows_of(levels)
     }
     for condition in scores["condition"].unique():
         for system in scores["system"].unique():
             rows = scores[(scores["condition"] == condition) & (scores["system"] == system)]
             means = ["" if rows[key].isna().all() else f"{speaker_mean(rows, key):.3f}" for key in SHOWN]
-            table.add_row(condition, system, *means, *(errors.get((condition, system, band), "") for band in bands))
+            table.add_row(condition, system, *means, *(errors.get((condition, system, low), "") for low, _ in bands))
     console.print(table)
     console.print("In each band: mean level error of loud frames ± its standard deviation over frames, in dB.")
 
@@ -140,7 +118,7 @@ def main() -> None:
         *(Packed(folder, denoise=False, name=name) for name, folder in packages.items()),
         *(control for control in controls if control.name in (UNPROCESSED, "ridge_envelope")),
     ]
-    print_tables(*scored(systems, utterances, options.workers))
+    print_tables(scored(systems, utterances, options.workers))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evaluation.contracts import Utterance
+from evaluation.measures.band_levels import missing_band_levels
 from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
 from evaluation.measures.stft import NotApplicable, spectrograms_shared
 from overtone.audio import Waveform
@@ -34,7 +35,8 @@ def score_pair(
 
     Returns:
         Plain values: the utterance's own columns, a number per measure, ``failures`` ("key: reason; ...", "" when
-        none) and ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN.
+        none) and ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN. Last come the
+        levels of `missing_band_levels`, where they apply.
 
     Raises:
         OvertoneError: an unknown measure is named.
@@ -43,8 +45,31 @@ def score_pair(
     fault = _estimate_fault(utterance, np.asarray(estimate))
     if fault is not None:
         return identity(utterance) | failed_row(keys, fault)
+    samples = np.asarray(estimate, dtype=np.float32)
     with spectrograms_shared():
-        return identity(utterance) | _scores(utterance, np.asarray(estimate, dtype=np.float32), keys, block_samples)
+        scores = _scores(utterance, samples, keys, block_samples)
+        return identity(utterance) | scores | band_levels(utterance, samples)
+
+
+def band_levels(utterance: Utterance, estimate: Waveform) -> Row:
+    """Return the levels of `missing_band_levels`; empty where they do not apply.
+
+    Args:
+        utterance: what the system was given, and the target.
+        estimate: ``(samples,)``, as long as the target.
+    """
+    try:
+        return dict(
+            missing_band_levels(
+                preds=estimate,
+                target=utterance.wideband,
+                sample_rate=utterance.sample_rate,
+                cutoff_hz=utterance.cutoff_hz,
+                band_hz=utterance.band_hz,
+            )
+        )
+    except NotApplicable:
+        return {}
 
 
 def identity(utterance: Utterance) -> Row:

@@ -15,10 +15,12 @@ from experiments.keys import digest
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
+from experiments.ranking.band_levels import band_level_means, over_conditions
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import plain_table, status_text
 from experiments.ranking.primary import PRIMARY
+from experiments.report.band_levels import band_levels_picture
 from experiments.report.markdown import leaderboard_markdown
 from experiments.report.utterances import UtteranceName
 from experiments.report.words import headline
@@ -179,6 +181,9 @@ class Publisher:
             for file in files:
                 run.log_file(file)
             run.log_table(plain_table(self.findings.leaderboard), "tables/leaderboard.json")
+            if not self.findings.band_levels.empty:
+                run.log_table(over_conditions(self.findings.band_levels), "tables/band_levels.json")
+                run.log_text(band_levels_picture(self.findings).svg(), "figures/band_levels.svg")
 
     def register(self, place: TrainingPlace, evidence: Evidence | None = None) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
@@ -252,8 +257,9 @@ def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_metrics(rows: pd.DataFrame) -> dict[str, float]:
-    """Return the means over speakers of all measures in one system's score table, and of the primary score."""
-    return {key: round(speaker_mean(rows, key), 4) for key in (*MEASURES, PRIMARY) if key in rows}
+    """Return one system's means over speakers: of all measures in its score table, the primary score and its levels."""
+    means = {key: speaker_mean(rows, key) for key in (*MEASURES, PRIMARY) if key in rows} | band_level_means(rows)
+    return {key: round(value, 4) for key, value in means.items()}
 
 
 def _headline_keys() -> list[str]:

@@ -13,6 +13,8 @@ from evaluation.statistics.intervals import summary
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource
 from experiments.pages.tables import markdown_table
+from experiments.ranking.band_levels import band_level_rows, over_conditions
+from experiments.ranking.columns import band_heading, level, rows_of
 from experiments.ranking.primary import average_seeds
 from overtone.files import written_whole
 from overtone.model_package import Model
@@ -190,7 +192,22 @@ def scores_section(source: ModelSource) -> str:
     return (
         "## Scores\n\nOn test speakers, of whom none was heard in training; means over speakers. They are of the "
         f"model's own output, without the runtime's preservation of what the input holds.{used}\n\n{table}\n\n{words}"
-        f"\n\n{_failures(scores)}"
+        f"\n\n{_levels(source.scores)}{_failures(scores)}"
+    )
+
+
+def _levels(scores: pd.DataFrame) -> str:
+    """Return the table of bias and spread over frequency; nothing where the scores are older than it is."""
+    rows = [
+        (band_heading(row["low_hz"], row["high_hz"]), level(row["bias_db"], row["spread_db"]), row["speakers"])
+        for row in rows_of(over_conditions(band_level_rows(scores)))
+    ]
+    if not rows:
+        return ""
+    return (
+        "How much too loud (+) or too quiet (-) it is in the missing band: mean level error of loud frames ± its "
+        "standard deviation over frames, means over speakers, then over the conditions under which a band is missing."
+        f"\n\n{markdown_table(['kHz', 'dB', 'speakers'], rows)}\n\n"
     )
 
 

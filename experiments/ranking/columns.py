@@ -175,6 +175,31 @@ def difference(mean: float, low: float, high: float) -> str:
     return f"{mean:+.3f}" if math.isnan(low) else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def band_heading(low_hz: float, high_hz: float) -> str:
+    """Return a band in kHz, as ``6.3–8``.
+
+    Args:
+        low_hz: where it begins.
+        high_hz: where it ends.
+    """
+    return f"{kilohertz(low_hz)}–{kilohertz(high_hz)}"
+
+
+def kilohertz(hz: float) -> str:
+    """Return a frequency in kHz, to 100 Hz."""
+    return f"{hz / 1000:.1f}".removesuffix(".0")
+
+
+def level(bias_db: float, spread_db: float) -> str:
+    """Return a level error in dB with its spread; ``failed`` for NaN.
+
+    Args:
+        bias_db: its mean.
+        spread_db: its standard deviation.
+    """
+    return "failed" if math.isnan(bias_db) else f"{bias_db:+.1f} ± {spread_db:.1f}"
+
+
 def probability(value: float) -> str:
     """Return a p value as text; a dash for NaN."""
     if math.isnan(value):

@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from evaluation.measures.catalogue import Shown, keys_shown
+from experiments.ranking.band_levels import band_level_rows
 from experiments.ranking.columns import Row, rows_of
 from experiments.ranking.conditions import ConditionFactors, condition_rows, level_rows
 from experiments.ranking.leaderboard import build_leaderboard
@@ -91,6 +92,7 @@ class Findings:
         leaderboard: as `build_leaderboard` gives it.
         conditions: scores by condition, as `condition_rows` gives them.
         levels: primary scores by level of each factor, as `level_rows` gives them.
+        band_levels: bias and spread over frequency, as `band_level_rows` gives them.
         tests: of the differences in the primary score, as `paired_tests` gives them.
         failed: the failed scores, as `failed_scores` lists them.
     """
@@ -111,6 +113,7 @@ class Findings:
     leaderboard: pd.DataFrame = field(init=False)
     conditions: pd.DataFrame = field(init=False)
     levels: pd.DataFrame = field(init=False)
+    band_levels: pd.DataFrame = field(init=False)
     tests: pd.DataFrame = field(init=False)
     failed: pd.DataFrame = field(init=False)
 
@@ -119,6 +122,7 @@ class Findings:
             "leaderboard": build_leaderboard(self.scores, self.costs, self.selection, self.trainings, self.ratings),
             "conditions": condition_rows(self.scores, [PRIMARY, *keys_shown(Shown.LEADERBOARD)], self.factors),
             "levels": level_rows(self.scores, PRIMARY, self.factors),
+            "band_levels": band_level_rows(self.scores),
             "tests": paired_tests(self.scores, self.selection),
             "failed": failed_scores(self.scores),
         }

@@ -73,7 +73,7 @@ def interval_picture(findings: Findings) -> Picture:
 
 
 def _draw_intervals(rows: Sequence[Row]) -> Figure:
-    figure = _new_figure(7.5, 0.8 + 0.28 * len(rows))
+    figure = new_figure(7.5, 0.8 + 0.28 * len(rows))
     axes = figure.subplots()
     for place, row in enumerate(rows):
         colour = COLOURS.get(row["status"], INK)
@@ -121,7 +121,7 @@ def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
 def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, float]) -> Figure:
     from matplotlib.ticker import LogLocator
 
-    figure = _new_figure(7.2, 4.4)
+    figure = new_figure(7.2, 4.4)
     axes = figure.subplots()
     axes.set_xscale("log")
     cheapest, dearest = (of(point.cost for point in points) for of in (min, max))
@@ -199,7 +199,7 @@ def _last_losses(system: str, lines: Sequence[Points]) -> str:
 
 def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
     height = math.ceil(len(curves) / CURVES_A_ROW)
-    figure = _new_figure(9.0, 0.6 + 1.8 * height)
+    figure = new_figure(9.0, 0.6 + 1.8 * height)
     panels = figure.subplots(height, CURVES_A_ROW, sharex=True, sharey=True, squeeze=False).ravel()
     for panel in panels[len(curves) :]:
         panel.set_axis_off()
@@ -213,7 +213,13 @@ def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
     return figure
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure whose parts make room for each other.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from evaluation.measures.catalogue import Shown, keys_shown
 from experiments.pages.samples import Sample
 from experiments.pages.tables import FLAG, Table
+from experiments.ranking.band_levels import over_conditions
 from experiments.ranking.columns import COSTS, heading
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
+from experiments.report.band_levels import band_levels_picture
 from experiments.report.figures import Picture, cost_picture, curves_picture, interval_picture
 from experiments.report.tables import (
     MOST_FAILURES,
+    band_levels_table,
     champion_tests_table,
     condition_table,
     control_tests_table,
@@ -74,6 +77,7 @@ def sections(findings: Findings, samples: Sequence[Sample] = ()) -> list[Section
         _guards(findings),
         _compute(findings),
         _conditions(findings),
+        _band_levels(findings),
         _differences(findings),
         _training(findings),
         _detectable(findings),
@@ -141,6 +145,23 @@ def _conditions(findings: Findings) -> Section:
         words = "Means over the conditions of each level."
         parts.append(Folded(f"{heading(PRIMARY)} by codec, noise and cutoff", [words, table]))
     return Section("By condition", parts)
+
+
+def _band_levels(findings: Findings) -> Section:
+    levels = findings.band_levels
+    if levels.empty:
+        return Section("Level over frequency", [])
+    words = (
+        "How much too loud (+) or too quiet (-) each system is in thirds of an octave of the missing band, in dB: the "
+        "mean of its level error over loud frames (bias, the line) ± the standard deviation over frames (spread, the "
+        "shade); means over speakers, then over the conditions under which a band is missing. 0 ± 0 is the target. A "
+        "bias is a fault of level, which a gain could mend; a spread is not knowing the moment's level."
+    )
+    parts: list[Part] = [words, band_levels_picture(findings), band_levels_table(findings, over_conditions(levels))]
+    conditions = list(levels.groupby("condition", sort=False))
+    if len(conditions) > 1:
+        parts += [Folded(str(name), [band_levels_table(findings, part)]) for name, part in conditions]
+    return Section("Level over frequency", parts)
 
 
 def _differences(findings: Findings) -> Section:

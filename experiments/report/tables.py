@@ -10,9 +10,11 @@ from experiments.pages.tables import FAILED, FLAG, Cell, Column, Row, Table
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (
     COSTS,
+    band_heading,
     cell,
     difference,
     heading,
+    level,
     loss,
     number,
     plain_heading,
@@ -170,6 +172,23 @@ def _shading(rows: pd.DataFrame, key: str) -> Callable[[Values], float]:
     scale = most if most > 0.0 else 1.0
     of_place = dict(zip(zip(rows["system"], rows["condition"], strict=True), gains / scale, strict=True))
     return lambda row: float(min(max(of_place[row["system"], row["condition"]], -1.0), 1.0))
+
+
+def band_levels_table(findings: Findings, levels: pd.DataFrame) -> Table:
+    """Return systems by bands of the missing band: bias and spread of the level in dB.
+
+    Args:
+        findings: of the comparison.
+        levels: of one condition of its ``band_levels``, or their means over conditions.
+    """
+    bands = sorted(set(zip(levels["low_hz"], levels["high_hz"], strict=True)))
+    found = {(row["system"], row["low_hz"]): level(row["bias_db"], row["spread_db"]) for row in rows_of(levels)}
+    lines = [
+        Row([system, *(found.get((system, low), "–") for low, _ in bands)], str(findings.selection.status(system)))
+        for system in findings.systems
+    ]
+    columns = [Column("system"), *(Column(f"{band_heading(*band)} kHz", numeric=True) for band in bands)]
+    return Table("Level over frequency", columns, lines)
 
 
 def differences_table(findings: Findings) -> Table:

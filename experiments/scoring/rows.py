@@ -18,6 +18,7 @@ from evaluation.harness import (
     identity,
     score_pair,
 )
+from evaluation.measures.band_levels import bands_among
 from overtone.worker_pool import WorkerPool
 
 NOTES = "notes"
@@ -201,6 +202,11 @@ def score_table(system: str, rows: Iterable[Row], measures: Sequence[str]) -> pd
         system: for the column ``system``.
         rows: in order.
         measures: keys.
+
+    Returns:
+        One row each: ``system``, the columns of `score_pair`, the levels of all bands that one of the rows has.
     """
-    columns = ["system", *IDENTITY_COLUMNS, *measures, *STATE_COLUMNS]
-    return pd.DataFrame([{"system": system} | row for row in rows], columns=columns)
+    listed = [{"system": system} | row for row in rows]
+    bands = bands_among({name for row in listed for name in row})
+    levels = [*(band.bias for band in bands), *(band.spread for band in bands)]
+    return pd.DataFrame(listed, columns=["system", *IDENTITY_COLUMNS, *measures, *STATE_COLUMNS, *levels])

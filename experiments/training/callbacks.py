@@ -1,6 +1,8 @@
 """What a trainer calls between batches and epochs: divergence, cost, curves and spectrograms."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluation.contracts import Utterance
+from evaluation.harness import band_levels
 from experiments.pages.spectrograms import figure_array, spectrogram_stack
 from experiments.presets.preset import Preset
 from experiments.tracking.run import Run
@@ -122,7 +125,7 @@ class Spending(lightning.Callback):
 
 
 class EpochReport(lightning.Callback):
-    """Sends curves, and after each epoch spectrograms of fixed validation clips, to the run and the progress."""
+    """Sends curves, and after each epoch what fixed validation clips look like, to the run and the progress."""
 
     def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
         self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
@@ -145,22 +148,23 @@ class EpochReport(lightning.Callback):
             self._run.log_metrics(self._metrics(trainer, "train/"), step)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Log validation losses and draw the spectrograms."""
+        """Log validation losses, and of the clips the spectrograms and the levels over frequency."""
         assert isinstance(module, SpeechModule)
-        metrics = self._metrics(trainer, "val/")
-        self._run.log_metrics(metrics, trainer.fit_loop.epoch_loop.total_batch_idx + 1)
+        metrics, step = self._metrics(trainer, "val/"), trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        self._run.log_metrics(metrics, step)
         self.curve.append((self._examples(trainer), metrics["val/loss"]))
         if not (trainer.is_global_zero and self._run.keeps):
             return
+        epoch = trainer.current_epoch + 1
+        levels: defaultdict[str, list[float]] = defaultdict(list)
         for clip in self._clips:
-            waveforms = {
-                "narrowband": clip.narrowband,
-                "enhanced": enhance_waveform(module, clip.narrowband),
-                "target": clip.wideband,
-            }
-            epoch = trainer.current_epoch + 1
+            enhanced = enhance_waveform(module, clip.narrowband)
+            for name, level in band_levels(clip, enhanced).items():
+                levels[name].append(level)
+            waveforms = {"narrowband": clip.narrowband, "enhanced": enhanced, "target": clip.wideband}
             figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
             self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
+        self._run.log_metrics({f"val/{name}": fmean(found) for name, found in levels.items()}, step)
 
     def _examples(self, trainer: lightning.Trainer) -> int:
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1

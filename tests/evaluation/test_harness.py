@@ -49,7 +49,8 @@ def test_every_measure_of_the_design_is_there():
 
 def test_measures_that_are_not_in_every_table_come_on_request():
     row = score_pair(utterance(), utterance().narrowband, ["mr_stft", "lsd_kuleshov", "lsd_ssr_eval"])
-    assert list(row)[-5:-2] == ["mr_stft", "lsd_kuleshov", "lsd_ssr_eval"]
+    asked = list(row)[len(harness.IDENTITY_COLUMNS) :][:3]
+    assert asked == ["mr_stft", "lsd_kuleshov", "lsd_ssr_eval"]
     assert row["failures"] == "" and 0 < row["lsd_kuleshov"] <= 10
 
 
@@ -69,6 +70,17 @@ def test_row_carries_the_utterance_and_its_states():
     assert np.isnan(row["cutoff_hz"]) and row["band_hz"] == 8000.0
     assert row["lsd"] > 0 and np.isnan(row["lsd_hf"]) and np.isnan(row["seam"])
     assert (row["failures"], row["not_applicable"]) == ("", "lsd_hf,seam")
+
+
+def test_row_has_the_levels_of_the_missing_band():
+    one = utterance(4)
+    row = score_pair(one, 2 * one.wideband, ["snr"])
+    assert list(row)[-6:] == [
+        *(f"band_bias_db_{band}" for band in ("4000_5040", "5040_6350", "6350_7840")),
+        *(f"band_spread_db_{band}" for band in ("4000_5040", "5040_6350", "6350_7840")),
+    ]
+    assert list(row.values())[-6:] == pytest.approx([20 * np.log10(2)] * 3 + [0.0] * 3, abs=1e-3)
+    assert row["not_applicable"] == ""
 
 
 @pytest.mark.parametrize(

@@ -97,12 +97,14 @@ def assert_tracked(runs, table):
     assert run.info.status == "FINISHED"
     assert run.data.params["seed"] == "0"
     assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
+    for name in ("val/band_bias_db_4000_5040", "test/band_bias_db_4000_5040", "test/band_spread_db_4000_5040"):
+        assert -60 <= run.data.metrics[name] <= 60
     assert run.data.tags["test_uses"] == "1"
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"samples.html", "config.yaml", "tables", "images"} <= artifacts
     (comparison,) = (run for run in found if run.info.run_name == "comparison")
     artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
-    assert {"report.html", "listening-test.html"} <= artifacts
+    assert {"report.html", "listening-test.html", "figures"} <= artifacts
 
 
 def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, one_core, tiny_corpus, tmp_path):
