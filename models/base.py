@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from models.batch_share import mean_over_shares
-from models.losses import MultiResolutionSpectralLoss, with_target_above_band
+from models.losses import CrossoverLoss, MultiResolutionSpectralLoss, with_target_above_band
 from models.muon import Muon
 from models.search_space import FloatRange, SearchSpace
 from models.streaming.causal_layers import StreamingNetwork
@@ -39,6 +39,7 @@ class Settings:
         envelope_weight: weight of the spectral envelope's distance in that loss.
         retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
         quiet_weight: weight of the missing band's distance in its quiet frames, against its loud ones.
+        crossover_weight: weight of level errors beside the cutoff.
     """
 
     learning_rate: float = 2e-3
@@ -49,6 +50,7 @@ class Settings:
     envelope_weight: float = 3.0
     retained_weight: float = 0.3
     quiet_weight: float = 0.2
+    crossover_weight: float = 1.0
 
 
 OPTIMISER_SPACE: SearchSpace = {
@@ -61,6 +63,7 @@ LOSS_SPACE: SearchSpace = {
     "envelope_weight": FloatRange(0.3, 10.0, log=True),
     "retained_weight": FloatRange(0.1, 1.0, log=True),
     "quiet_weight": FloatRange(0.05, 1.0, log=True),
+    "crossover_weight": FloatRange(0.1, 3.0, log=True),
 }
 
 
@@ -87,6 +90,7 @@ class SpeechModule(lightning.LightningModule):
         self.sample_rate = sample_rate
         self.settings = settings
         self.spectral_loss = MultiResolutionSpectralLoss(sample_rate)
+        self.crossover_loss = CrossoverLoss(sample_rate)
         self.validation_loss = MeanMetric(nan_strategy=math.nan)  # NaN stays NaN; "disable" would leave out weights
 
     def enhance(self, narrowband: Tensor) -> Tensor:
@@ -121,7 +125,10 @@ class SpeechModule(lightning.LightningModule):
             envelope_weight=self.settings.envelope_weight,
             resolutions=[self.spectral_loss.drawn_resolution()],
         )
-        return spectral + self.settings.waveform_weight * waveform
+        crossover = self.crossover_loss(
+            preds=estimate, target=wideband, band_hz=batch["band_hz"], cutoff_hz=batch["cutoff_hz"]
+        )
+        return spectral + self.settings.waveform_weight * waveform + self.settings.crossover_weight * crossover
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Take one step on a batch."""

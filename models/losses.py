@@ -10,6 +10,9 @@ from models.batch_share import drawn_for_batch, mean_over_shares
 LOG_FLOOR = 1e-8  # of power, the field's clamp in the log-spectral distance
 QUIET_DB, LOUD_DB = -60.0, -30.0  # of frames, against the loudest
 QUIET_POWER = 1e-7
+CROSSOVER, CROSSOVER_BANDS = (0.8, 1.6), 16  # times the cutoff: slopes of soft filters end there
+CROSSOVER_WINDOW_SECONDS = 0.064
+LOUD_RANGE_DB = 40.0
 
 
 def band_mask(band_hz: Tensor, bins: int, sample_rate: int) -> Tensor:
@@ -134,6 +137,56 @@ class MultiResolutionSpectralLoss(nn.Module):
         difference = (log_power(energy) - log_power(target_energy)).abs() * band_is_seen
         seen = band_is_seen.sum() * energy.shape[-1]
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
+
+
+class CrossoverLoss(nn.Module):
+    """Level errors where what is there meets what is made: a hole or a bump beside the cutoff.
+
+    The spectral loss sees hundreds of bins above a cutoff, and the few beside it hardly count there. Narrow bands from
+    `CROSSOVER` times the cutoff have one level error each, averaged over the loud frames of a clip, so that chance in
+    single frames costs nothing and a bias costs all of it.
+
+    Args:
+        sample_rate: rate of the waveforms in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.n_fft = 2 * round(CROSSOVER_WINDOW_SECONDS * sample_rate / 2)
+        self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
+
+    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor, cutoff_hz: Tensor) -> Tensor:
+        """Return a scalar in units of 10 dB, lower is better; bands above a clip's own do not count.
+
+        Args:
+            preds: ``(batch, samples)``.
+            target: ``(batch, samples)``.
+            band_hz: where each clip's own content ends, ``(batch,)`` in Hz.
+            cutoff_hz: where each narrowband's content ends, ``(batch,)`` in Hz.
+        """
+        power, target_power = self._power(preds), self._power(target)
+        levels = log_power(target_power.sum(dim=1))
+        loud = (levels >= levels.amax(dim=1, keepdim=True) - LOUD_RANGE_DB / 10).float()[:, None]
+        edges_hz = torch.linspace(*CROSSOVER, CROSSOVER_BANDS + 1, device=cutoff_hz.device) * cutoff_hz[:, None]
+        seen = (edges_hz[:, 1:] <= band_hz[:, None]).float()
+        bands = self._bands(edges_hz)
+        difference = log_power(bands @ power) - log_power(bands @ target_power)
+        errors = ((difference * loud).sum(dim=2) / loud.sum(dim=2)).abs() * seen
+        total = seen.sum()
+        return errors.sum() / (mean_over_shares(total) if self.training else total).clamp_min(1)
+
+    def _power(self, waveform: Tensor) -> Tensor:
+        spectra = torch.stft(
+            waveform, self.n_fft, self.n_fft // 2, window=self.get_buffer("window"), return_complex=True
+        )
+        return spectra.real.square() + spectra.imag.square()
+
+    def _bands(self, edges_hz: Tensor) -> Tensor:
+        """Return 1 for the bins between neighbouring edges ``(batch, bands + 1)``, ``(batch, bands, bins)``."""
+        frequencies = torch.linspace(0, self.sample_rate / 2, self.n_fft // 2 + 1, device=edges_hz.device)
+        above = (frequencies >= edges_hz[..., None]).float()
+        return above[:, :-1] - above[:, 1:]
 
 
 def _split_distance(difference: Tensor, low: Tensor, high: Tensor, retained_weight: float, loudness: Tensor) -> Tensor:

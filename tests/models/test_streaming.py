@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.losses import MultiResolutionSpectralLoss, band_mask, gradient_penalty
+from models.losses import CrossoverLoss, MultiResolutionSpectralLoss, band_mask, gradient_penalty
 from models.reconstruction.torchaudio_guard import GriffinLim
 from models.streaming.causal_layers import (
     Analysis,
@@ -119,6 +119,30 @@ def test_the_distances_below_and_above_the_cutoff_are_terms_of_their_own():
     assert 0 <= leakage < 0.1
     # Where no band is missing there is one distance, whatever the weight.
     assert loss(louder, target, band, cutoff_hz=band, retained_weight=0.0) == whole
+
+
+def changed_level(waveform, low_hz, high_hz, decibels):
+    spectrum, rate = torch.fft.rfft(waveform), 16000
+    inside = slice(round(low_hz * waveform.shape[-1] / rate), round(high_hz * waveform.shape[-1] / rate))
+    spectrum[:, inside] *= 10 ** (decibels / 20)
+    return torch.fft.irfft(spectrum, waveform.shape[-1])
+
+
+def test_a_hole_beside_the_cutoff_costs_its_decibels_and_nothing_elsewhere_does():
+    torch.manual_seed(0)
+    loss, target = CrossoverLoss(16000), 0.1 * torch.randn(2, 32000)
+    band, cutoff = torch.full((2,), 8000.0), torch.full((2,), 4000.0)
+    hole, elsewhere = changed_level(target, 3000, 6600, -10), changed_level(target, 6600, 8000, -10)
+    assert loss(target, target, band, cutoff) == 0
+    assert loss(hole, target, band, cutoff).item() == pytest.approx(1.0, abs=0.02)
+    assert loss(changed_level(target, 3200, 4000, 10), target, band, cutoff).item() == pytest.approx(4 / 16, abs=0.05)
+    assert loss(elsewhere, target, band, cutoff).item() < 0.03
+    # Bands that end above a clip's own say nothing, and in pauses a hole is not heard.
+    assert loss(changed_level(target, 5400, 8000, -10), target, band * 0.625, cutoff).item() < 0.01
+    assert loss(hole, target, band * 0, cutoff) == 0
+    pause = torch.cat([target, 0.0005 * torch.randn(2, 32000)], dim=1)
+    emptied = torch.cat([target, pause[:, 32000:] * 0.1], dim=1)
+    assert loss(emptied, pause, band, cutoff).item() < 0.06  # what frames on the border have
 
 
 def test_frames_in_which_the_missing_band_is_quiet_count_less():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments.registry import MODELS, build_model, model_class
-from models.losses import MultiResolutionSpectralLoss
+from models.losses import CrossoverLoss, MultiResolutionSpectralLoss
 from models.search_space import Choice, FloatRange, IntRange
 
 SAMPLE_RATE = 16000
@@ -70,7 +70,7 @@ def test_ranges_grow_to_hold_a_value():
     assert Choice(((1, 2), (3, 4))).including((3, 4)) == Choice(((1, 2), (3, 4)))
 
 
-def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not():
+def test_weights_change_the_loss_as_they_say():
     preds, target = (torch.logspace(1, -4, 8000) * torch.randn(2, 2, 8000)).unbind()
     band_hz, cutoff_hz = torch.tensor([8000.0, 6000.0]), torch.tensor([4000.0, 8000.0])
     loss = MultiResolutionSpectralLoss(SAMPLE_RATE)
@@ -79,6 +79,7 @@ def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not()
 
     def of_module(**settings):
         torch.manual_seed(0)
+        settings = {"crossover_weight": 0.0} | settings
         return build_model("dnn_fft", SAMPLE_RATE, settings).eval().reconstruction_loss(preds, batch)
 
     def of_loss(**weights):
@@ -96,5 +97,8 @@ def test_weights_that_were_constants_change_the_loss_and_their_defaults_do_not()
         of_module(waveform_weight=0.0, retained_weight=1.0), of_loss(retained_weight=1.0), **exactly
     )
     torch.testing.assert_close(of_module(waveform_weight=0.0, quiet_weight=1.0), of_loss(quiet_weight=1.0), **exactly)
+    crossover = CrossoverLoss(SAMPLE_RATE)(preds, target, band_hz, cutoff_hz)
+    assert crossover > 0.01
+    torch.testing.assert_close(of_module(crossover_weight=2.0), of_module() + 2.0 * crossover)
     changed = ({}, {"envelope_weight": 2.0}, {"retained_weight": 1.0}, {"quiet_weight": 1.0})
     assert len({float(of_loss(**weights)) for weights in changed}) == 4
