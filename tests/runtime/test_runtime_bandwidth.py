@@ -94,14 +94,25 @@ def test_frames_one_by_one_give_the_same_to_the_last_bit():
 
 def test_below_the_bandwidth_the_input_stays_and_above_it_the_model_speaks():
     given = spectra_of(lowpass(speech(), 8000))
-    model = np.full_like(given, 0.5)
+    frequencies = np.arange(N_FFT // 2 + 1) * RATE / N_FFT
+    model = np.where(frequencies < 8000, 0.7j * given, 0.5).astype(np.complex64)
     preservation = Preservation(1, RATE, N_FFT, HOP, 24000, inf)
     blended = preservation(model, given)
-    frequencies = np.arange(N_FFT // 2 + 1) * RATE / N_FFT
     settled = blended[0, -50:]
     np.testing.assert_array_equal(settled[:, frequencies < 6000], given[0, -50:, frequencies < 6000].T)
     np.testing.assert_array_equal(settled[:, frequencies > 8500], 0.5)
     assert preservation.complete_share == 0
+
+
+def test_what_the_model_raises_below_the_bandwidth_stays_raised():
+    given = spectra_of(lowpass(speech(), 8000))
+    frequencies = np.arange(N_FFT // 2 + 1) * RATE / N_FFT
+    hole = (frequencies > 3000) & (frequencies < 4000)  # a codec's, under frames and bins that it left
+    slightly = (frequencies > 5000) & (frequencies < 6000)
+    model = given * np.where(hole, 10 ** (6 / 20), np.where(slightly, 10 ** (1 / 20), 1)).astype(np.float32)
+    blended = Preservation(1, RATE, N_FFT, HOP, 24000, inf)(model, given)
+    np.testing.assert_allclose(blended[0, -50:, hole], model[0, -50:, hole], rtol=1e-5)
+    np.testing.assert_array_equal(blended[0, -50:, slightly], given[0, -50:, slightly])
 
 
 def test_what_reaches_beyond_the_training_passes_unchanged():
