@@ -32,8 +32,8 @@ class Preservation:
     Over frequency the blend fades within `FADE_HZ` that end `MARGIN_HZ` below the bandwidth; over time each bin fades
     within `FADE_SECONDS`. Input whose bandwidth reaches 19 kHz, 0.9 of a lower Nyquist frequency, or a quarter beyond
     what the model was trained on, is complete and passed on unchanged. Otherwise a bin that the model has raised over
-    the last `LEVEL_SECONDS` stays as the model made it: filters without an edge attenuate far below the bandwidth, codecs
-    leave holes there, and neither is the content.
+    the last `LEVEL_SECONDS` stays as the model made it: filters without an edge attenuate far below the bandwidth, and
+    codecs leave holes there.
 
     Args:
         channels: of the stream; each has a bandwidth of its own.
@@ -88,9 +88,9 @@ class Preservation:
     def _unraised(self) -> NDArray[np.float32]:
         """Return 1 for bins whose power the model has left as it was or lowered, 0 for those that it has raised."""
         enhanced, given = self._powers
-        lowest, highest = (times * given for times in RAISED)
+        lowest, highest = (np.float32(times) * given for times in RAISED)
         raised = np.clip(enhanced - lowest, 0, highest - lowest) / np.maximum(highest - lowest, np.float32(1e-20))
-        return 1 - raised
+        return np.float32(1) - raised
 
     def _targets(self, edge_hz: NDArray[np.float64]) -> NDArray[np.float32]:
         below = (edge_hz[..., None] - self._frequencies) / FADE_HZ

@@ -81,6 +81,9 @@ def _serve_parser() -> ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any free one (8000)")
+    parser.add_argument(
+        "--public-url", default="", metavar="URL", help="of a reverse proxy before it, such as https://speech.example"
+    )
     _add_model(parser)
     return parser
 
@@ -89,7 +92,7 @@ def _run_serve(options: Namespace) -> None:
     from overtone.packed_models import default_model
     from overtone.serve.serve import serve
 
-    serve(options.model or default_model(options.profile), options.host, options.port)
+    serve(options.model or default_model(options.profile), options.host, options.port, public_url=options.public_url)
 
 
 def _live_parser() -> ArgumentParser:

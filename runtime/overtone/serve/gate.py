@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from overtone.errors import OvertoneError
 from overtone.serve.limits import Limits
 from overtone.serve.memory import Memory, Take
 from overtone.serve.refusals import Refused, whole_number
@@ -37,6 +38,7 @@ PART_BYTES = 1 << 16
 TAKE = "overtone.take"  # what counts a request's bytes, in its scope
 DISCARD_SECONDS = 2.0
 OWN_SITES = ("same-origin", "none")
+USUAL_PORTS = {"http": 80, "https": 443}
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 log = logging.getLogger(__name__)
 
@@ -52,13 +54,18 @@ class Gate:
         streams: answers WebSockets.
         limits: size, time and memory of uploads.
         loopback: whether only this machine is served; names of other hosts are refused then.
+        public_origin: what browsers know a reverse proxy before this server by, such as ``https://speech.example``;
+            empty where there is none.
     """
 
-    def __init__(self, pages: Application, streams: Application, limits: Limits, *, loopback: bool) -> None:
+    def __init__(
+        self, pages: Application, streams: Application, limits: Limits, *, loopback: bool, public_origin: str = ""
+    ) -> None:
         self._pages = pages
         self._streams = streams
         self._limits = limits
         self._loopback = loopback
+        self._public_origin = public_origin
         self._memory = Memory(limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +89,7 @@ class Gate:
                 await send(message)
 
         try:
-            require_own_page(scope, loopback=self._loopback)
+            require_own_page(scope, loopback=self._loopback, public_origin=self._public_origin)
             if scope["type"] == "websocket":
                 await self._streams(scope, receive, secured)
             else:
@@ -155,7 +162,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_own_page(scope: Scope, *, loopback: bool) -> None:
+def require_own_page(scope: Scope, *, loopback: bool, public_origin: str = "") -> None:
     """Raise for requests of other sites' pages, and for host names that were made to point here.
 
     A page elsewhere can let its own name resolve to 127.0.0.1 and would then have the same origin as this server.
@@ -164,6 +171,7 @@ def require_own_page(scope: Scope, *, loopback: bool) -> None:
     Args:
         scope: the request.
         loopback: whether this machine only is served.
+        public_origin: of a reverse proxy's page, which is this server's own; empty where there is none.
 
     Raises:
         Refused: the Host header is missing or names another host, or another site's page asks for more than to read.
@@ -171,17 +179,39 @@ def require_own_page(scope: Scope, *, loopback: bool) -> None:
     headers = _headers(scope)
     host = headers.get("host", "")
     name = (_address(f"//{host}").hostname or "").lower()
-    if not name or (loopback and not is_loopback(name)):
+    if not name or (loopback and not is_loopback(name) and name != _address(public_origin).hostname):
         raise Refused(
             HTTPStatus.FORBIDDEN,
             f"The server was asked for as '{name}', but serves this machine only. Open it as 127.0.0.1 or localhost.",
         )
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    foreign = site not in OWN_SITES or (origin is not None and _address(origin).netloc != host)
-    if foreign and scope.get("method") not in SAFE_METHODS:  # a WebSocket has no method
+    own = origin is None or _address(origin).netloc == host or (origin.lower() == public_origin != "")
+    if (site not in OWN_SITES or not own) and scope.get("method") not in SAFE_METHODS:  # a WebSocket has no method
         raise Refused(
             HTTPStatus.FORBIDDEN, "The request comes from another site's page. Open this server's own page instead."
         )
+
+
+def origin_of(public_url: str) -> str:
+    """Return the origin that browsers send for pages at an address, in lower case, without a usual port.
+
+    Args:
+        public_url: such as ``https://speech.example/``.
+
+    Raises:
+        OvertoneError: it is no http or https address of a host alone.
+    """
+    parts = _address(public_url)
+    try:
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        port, host = None, None
+    if parts.scheme not in USUAL_PORTS or not host or parts.path not in ("", "/") or parts.query or parts.username:
+        raise OvertoneError(
+            f"--public-url: expected https:// (or http) and a host, such as https://speech.example, got '{public_url}'."
+        )
+    address = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{address}" + (f":{port}" if port not in (None, USUAL_PORTS[parts.scheme]) else "")
 
 
 def _address(text: str) -> SplitResult:

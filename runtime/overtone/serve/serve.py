@@ -17,7 +17,7 @@ from a2wsgi import WSGIMiddleware
 from overtone.errors import OvertoneError
 from overtone.serve.application import create_app
 from overtone.serve.enhancement import Enhancement
-from overtone.serve.gate import Application, Gate, is_loopback
+from overtone.serve.gate import Application, Gate, is_loopback, origin_of
 from overtone.serve.limits import Limits
 from overtone.serve.live import LiveStreams
 from overtone.serve.sockets import BoundedSocket
@@ -35,6 +35,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     limits: Limits | None = None,
+    public_url: str = "",
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve the page and its interface until Ctrl-C or SIGTERM.
@@ -44,17 +45,21 @@ def serve(
         host: address to listen on; there is no login, so other machines are served only where this says so.
         port: port to listen on; 0 for any free one.
         limits: what users get at most.
+        public_url: address of a reverse proxy before this server, such as ``https://speech.example``; empty for none.
         announce: takes the lines for the user, the address among them.
 
     Raises:
-        OvertoneError: the package does not load, the address is none, or the port is taken.
+        OvertoneError: the package does not load, an address is none, or the port is taken.
     """
     limits = limits or Limits()
+    public_origin = origin_of(public_url) if public_url else ""
     with _listening(host, port) as listener:
         enhancement = Enhancement(model_dir, limits)
-        server = uvicorn.Server(_config(application(enhancement, loopback=is_loopback(host)), limits))
+        server = uvicorn.Server(_config(application(enhancement, is_loopback(host), public_origin), limits))
         address = f"[{host}]" if ":" in host else host
         announce(f"Overtone: http://{address}:{listener.getsockname()[1]}/  ({enhancement.name})")
+        if public_url:
+            announce(f"Pages of {public_origin} may use it: the proxy there passes their requests on.")
         if not is_loopback(host):
             announce(
                 f"Warning: everyone who reaches {host} may use it; there is no login and no encryption, and browsers "
@@ -64,17 +69,20 @@ def serve(
         _run(server, listener)
 
 
-def application(enhancement: Enhancement, *, loopback: bool) -> Gate:
+def application(enhancement: Enhancement, loopback: bool, public_origin: str = "") -> Gate:
     """Return the whole ASGI application: page, HTTP interface and live streams behind the gate.
 
     Args:
         enhancement: the model with its limits.
         loopback: whether this machine only is served.
+        public_origin: of a reverse proxy's page; empty where there is none.
     """
     limits = enhancement.limits
     threads = limits.workers + limits.waiting + SPARE_THREADS
     pages = WSGIMiddleware(create_app(enhancement), workers=threads)  # type: ignore[arg-type]
-    return Gate(cast(Application, pages), LiveStreams(enhancement), limits, loopback=loopback)
+    return Gate(
+        cast(Application, pages), LiveStreams(enhancement), limits, loopback=loopback, public_origin=public_origin
+    )
 
 
 def _config(gate: Gate, limits: Limits) -> uvicorn.Config:

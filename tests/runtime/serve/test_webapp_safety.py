@@ -13,6 +13,10 @@ from processes import wait_for
 from web_cases import DOCUMENT, FORM, LIMITS, cases, form, silent_flac
 from web_server import clip, encoded, running_server
 
+from overtone.errors import OvertoneError
+from overtone.serve.gate import origin_of, require_own_page
+from overtone.serve.refusals import Refused
+
 ROW = "| {name} | {status} | {said} |"
 UPLOADS = 1000
 
@@ -60,6 +64,38 @@ def test_a_pages_own_requests_are_served(server):
     own = {"Origin": f"http://127.0.0.1:{server.port}", "Sec-Fetch-Site": "same-origin"}
     assert server.enhance(encoded(clip(0.1)), headers=own)[0] == 200
     assert server.request("GET", "/", headers={"Host": f"localhost:{server.port}"})[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("public_url", "loopback", "host", "origin", "served"),
+    [
+        ("https://speech.example", True, "127.0.0.1:8000", "https://speech.example", True),  # nginx's default
+        ("https://Speech.example:443/", True, "speech.example", "https://speech.example", True),
+        ("https://speech.example:8443", False, "speech.example", "https://speech.example:8443", True),
+        ("https://speech.example", True, "127.0.0.1:8000", "http://127.0.0.1:8000", True),
+        ("https://speech.example", True, "other.example", "https://speech.example", False),
+        ("https://speech.example", True, "127.0.0.1:8000", "http://speech.example", False),
+        ("https://speech.example", True, "127.0.0.1:8000", "https://speech.example:8443", False),
+        ("https://speech.example", True, "speech.example", "https://other.example", False),
+        ("", True, "127.0.0.1:8000", "https://speech.example", False),
+        ("", True, "127.0.0.1:8000", "", False),
+    ],
+)
+def test_a_proxys_page_is_the_servers_own(kind, public_url, loopback, host, origin, served):
+    headers = {"Host": host, "Origin": origin, "Sec-Fetch-Site": "same-origin"}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": kind, "headers": raw} | ({"method": "POST"} if kind == "http" else {})
+    with contextlib.nullcontext() if served else pytest.raises(Refused):
+        require_own_page(scope, loopback=loopback, public_origin=origin_of(public_url) if public_url else "")
+
+
+@pytest.mark.parametrize(
+    "url", ["speech.example", "ftp://a", "https://", "https://a/page", "https://a:b", "https://[", " "]
+)
+def test_a_public_address_is_one_of_a_host_alone(url):
+    with pytest.raises(OvertoneError, match="--public-url: expected https"):
+        origin_of(url)
 
 
 @pytest.mark.parametrize(
