@@ -90,7 +90,7 @@ class Preservation:
         enhanced, given = self._powers
         lowest, highest = (np.float32(times) * given for times in RAISED)
         raised = np.clip(enhanced - lowest, 0, highest - lowest) / np.maximum(highest - lowest, np.float32(1e-20))
-        return np.float32(1) - raised
+        return (1 - raised).astype(np.float32)
 
     def _targets(self, edge_hz: NDArray[np.float64]) -> NDArray[np.float32]:
         below = (edge_hz[..., None] - self._frequencies) / FADE_HZ
