@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from evaluation.contracts import Utterance
 from evaluation.measures.band_levels import missing_band_levels
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.measures.stft import NotApplicable, spectrograms_shared
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 SPEAKERS = 6
 COLUMNS_PER_TABLE = 9
-EXTRA_MEASURES = ("chromaprint_ber",)
+EXTRA_MEASURES = ("chromaprint_ber", "estoi", "dnsmos", "fwsnrseg", "f0_error", "f0_correlation")
+TOLD_APART = "real_or_generated"
+TOLD_APART_WORDS = """\
+How well a linear classifier on log-mel statistics of the missing band, a second at a time, tells each row from the
+target (`evaluation.statistics.separability`): the area under its ROC curve, cross-validated by speaker. 0.5 is best: it
+cannot; 1 is always. It belongs to a system, not to an utterance, and needs no trained weights. It hears what differs
+consistently, however little, also what no listener minds, and it cannot say which of two is better.
+"""
 LEGEND = """\
 Read a column downwards. Rows under *nothing gained* know nothing of the missing band that counts: **▲** marks one that
 nevertheless scores better than the unprocessed input, **▲▲** one that also scores better than a row known to be better
@@ -40,7 +47,7 @@ unprocessed input from the target, have no ▼ and ▽. A difference counts when
 excludes 0 and it is at least 0.01 and 2 % of the way from the unprocessed input to the target. ↓ lower is better,
 ↑ higher; – does not apply; *failed*: the measure gives no score for it, which disqualifies a candidate.
 """
-Results = list[tuple[Task, list[Trial], Verdict, int]]
+Results = list[tuple[Task, list[Trial], Verdict, dict[str, float]]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder or manifest of speech; without it, the demo corpus")
     parser.add_argument("--corpus-name", help="what the page calls the speech")
     parser.add_argument("--speakers", type=int, default=SPEAKERS, help="of the split test (default %(default)s)")
-    parser.add_argument("--measures", help="comma-separated keys (default: all that tables have, and chromaprint_ber)")
+    parser.add_argument(
+        "--measures", help=f"comma-separated keys (default: all that tables have, and {', '.join(EXTRA_MEASURES)})"
+    )
     parser.add_argument("--runs", type=Path, help="where the demo corpus lies or is made (default: mlruns)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/what-fools-what.md"), help="default %(default)s")
@@ -70,16 +79,16 @@ def make_page(options: argparse.Namespace) -> None:
     known = [key for key in EXTRA_MEASURES if key in MEASURES]
     keys = check_measures(options.measures.split(",") if options.measures else [*check_measures(None), *known])
     results: Results = []
-    tables = []
+    speakers = 0
     with board() as progress, WorkerPool(options.workers) as pool:
         corpus = _corpus(options, progress)
         for task in tasks_for(corpus):
-            trials, table = score_trials(corpus, task, options.speakers, keys, pool, progress)
-            results.append((task, trials, judge(trials, table), table["speaker"].nunique()))
-            tables.append(table)
+            trials, table, told_apart = score_trials(corpus, task, options.speakers, keys, pool, progress)
+            results.append((task, trials, judge(trials, table), told_apart))
+            speakers = max(speakers, table["speaker"].nunique())
     name = options.corpus_name or ("real speech" if options.data else "the synthetic demo corpus")
     with written_whole(options.out) as temporary:
-        temporary.write_text(page(results, name, options.out.stem))
+        temporary.write_text(page(results, name, speakers, options.out.stem))
     with written_whole(options.out.with_suffix(".csv")) as temporary:
         long_table(results).to_csv(temporary, index=False, float_format="%.4f")
     with written_whole(options.out.with_suffix(".png")) as temporary:
@@ -99,9 +108,8 @@ def _corpus(options: argparse.Namespace, progress: Board) -> Corpus:
     )
 
 
-def page(results: Results, corpus: str, stem: str) -> str:
+def page(results: Results, corpus: str, speakers: int, stem: str) -> str:
     """Return the page as Markdown."""
-    speakers = max(count for *_, count in results)
     parts = [
         "# What fools what",
         f"Every measure against every control and cheat, on {corpus}: {speakers} speakers of the split `test`, one "
@@ -115,6 +123,7 @@ def page(results: Results, corpus: str, stem: str) -> str:
         keys = [key for key in verdict.keys if verdict.means[key].notna().any()]
         for start in range(0, len(keys), COLUMNS_PER_TABLE):
             parts.append(markdown_table(trials, verdict, keys[start : start + COLUMNS_PER_TABLE]))
+    parts += ["## Real or generated", TOLD_APART_WORDS.strip(), told_apart_table(results)]
     parts += ["## What each measure cannot hear", weaknesses(results), "## The rows", row_descriptions(results)]
     return "\n\n".join(parts) + "\n"
 
@@ -153,6 +162,15 @@ def markdown_table(trials: Sequence[Trial], verdict: Verdict, keys: Sequence[str
     return "\n".join(lines)
 
 
+def told_apart_table(results: Results) -> str:
+    """Return how well each row is told from the target, a column a task."""
+    lines = [f"| row | {' | '.join(task.title for task, *_ in results)} |", "|---|" + "---:|" * len(results)]
+    for trial in results[0][1]:
+        cells = (_cell(told_apart[trial.name], "") for *_, told_apart in results)
+        lines.append(f"| {trial.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _cell(value: float, mark: str) -> str:
     if np.isnan(value):
         return mark or "–"
@@ -176,17 +194,13 @@ def row_descriptions(results: Results) -> str:
 def long_table(results: Results) -> pd.DataFrame:
     """Return a row per task, system and measure: value and mark."""
     rows = [
-        {
-            "task": task.name,
-            "group": trial.group,
-            "system": trial.name,
-            "measure": key,
-            "value": verdict.value(trial.name, key),
-            "mark": verdict.mark(trial.name, key),
-        }
-        for task, trials, verdict, _ in results
+        {"task": task.name, "group": trial.group, "system": trial.name, "measure": key, "value": value, "mark": mark}
+        for task, trials, verdict, told_apart in results
         for trial in trials
-        for key in verdict.keys
+        for key, value, mark in (
+            *((key, verdict.value(trial.name, key), verdict.mark(trial.name, key)) for key in verdict.keys),
+            (TOLD_APART, told_apart[trial.name], ""),
+        )
     ]
     return pd.DataFrame(rows)
 

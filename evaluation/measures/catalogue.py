@@ -1,12 +1,4 @@
-"""Every measure, declared once: what it computes, what fools it, and how tables show it."""
-
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import TypeVar
-
-import pandas as pd
+"""Every measure, declared once."""
 
 from evaluation.measures import (
     band_levels,
@@ -17,97 +9,10 @@ from evaluation.measures import (
     multi_resolution,
     perceptual,
     spectral,
+    voice,
     waveform,
 )
-
-LOWER, HIGHER, NEAR_ZERO = "↓", "↑", "→0"
-
-Scores = TypeVar("Scores", float, pd.Series, pd.DataFrame)
-
-
-class Shown(IntEnum):
-    """How prominent a measure is; each level is shown wherever the levels below it are."""
-
-    ON_REQUEST = 0
-    """Computed only when a command names it."""
-    SCORES = 1
-    """A column of every score table."""
-    LEADERBOARD = 2
-    """A column of every leaderboard and of the tables by condition."""
-    HEADLINE = 3
-    """In summaries: model card, registered version, terminal, detectable differences."""
-    OVERVIEW = 4
-    """In MLflow's list of runs, and on a terminal that is wide."""
-    COMPACT = 5
-    """On narrow terminals, and in the sections by condition."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measure. Whatever lists measures iterates over `MEASURES`, so a new one is one entry there.
-
-    Attributes:
-        key: name of its column in score tables, and of its metric in MLflow (``test/KEY``).
-        higher_is_better: the better direction, of one that is not signed.
-        meaning: what it measures, in a line.
-        function: the pure function behind it; it is given those of ``preds``, ``target``, ``sample_rate``,
-            ``cutoff_hz``, ``band_hz`` and ``block_samples`` that its signature names.
-        unit: unit or scale, as ``dB`` or ``1 to 5``; "" where ``meaning`` says it, or there is none.
-        name: short name for headings; None for the key.
-        decimals: digits after the point in tables for reading.
-        weakness: what fools it, or what it cannot hear.
-        shown: where it stands.
-        gain: whether it measures what was gained, so that a control ahead of a system is a warning. In the others,
-            which measure harm, doing nothing is as good as can be.
-        signed: whether its sign says what is wrong, and 0 is best. Means keep the sign, so that errors in one
-            direction show and those of chance cancel; whatever compares systems compares sizes.
-        detectable: whether a leaderboard has the smallest difference that its test set detects in a headline measure.
-    """
-
-    key: str
-    higher_is_better: bool
-    meaning: str
-    function: Callable[..., float]
-    unit: str = ""
-    name: str | None = None
-    decimals: int = 3
-    weakness: str = ""
-    shown: Shown = Shown.SCORES
-    gain: bool = False
-    signed: bool = False
-    detectable: bool = True
-    arguments: frozenset[str] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", frozenset(inspect.signature(self.function).parameters))
-
-    def __call__(self, **available: object) -> float:
-        """Score one pair from whatever of ``available`` the function asks for."""
-        return self.function(**{name: available[name] for name in self.arguments})
-
-    @property
-    def heading(self) -> str:
-        """The heading of its column, with an arrow in the better direction."""
-        return f"{self.name or self.key} {self.arrow}"
-
-    @property
-    def arrow(self) -> str:
-        """The better direction as a sign."""
-        return NEAR_ZERO if self.signed else HIGHER if self.higher_is_better else LOWER
-
-    @property
-    def better(self) -> str:
-        """The better direction in words."""
-        return "near 0" if self.signed else "higher" if self.higher_is_better else "lower"
-
-    def loss(self, scores: Scores) -> Scores:
-        """Return scores, or means of them, as numbers of which the smaller is better."""
-        return abs(scores) if self.signed else -scores if self.higher_is_better else scores
-
-    @property
-    def description(self) -> str:
-        """What it measures, with its unit."""
-        return f"{self.meaning}, {self.unit}" if self.unit else self.meaning
+from evaluation.measures.declaration import Measure, Shown
 
 
 def keys_shown(least: Shown) -> list[str]:
@@ -123,6 +28,7 @@ MEASURES: dict[str, Measure] = {
             higher_is_better=False,
             meaning="bits that differ in a fingerprint of the missing band; chance is 0.5",
             function=fingerprints.extended_bit_error_rate,
+            version=2,  # the first had levels at the median alone
             name="ext. BER",
             weakness="hears envelopes, not what fills them: the target's envelope on noise scores like half the truth",
             shown=Shown.COMPACT,
@@ -271,6 +177,72 @@ MEASURES: dict[str, Measure] = {
             weakness="ends at 5 kHz and saturates: nothing above the telephone band moves it much",
             shown=Shown.LEADERBOARD,
             gain=True,
+        ),
+        Measure(
+            key="estoi",
+            higher_is_better=True,
+            meaning="extended short-time objective intelligibility",
+            unit="at most 1; sees up to 5 kHz",
+            function=perceptual.extended_stoi,
+            name="ESTOI",
+            weakness="as `stoi`, with more ears for noise that changes",
+            shown=Shown.ON_REQUEST,
+            gain=True,
+        ),
+        Measure(
+            key="dnsmos",
+            higher_is_better=True,
+            meaning="overall quality as DNSMOS P.835 predicts it from the estimate alone; needs the package speechmos",
+            unit="1 to 5; sees up to 8 kHz",
+            function=perceptual.dnsmos,
+            name="DNSMOS",
+            decimals=2,
+            weakness="hears no target, so that other words in another voice pass; trained on denoised speech",
+            shown=Shown.ON_REQUEST,
+            gain=True,
+        ),
+        Measure(
+            key="fwsnrseg",
+            higher_is_better=True,
+            meaning="frequency-weighted segmental signal-to-noise ratio",
+            unit="dB, -10 to 35; sees up to 3.8 kHz",
+            function=waveform.frequency_weighted_segmental_snr,
+            name="fwSNRseg",
+            decimals=1,
+            weakness="its bands end at 3.8 kHz; what is added above counts by taking its share of each frame's level",
+            shown=Shown.ON_REQUEST,
+        ),
+        Measure(
+            key="mcd",
+            higher_is_better=False,
+            meaning="mel-cepstral distance: the smooth spectrum over the mel scale, without the level",
+            unit="dB",
+            function=voice.mel_cepstral_distance,
+            name="MCD",
+            decimals=2,
+            weakness="smooth spectra of loud frames: noise of the right envelope passes, and most mel bands are low",
+            gain=True,
+        ),
+        Measure(
+            key="f0_error",
+            higher_is_better=False,
+            meaning="error of the fundamental frequency in voiced frames",
+            unit="cents",
+            function=voice.pitch_error,
+            name="F0 error",
+            decimals=1,
+            weakness="pitch stands in the low band: whatever keeps that is perfect; a few octave errors rule it",
+            shown=Shown.ON_REQUEST,
+        ),
+        Measure(
+            key="f0_correlation",
+            higher_is_better=True,
+            meaning="correlation of the fundamental frequency in voiced frames: the same melody",
+            unit="at most 1",
+            function=voice.pitch_correlation,
+            name="F0 corr.",
+            weakness="as `f0_error`, and another voice with the same melody passes",
+            shown=Shown.ON_REQUEST,
         ),
         Measure(
             key="tonality",

@@ -1,4 +1,6 @@
-"""Measures on the samples themselves: distortion ratios, and the seams of systems that work in blocks."""
+"""Distortion ratios, of samples and of bands, and the seams of systems that work in blocks."""
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,6 +8,20 @@ from numpy.typing import ArrayLike, NDArray
 from evaluation.measures.stft import NotApplicable, check_pair
 
 LIMIT_DB = 100.0  # beyond it float32 rounding decides, and one perfect clip would rule a mean
+# fmt: off
+CRITICAL_BANDS_HZ = np.array([
+    50.0, 120.0, 190.0, 260.0, 330.0, 400.0, 470.0, 540.0, 617.372, 703.378, 798.717, 904.128, 1020.38, 1148.30,
+    1288.72, 1442.54, 1610.70, 1794.16, 1993.93, 2211.08, 2446.71, 2701.97, 2978.04, 3276.17, 3597.63,
+])
+CRITICAL_BANDWIDTHS_HZ = np.array([
+    70.0, 70.0, 70.0, 70.0, 70.0, 70.0, 70.0, 77.3724, 86.0056, 95.3398, 105.411, 116.256, 127.914, 140.423,
+    153.823, 168.154, 183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465, 346.136,
+])
+# fmt: on
+SEGMENT_SECONDS, SEGMENTS_PER_BLOCK = 0.03, 256
+LEAST_SEGMENT_DB, MOST_SEGMENT_DB = -10.0, 35.0
+WEIGHT_EXPONENT = 0.2
+TINY = float(np.finfo(np.float64).eps)
 ACTIVE_RMS = 1e-3  # -60 dBFS: a border in silence tells nothing
 
 
@@ -56,6 +72,60 @@ def _ratio_db(signal: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     if numerator == 0.0:
         return -LIMIT_DB
     return float(np.clip(10 * np.log10(numerator / denominator), -LIMIT_DB, LIMIT_DB))
+
+
+def frequency_weighted_segmental_snr(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
+    """Frequency-weighted segmental signal-to-noise ratio, key ``fwsnrseg`` (Hu and Loizou 2008, equations 8 and 9).
+
+    Frames of 30 ms that overlap by three quarters; magnitudes are scaled to a sum of 1 in each, so that no level
+    counts, and added up in 25 critical bands up to 3.8 kHz. The ratio of the target's magnitude to the magnitudes'
+    difference, within -10 to 35 dB, is averaged over bands with the target's magnitude to the power of 0.2 as weight,
+    and then over frames. Frames in which the target is digital silence do not count.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+
+    Returns:
+        dB, -10 to 35; higher is better.
+
+    Raises:
+        NotApplicable: the target is silent or shorter than two frames.
+    """
+    estimate, reference = check_pair(preds, target)
+    if not reference.any() or len(reference) < 2 * SEGMENT_SECONDS * sample_rate:
+        raise NotApplicable(f"the target is silent or shorter than {2 * SEGMENT_SECONDS} s")
+    frames = []
+    blocks = (_critical_magnitudes(waveform, sample_rate) for waveform in (estimate, reference))
+    for every_given, every_wanted in zip(*blocks, strict=True):
+        sounding = every_wanted.any(axis=1)
+        given, wanted = every_given[sounding], every_wanted[sounding]
+        ratio_db = 10 * np.log10(np.maximum(wanted, TINY) ** 2 / np.maximum((wanted - given) ** 2, TINY))
+        weights = np.maximum(wanted, TINY) ** WEIGHT_EXPONENT
+        limited = ratio_db.clip(LEAST_SEGMENT_DB, MOST_SEGMENT_DB)
+        frames.append((weights * limited).sum(axis=1) / weights.sum(axis=1))
+    return float(np.concatenate(frames).mean())
+
+
+def _critical_magnitudes(waveform: NDArray[np.float64], sample_rate: int) -> Iterator[NDArray[np.float64]]:
+    """Magnitudes in critical bands, some frames at a time: ``(frames, 25)``."""
+    length = round(SEGMENT_SECONDS * sample_rate)
+    n_fft = 2 ** int(np.ceil(np.log2(2 * length)))
+    filters = _critical_filters(n_fft // 2, sample_rate)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, length)[: -(length // 4) : length // 4]
+    window = np.hanning(length + 2)[1:-1]
+    for start in range(0, len(frames), SEGMENTS_PER_BLOCK):
+        magnitudes = np.abs(np.fft.rfft(frames[start : start + SEGMENTS_PER_BLOCK] * window, n_fft))[:, :-1]
+        yield magnitudes / np.maximum(magnitudes.sum(axis=1, keepdims=True), TINY) @ filters.T
+
+
+def _critical_filters(bins: int, sample_rate: int) -> NDArray[np.float64]:
+    """Gaussian filters of equal weight ``(25, bins)``, cut where they are 30 dB down, as Loizou's code has them."""
+    centres, widths = (bins * hz / (sample_rate / 2) for hz in (CRITICAL_BANDS_HZ, CRITICAL_BANDWIDTHS_HZ))
+    away = (np.arange(bins) - np.floor(centres)[:, None]) / widths[:, None]
+    filters = CRITICAL_BANDWIDTHS_HZ[0] / CRITICAL_BANDWIDTHS_HZ[:, None] * np.exp(-11 * away**2)
+    return np.where(filters > np.exp(-30 / (2 * 2.303)), filters, 0.0)
 
 
 def seam(*, preds: ArrayLike, target: ArrayLike, sample_rate: int, block_samples: int | None) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.harness import check_measures
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import utterance_pairs
 from experiments.comparison.options import DiffOptions
 from experiments.comparison.sides import Side, Sides, Sounds, read_sides

@@ -9,7 +9,8 @@ import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import speaker_mean
 from experiments.keys import digest
 from experiments.pages.samples import Sample, write_samples_page

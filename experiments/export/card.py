@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from datamodules.corpora.corpus import Corpus
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import summary
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource

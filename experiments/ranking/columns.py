@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.measures.catalogue import HIGHER, LOWER, MEASURES, NEAR_ZERO, Scores
+from evaluation.measures.catalogue import MEASURES
+from evaluation.measures.declaration import HIGHER, LOWER, NEAR_ZERO, Scores
 from experiments.ranking.primary import PRIMARY
 
 Row = dict[str, Any]

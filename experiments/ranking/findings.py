@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 from pydantic import TypeAdapter
 
-from evaluation.measures.catalogue import Shown, keys_shown
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
 from experiments.ranking.band_levels import band_level_rows
 from experiments.ranking.columns import Row, rows_of
 from experiments.ranking.conditions import ConditionFactors, condition_rows, level_rows

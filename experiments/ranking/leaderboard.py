@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from evaluation.measures.catalogue import Shown, keys_shown
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import paired_difference, speaker_mean
 from evaluation.statistics.training_spread import training_spread
 from experiments.presets.winner_rule import UNPROCESSED

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.hypothesis_tests import (
     cohens_d_z,
     holm,

@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from evaluation.measures.catalogue import Shown, keys_shown
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
 from experiments.pages.embedding import asset, markdown_html
 from experiments.pages.samples import Sample, sample_html
 from experiments.pages.tables import Table, table_html

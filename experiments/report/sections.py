@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.measures.catalogue import Shown, keys_shown
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
 from experiments.pages.samples import Sample
 from experiments.pages.tables import FLAG, Table
 from experiments.ranking.band_levels import over_conditions

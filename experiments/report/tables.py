@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from experiments.pages.tables import FAILED, FLAG, Cell, Column, Row, Table
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.columns import (

@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.markdown import Markdown
 
-from evaluation.measures.catalogue import Shown, keys_shown
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
 from experiments.pages.tables import terminal_table
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY

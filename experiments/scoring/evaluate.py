@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from evaluation.harness import STATE_COLUMNS, check_measures
-from evaluation.measures.catalogue import MEASURES, Measure
+from evaluation.measures.catalogue import MEASURES
+from evaluation.measures.declaration import Measure
 from evaluation.measures.stft import NotApplicable
 from experiments.keys import digest, statements_reached_from
 from experiments.runs import check_writable

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from evaluation.measures.catalogue import MEASURES, Shown, keys_shown
+from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import Interval, applicable, bootstrap_interval
 from experiments.pages.tables import FAILED, FLAG, Column, Row, Table, terminal_table
 from experiments.ranking.columns import decimals, heading

@@ -6,7 +6,8 @@ import pytest
 from score_tables import GOOD, cost_table, findings_of, score_table
 from utterances import utterance
 
-from evaluation.measures.catalogue import MEASURES, Measure, Shown
+from evaluation.measures.catalogue import MEASURES
+from evaluation.measures.declaration import Measure, Shown
 from experiments.comparison.publication import score_metrics
 from experiments.export.card import scores_section
 from experiments.export.source import ModelSource

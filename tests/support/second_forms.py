@@ -120,3 +120,48 @@ def break_db(waveform, border, half):
     curvature = [abs(waveform[n - 1] - 2 * waveform[n] + waveform[n + 1]) for n in range(border - half, border + half)]
     peak = max(1e-12, *curvature[half - 1 : half + 1])
     return 20 * np.log10(peak / np.sqrt(np.mean(np.square(curvature))))
+
+
+def fwsnrseg(preds, target, rate):
+    """Loizou's frequency-weighted segmental SNR, a frame and a band at a time."""
+    length = round(0.03 * rate)
+    n_fft = 2 ** int(np.ceil(np.log2(2 * length)))
+    bins = np.arange(n_fft // 2)
+    window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, length + 1) / (length + 1)))
+    found = []
+    for start in range(0, len(target) - length - length // 4 + 1, length // 4):
+        spectra = []
+        for waveform in (preds, target):
+            magnitude = np.abs(np.fft.fft(waveform[start : start + length] * window, n_fft))[: n_fft // 2]
+            spectra.append(magnitude / magnitude.sum())
+        weighted = weights = 0.0
+        for centre, width in zip(CRITICAL_CENTRES, CRITICAL_WIDTHS, strict=True):
+            away = (bins - int(centre * n_fft / rate)) / (width * n_fft / rate)
+            band = np.exp(-11 * away**2 + np.log(70.0) - np.log(width))
+            band[band <= np.exp(-30 / 4.606)] = 0.0
+            given, wanted = (float(band @ spectrum) for spectrum in spectra)
+            ratio = 20 * np.log10(wanted / max(abs(wanted - given), 1.5e-8))
+            weighted += wanted**0.2 * min(max(ratio, -10.0), 35.0)
+            weights += wanted**0.2
+        found.append(weighted / weights)
+    return np.mean(found)
+
+
+CRITICAL_CENTRES = [*range(50, 541, 70), 617.372, 703.378, 798.717, 904.128, 1020.38, 1148.30, 1288.72, 1442.54]
+CRITICAL_CENTRES += [1610.70, 1794.16, 1993.93, 2211.08, 2446.71, 2701.97, 2978.04, 3276.17, 3597.63]
+CRITICAL_WIDTHS = [70.0] * 7 + [77.3724, 86.0056, 95.3398, 105.411, 116.256, 127.914, 140.423, 153.823, 168.154]
+CRITICAL_WIDTHS += [183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465, 346.136]
+
+
+def mcd(preds, target, rate):
+    """Mel-cepstral distance from librosa's mel spectra and orthonormal cepstra."""
+    n_fft, cepstra = round(0.064 * rate), []
+    options = {"n_fft": n_fft, "hop_length": round(0.032 * rate), "center": False}
+    for waveform in (preds, target):
+        mel = librosa.feature.melspectrogram(
+            y=waveform.astype(np.float64), sr=rate, n_mels=80, htk=True, norm=None, **options
+        )
+        cepstra.append(librosa.feature.mfcc(S=np.log(np.maximum(mel, 1e-8)), n_mfcc=25)[1:])
+    energy = (np.abs(librosa.stft(target.astype(np.float64), **options)) ** 2).sum(axis=0)
+    difference = (cepstra[0] - cepstra[1])[:, energy >= 1e-4 * energy.max()]
+    return np.mean(10 / np.log(10) * np.sqrt((difference**2).sum(axis=0) / 80))

@@ -162,6 +162,22 @@ def test_stoi_is_exactly_pystoi_s(clips):
         assert expect_equal(clips, "stoi", package, tolerance=0.0) >= 0.9 * len(clips)
 
 
+def test_extended_stoi_is_pystoi_s(clips):
+    """pystoi adds random numbers at the limit of double precision."""
+
+    def package(clip):
+        return stoi(clip.target.astype(np.float64), clip.preds.astype(np.float64), clip.rate, extended=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert expect_equal(clips, "estoi", package, tolerance=1e-6) >= 0.9 * len(clips)
+
+
+@pytest.mark.parametrize(("key", "form"), [("fwsnrseg", second_forms.fwsnrseg), ("mcd", second_forms.mcd)])
+def test_measures_of_the_field_agree_with_their_second_form(clips, key, form):
+    assert expect_equal(clips, key, lambda clip: form(clip.preds, clip.target, clip.rate)) == len(clips)
+
+
 def test_pesq_is_exactly_the_package_s(clips):
     def package(clip):
         return pesq(16_000, *clip.at(16_000), "wb")

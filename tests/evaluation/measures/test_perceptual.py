@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from waveforms import speech_like, tone, white
 
 from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
+from evaluation.measures import perceptual
 from evaluation.measures.gammatone import SideBySideSpectrogramBuilder
-from evaluation.measures.perceptual import pesq_wb, stoi, visqol
+from evaluation.measures.perceptual import dnsmos, extended_stoi, pesq_wb, stoi, visqol
 from evaluation.measures.stft import NotApplicable
 from overtone.audio import resample
 
@@ -25,7 +27,7 @@ def speech(seconds=2.0, seed=0):
     return speech_like(RATE, int(seconds * RATE), seed) + 0.1 * tone(200, RATE, seconds)
 
 
-@pytest.mark.parametrize("function", [visqol, stoi, pesq_wb])
+@pytest.mark.parametrize("function", [visqol, stoi, extended_stoi, pesq_wb])
 def test_more_noise_scores_lower_and_nothing_is_printed(function, capfd):
     target = speech()
     scores = [
@@ -37,7 +39,7 @@ def test_more_noise_scores_lower_and_nothing_is_printed(function, capfd):
     assert captured.out == "" and captured.err == ""
 
 
-@pytest.mark.parametrize(("function", "best"), [(stoi, 1.0), (pesq_wb, 4.64)])
+@pytest.mark.parametrize(("function", "best"), [(stoi, 1.0), (extended_stoi, 1.0), (pesq_wb, 4.64)])
 @pytest.mark.parametrize("rate", [16_000, 24_000, 44_100, 48_000])
 def test_the_target_itself_scores_best_at_any_rate(function, best, rate):
     target = resample(speech(), RATE, rate)
@@ -50,7 +52,7 @@ def test_visqol_uses_audio_mode_above_16_khz(sample_rate):
     assert visqol(preds=target, target=target, sample_rate=sample_rate) > 4.5
 
 
-@pytest.mark.parametrize("function", [visqol, stoi, pesq_wb])
+@pytest.mark.parametrize("function", [visqol, stoi, extended_stoi, pesq_wb])
 @pytest.mark.parametrize("target", [np.zeros(2 * RATE), np.ones(RATE // 5), np.ones(1)])
 def test_silent_or_short_targets_are_not_applicable(function, target):
     with pytest.raises(NotApplicable):
@@ -120,3 +122,22 @@ def test_a_signal_of_one_window_is_refused_as_the_package_does():
     for builder in (GammatoneSpectrogramBuilder, SideBySideSpectrogramBuilder):
         with pytest.raises(ValueError, match="Too few samples"):
             builder(21, 50.0, speech_mode=True).build(signal, window)
+
+
+def test_dnsmos_is_what_its_network_and_polynomial_say():
+    """Reddy 2022: the network's answer to 9.01 s, through the polynomial that the challenge published."""
+    speechmos = pytest.importorskip("speechmos")
+    from onnxruntime import InferenceSession
+
+    clip = speech(9.01)
+    (network,) = Path(speechmos.__path__[0]).glob("dnsmos_models/sig_bak_ovr.onnx")
+    _, _, raw = InferenceSession(network).run(None, {"input_1": clip[None].astype(np.float32)})[0][0]
+    expected = -0.06766283 * raw**2 + 1.11546468 * raw + 0.04602535
+    assert dnsmos(preds=clip, sample_rate=RATE) == pytest.approx(expected, abs=1e-4)
+    assert 1 <= dnsmos(preds=3 * speech(1.0), sample_rate=RATE) <= 5  # clipped and repeated
+
+
+def test_without_its_package_dnsmos_does_not_apply(monkeypatch):
+    monkeypatch.setattr(perceptual, "find_spec", lambda name: None)
+    with pytest.raises(NotApplicable, match=r"pip install"):
+        dnsmos(preds=speech(), sample_rate=RATE)

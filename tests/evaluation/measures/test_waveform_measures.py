@@ -6,7 +6,7 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 from evaluation.measures.stft import NotApplicable
-from evaluation.measures.waveform import scale_invariant_sdr, seam, snr
+from evaluation.measures.waveform import frequency_weighted_segmental_snr, scale_invariant_sdr, seam, snr
 
 RATE = 16_000
 
@@ -44,6 +44,27 @@ def test_ratios_are_bounded(ratio):
         ratio(preds=target, target=0 * target)
     with pytest.raises(ValueError, match="one shape"):
         ratio(preds=target[1:], target=target)
+
+
+def fwsnrseg(preds, target, rate=RATE):
+    return frequency_weighted_segmental_snr(preds=preds, target=target, sample_rate=rate)
+
+
+def test_segmental_ratio_is_limited_and_hears_no_level():
+    target = noise(0)
+    assert fwsnrseg(target, target) == fwsnrseg(0.25 * target, target) == pytest.approx(35.0)
+    assert fwsnrseg(0 * target, target) == pytest.approx(0.0, abs=1e-9)
+    values = [fwsnrseg(target + level * noise(1), target) for level in (0.01, 0.1, 1.0, 10.0)]
+    assert values == sorted(values, reverse=True) and -10 <= values[-1] < 20 < values[0] < 35
+
+
+def test_segmental_ratio_leaves_out_digital_silence_and_what_is_too_short():
+    target = noise(0)
+    half = np.concatenate([target, np.zeros(RATE)])
+    assert fwsnrseg(half, half) == pytest.approx(35.0)
+    for unusable in (np.zeros(RATE), noise(0, 900)):
+        with pytest.raises(NotApplicable):
+            fwsnrseg(unusable, unusable)
 
 
 def smooth(seconds: float = 3.0) -> np.ndarray:
