@@ -188,7 +188,7 @@ def scores_section(source: ModelSource) -> str:
     ]
     uses = source.evidence.get("test_uses")
     used = f" The test split of this corpus had been used for {uses} comparisons by then." if uses else ""
-    words = "\n".join(f"- `{key}`: {MEASURES[key].description}" for key in keys)
+    words = "\n".join(f"- `{key}` (version {MEASURES[key].version}): {MEASURES[key].description}" for key in keys)
     table = markdown_table(["condition", "measure", "mean", "95 % interval", "speakers"], rows)
     return (
         "## Scores\n\nOn test speakers, of whom none was heard in training; means over speakers. They are of the "

@@ -39,7 +39,7 @@ def band_level_rows(scores: pd.DataFrame) -> pd.DataFrame:
 def _concerned(rows: pd.DataFrame, band: Band) -> pd.DataFrame:
     """The rows that have levels in a band, and those that would have if their scores had not failed."""
     missing = (rows["cutoff_hz"] <= band.low_hz) & (rows["band_hz"] >= band.high_hz)
-    return rows[rows[band.bias].notna() | (missing & rows["failures"].fillna("").astype(bool))]
+    return rows[rows[band.bias].notna() | (missing & (rows["failures"].fillna("") != ""))]
 
 
 def over_conditions(levels: pd.DataFrame) -> pd.DataFrame:

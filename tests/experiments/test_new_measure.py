@@ -35,6 +35,7 @@ def registered(monkeypatch):
         decimals=1,
         weakness="deaf to hum",
         shown=Shown.COMPACT,
+        version=3,
     )
     monkeypatch.setitem(MEASURES, "clicks", measure)
 
@@ -65,4 +66,4 @@ def test_it_is_logged_and_stands_in_the_model_card(scores):
     assert score_metrics(model)["clicks"] == 7.25
     card = scores_section(ModelSource(None, "tiny", None, scores=model[model["condition"] == "telephone"]))
     assert "| telephone | clicks | 7.250 | 7.250 to 7.250 |" in card
-    assert "- `clicks`: clicks that remain, per second" in card
+    assert "- `clicks` (version 3): clicks that remain, per second" in card
