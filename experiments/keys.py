@@ -33,6 +33,11 @@ def training_code(model: str) -> str:
     return statements_reached_from(MODELS[model].partition(":")[0], "datamodules.speech_pairs")
 
 
+def utterances_code() -> str:
+    """Return a digest of the code that the utterances of a split depend on."""
+    return statements_reached_from("datamodules.speech_pairs")
+
+
 def scoring_code() -> str:
     """Return a digest of the code that scores depend on besides a trained model: harness, pairs and controls."""
     return statements_reached_from("evaluation.harness", "datamodules.speech_pairs", "models.baselines")

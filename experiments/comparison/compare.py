@@ -13,6 +13,7 @@ from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.pages.tables import Table, terminal_table
+from experiments.presets.external import parse_external
 from experiments.presets.preset import RESOLVED, Preset, load_preset, write_preset
 from experiments.registry import build_model
 from experiments.report.markdown import write_leaderboard
@@ -105,6 +106,7 @@ def run_comparison(preset: Preset, options: CompareOptions, enter: Enter) -> Non
         comparison = Comparison(entry.preset, corpus, runs, progress)
         if entry.is_done(comparison, tracker):
             return
+        comparison.externals.ask_for_estimates()
         jobs = options.jobs or default_jobs(entry.preset, options.distribution)
         comparison.train(entry.file, options.workspace, options.distribution, jobs)
         outcome = decide(comparison, entry.commands)
@@ -156,7 +158,7 @@ def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publis
 
 
 def restricted(preset: Preset, options: CompareOptions) -> Preset:
-    """Return the preset with the models and seeds that were asked for.
+    """Return the preset with the models, seeds and systems from outside that were asked for.
 
     Args:
         preset: as it is declared.
@@ -176,7 +178,8 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     for name, settings in models.items():
         build_model(name, preset.sample_rate, settings)  # a wrong setting is told now, not after other trainings
     once = [name for name in preset.once if name in models]
-    return replace(preset, models=models, once=once, seeds=options.seeds or preset.seeds)
+    external = preset.external | dict(parse_external(text) for text in options.external)
+    return replace(preset, models=models, once=once, seeds=options.seeds or preset.seeds, external=external)
 
 
 def default_jobs(preset: Preset, distribution: Distribution) -> int:

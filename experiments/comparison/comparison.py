@@ -1,7 +1,7 @@
 """One comparison while it runs: its corpus, trainings and scored splits, and what it decided."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -12,7 +12,8 @@ import torch
 from datamodules.corpora.corpus import Corpus
 from datamodules.degradation.conditions import parse_conditions
 from evaluation.contracts import System, Utterance
-from experiments.keys import commit, digest
+from experiments.comparison.externals import Externals
+from experiments.keys import commit, digest, utterances_code
 from experiments.listening.results import Results, stored_votes
 from experiments.presets.preset import Preset
 from experiments.ranking.conditions import condition_factors
@@ -44,14 +45,23 @@ class Comparison:
         self.places = [training_place(runs, preset, model, seed, corpus.digest) for model, seed in preset.trainings()]
         self.data = make_datamodule(preset, corpus, seed=0)
         self._keys = {"val": self._split_key("val"), "test": self._split_key("test")}
-        self.key = digest(sorted(place.key for place in self.places), self._keys, asdict(preset.winner))
+        self.externals = Externals(preset, self.split("test"), self._utterances_key(), runs, progress)
+        key = [sorted(place.key for place in self.places), self._keys, asdict(preset.winner)]
+        self.key = digest(*key, *([self.externals.keys] if preset.external else []))
         self.folder = runs / "comparisons" / f"{preset.name}-{self.key}"
 
     def _split_key(self, split: str) -> str:
+        return split_key(split, self._conditions(split), self.corpus.digest)
+
+    def _utterances_key(self) -> str:
+        """What changes when the utterances of `test` may change: their estimates outlive a change of the measures."""
+        return digest("test", self._conditions("test"), self.corpus.digest, utterances_code())
+
+    def _conditions(self, split: str) -> list[object]:
         data = self.preset.data
         per_speaker = data.val_utterances_per_speaker if split == "val" else data.test_utterances_per_speaker
         shape = [data.joined_seconds, data.gap_seconds, per_speaker, self.preset.sample_rate]
-        return split_key(split, [data.test_conditions, shape], self.corpus.digest)
+        return [data.test_conditions, shape]
 
     def split(self, name: str) -> ScoredSplit:
         """Return the utterances of ``val`` or ``test`` with the key of their scores."""
@@ -83,15 +93,18 @@ class Comparison:
     def scores(self, pool: WorkerPool, split: ScoredSplit) -> pd.DataFrame:
         """Return the score table of all models, with their seeds, and all controls, with the primary score.
 
+        Systems from outside are scored on `test` alone: no choice is made among them.
+
         Args:
             pool: of the processes that score.
             split: the utterances.
         """
+        tasks = self._tasks() + (self.externals.tasks() if split.name == "test" else [])
 
         def progress(done: int, total: int, file: str) -> None:
             self.progress.update(f"score {split.name}", done, total, file)
 
-        return add_primary(pd.concat(scored(pool, self._tasks(), split, progress), ignore_index=True))
+        return add_primary(pd.concat(scored(pool, tasks, split, progress), ignore_index=True))
 
     def _tasks(self) -> list[ScoringTask]:
         models = [
@@ -130,13 +143,13 @@ class Comparison:
         )
 
     def best_place(self, val: pd.DataFrame, name: str) -> TrainingPlace | None:
-        """Return the training whose seed is best on val; None for a control.
+        """Return the training whose seed is best on val; None for a control or a system from outside.
 
         Args:
             val: the score table of `val`.
             name: of a system.
         """
-        if name in CONTROLS:
+        if name in CONTROLS or name in self.externals.names:
             return None
         seed = champion_seed(val, name)
         return next(place for place in self.places if (place.model, place.seed) == (name, seed))
@@ -149,7 +162,11 @@ class Comparison:
             place = self.best_place(val, name)
             return TrainedSystem.load(place) if place else self._control(name)
 
-        return lambda name, utterance: load(name)(utterance)
+        def enhance(name: str, utterance: Utterance) -> Waveform:
+            outside = name in self.externals.names
+            return self.externals.enhance(name, utterance) if outside else load(name)(utterance)
+
+        return enhance
 
     def winner(self, outcome: "Outcome") -> TrainingPlace | None:
         """Return the training that ships: the winner's seed with the best primary score on val."""
@@ -184,10 +201,11 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
     with WorkerPool(available_cores()) as pool:
         val = comparison.scores(pool, comparison.split("val"))
         costs = comparison.costs()
-        selection = choose(val, costs, preset.winner)
+        selection = replace(choose(val, costs, preset.winner), externals=comparison.externals.names)
         test_split = comparison.split("test")
         uses = count_test_use(comparison.runs, corpus.digest, comparison.key)
         test = comparison.scores(pool, test_split)
+    external = comparison.externals.words()
     conditions = parse_conditions(preset.data.test_conditions, fixed=True)
     votes = stored_votes(comparison.folder)
     heard = Results.of(votes) if votes else None
@@ -195,12 +213,13 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
         preset=preset.name,
         scores=test,
         selection=selection,
-        costs=costs,
+        costs=pd.concat([costs, comparison.externals.costs()]),
         trainings=comparison.trainings(),
         curves=comparison.curves(),
         factors={one.name: condition_factors(one, preset.sample_rate) for one in conditions},
         provenance=Provenance(tuple(commands), commit(), corpus.digest, datetime.now()),
         test_uses=uses,
+        external=external,
         ratings=heard.ratings if heard else None,
         remarks=heard.remarks if heard else {},
     )

@@ -1,5 +1,6 @@
 """What the command line may change of a comparison or a selection."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,8 @@ class CompareOptions:
     Attributes:
         models: some of the preset's models, NAME,NAME; all where none is named.
         seeds: trainings of each model; the preset's number where it is not given.
+        external: systems from outside that are scored beside the models, NAME=WHAT: a folder of estimates, an .onnx
+            file, module:function, or 'a command {input} {output}', each with @HZ for another rate than the preset's.
         jobs: trainings side by side; as many as the cores allow where it is not given.
         workspace: corpus, folder for runs and tracking.
         distribution: over how many processes each training is spread.
@@ -24,6 +27,7 @@ class CompareOptions:
 
     models: tuple[str, ...] = ()
     seeds: Annotated[int, Ge(1)] | None = None
+    external: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=WHAT", "nargs": "+", "type": str})
     jobs: Annotated[int, Ge(1)] | None = None
     workspace: Workspace = field(default_factory=Workspace)
     distribution: Distribution = field(default_factory=Distribution)
@@ -40,6 +44,7 @@ class CompareOptions:
             "--extra": ",".join(self.workspace.extra),
             "--models": ",".join(self.models),
             "--seeds": self.seeds,
+            "--external": shlex.join(self.external),
         }
         return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
 

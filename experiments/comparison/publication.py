@@ -84,7 +84,7 @@ class Publisher:
         utterances: Mapping[UtteranceName, Utterance],
         progress: Board,
     ) -> None:
-        """Complete the run of every training, add one of every control, and describe the experiment.
+        """Complete the run of every training, add one of every other system, and describe the experiment.
 
         Args:
             places: the trainings.
@@ -110,9 +110,14 @@ class Publisher:
                 run.describe(_words(place.model, rows, self.findings))
                 self.links[place.name] = run.url_fragment
         for name in (name for name in self.findings.systems if self.findings.selection.candidate(name) is None):
-            tags = {"model": name, "variant": "control", "preset": self.preset.name, "status": "control"}
+            kind = str(self.findings.selection.status(name))  # control, or external
+            tags = {"model": name, "variant": kind, "preset": self.preset.name, "status": kind}
             with self.tracker.run(experiment, name, tags, self._key(name)) as run:
-                self._log_scores(run, scores[scores["system"] == name])
+                rows = scores[scores["system"] == name]
+                self._log_scores(run, rows)
+                if name in self.findings.external:
+                    run.log_metrics({"cost/rtf": float(self.findings.row(name)["rtf"])})
+                    run.describe(_words(name, rows, self.findings))
         self.spectrograms(heard | {"target": samples[0].wideband}, samples[0])
         # Folded up, MLflow shows the first line only: the result, not the title.
         self.tracker.describe_experiment(experiment, leaderboard_markdown(self.findings, title=False))
@@ -276,11 +281,13 @@ def _table_columns() -> tuple[str, ...]:
 def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     """Say in Markdown how a model did."""
     lines = [f"**{model}**: {status_text(findings.row(model))}.", ""]
+    lines += [f"- {findings.external[model]}."] if model in findings.external else []
     lines += [f"- disqualified: {reason}" for reason in findings.selection.disqualified.get(model, ())]
     lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
     for key in _headline_keys():
         better = "lower" if key == PRIMARY else MEASURES[key].better
         lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
-    lines += ["", "Listen: `samples.html` under Artifacts. Each utterance: `tables/per_utterance.json`.", ""]
+    listen = "" if model in findings.external else "Listen: `samples.html` under Artifacts. "
+    lines += ["", f"{listen}Each utterance: `tables/per_utterance.json`.", ""]
     lines.append(headline(findings))
     return "\n".join(lines)

@@ -114,24 +114,34 @@ def listening_trials(
 ) -> list[ListeningTrial]:
     """Make a trial of each utterance: its loudest part, from every system and unprocessed.
 
+    A system from outside that has no usable output of one of them is left out of all.
+
     Args:
         utterances: see `chosen_utterances`; ITU-R BS.1534-3 advises against more than 12 s and 15 trials.
         systems: their names; `unprocessed` is added.
         enhance: given a system's name and an utterance, returns its output ``(samples,)``.
         seconds: the longest excerpt.
     """
-    return [_trial(utterance, systems, enhance, seconds) for utterance in utterances]
+    given = list(utterances)
+    outputs = {name: [playable(enhance(name, one)) for one in given] for name in systems if name != UNPROCESSED}
+    whole = {
+        name: waveforms
+        for name, waveforms in outputs.items()
+        if all(len(waveform) == len(one.wideband) for waveform, one in zip(waveforms, given, strict=True))
+    }
+    return [
+        _trial(utterance, {name: waveforms[number] for name, waveforms in whole.items()}, seconds)
+        for number, utterance in enumerate(given)
+    ]
 
 
-def _trial(
-    utterance: Utterance, systems: Sequence[str], enhance: Callable[[str, Utterance], Waveform], seconds: float
-) -> ListeningTrial:
+def _trial(utterance: Utterance, outputs: Mapping[str, Waveform], seconds: float) -> ListeningTrial:
     samples = round(seconds * utterance.sample_rate)
     window = loudest_part(utterance.wideband, samples)
     sounds: Mapping[str, Waveform] = {
         REFERENCE: utterance.wideband,
         UNPROCESSED: utterance.narrowband,
-        **{name: playable(enhance(name, utterance)) for name in systems if name != UNPROCESSED},
+        **outputs,
     }
     excerpts = {name: _faded(waveform[window], utterance.sample_rate) for name, waveform in sounds.items()}
     reference = excerpts.pop(REFERENCE)

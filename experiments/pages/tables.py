@@ -13,7 +13,13 @@ from experiments.pages.embedding import SCROLL_BOX, breakable
 
 FLAG = "⚑"
 FAILED = "failed"
-STYLES = {"champion": "bold green", "tied": "green", "control": "dim", "disqualified": "yellow"}  # on a terminal
+STYLES = {
+    "champion": "bold green",
+    "tied": "green",
+    "external": "cyan",
+    "control": "dim",
+    "disqualified": "yellow",
+}  # on a terminal
 
 
 @dataclass(frozen=True)

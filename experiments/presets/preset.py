@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field
 
 from datamodules.pair_settings import PairSettings
+from experiments.presets.external import NAME, External, check_names
 from experiments.presets.winner_rule import WinnerRule
 from experiments.records import checked
 from experiments.registry import check_registered
@@ -123,12 +124,13 @@ class Preset:
         once: models that are trained once, whatever ``seeds`` says.
         winner: the limits by which the champion is chosen.
         sweep: how settings are searched.
+        external: systems from outside that are scored beside the models, by name; none of them can be champion.
 
     Raises:
-        OvertoneError: a model that is not registered, or values that exclude each other.
+        OvertoneError: a model that is not registered, a name that is taken, or values that exclude each other.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     sample_rate: Annotated[int, Field(strict=True, ge=1000, le=768_000)]
     data: PairSettings
     budget: Budget
@@ -138,10 +140,12 @@ class Preset:
     once: list[str] = field(default_factory=list)
     winner: WinnerRule = field(default_factory=WinnerRule)
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    external: dict[Annotated[str, Field(pattern=NAME)], External] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for model in self.models:
             check_registered(model)
+        check_names(list(self.external))
         if unknown := set(self.once) - set(self.models):
             raise OvertoneError(f"once: no model of this preset is named {', '.join(sorted(unknown))}.")
         examples = self.sweep.examples or self.budget.examples

@@ -87,6 +87,7 @@ class Findings:
         provenance: where the numbers come from.
         test_uses: how many different comparisons have scored this split; None where that is not counted.
         split: what the scores are of.
+        external: Markdown about each system from outside, by its name: what it is, and how its estimates lay.
         ratings: what listeners gave, as `build_leaderboard` takes it; None without a listening test.
         remarks: further sections of the reports: Markdown by title.
 
@@ -108,6 +109,7 @@ class Findings:
     provenance: Provenance = field(default_factory=Provenance)
     test_uses: int | None = None
     split: str = "test"
+    external: Mapping[str, str] = field(default_factory=dict)
     ratings: pd.DataFrame | None = None
     remarks: Mapping[str, str] = field(default_factory=dict)
 
@@ -163,6 +165,7 @@ class StoredFindings:
     provenance: Provenance
     test_uses: int | None
     split: str
+    external: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_findings(findings: Findings, folder: Path) -> Path:

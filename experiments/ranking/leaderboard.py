@@ -37,7 +37,7 @@ def build_leaderboard(
         ratings: what listeners gave: ``system`` and `RATING_COLUMNS`; None without a listening test.
 
     Returns:
-        Columns: ``rank`` (candidates only), ``system``, ``status`` (a `Status`), ``failed_guards`` (a tuple),
+        Columns: ``rank`` (none for controls), ``system``, ``status`` (a `Status`), ``failed_guards`` (a tuple),
         ``primary`` with ``primary_low`` and ``primary_high`` (95 % interval), from how many ``speakers`` and
         ``utterances``, the measures (means over conditions of means over speakers), the differences in ``primary`` to
         unprocessed, ``vs_unprocessed``, and to the runner-up, ``vs_runner_up``, with their intervals (negative is

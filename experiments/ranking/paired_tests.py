@@ -28,32 +28,36 @@ class Family:
     Attributes:
         pairs: (system, other) of each test.
         reference: the candidate that the others are compared with: the champion, or the best on `val` without one.
+        external: whether systems from outside are among the others.
     """
 
     pairs: list[tuple[str, str]]
     reference: str | None
+    external: bool = False
 
     @property
     def words(self) -> str:
         """Which comparisons they are."""
         if self.reference is None:
             return "no candidate was scored"
-        return f"every candidate against every control, and `{self.reference}` against every other candidate"
+        others = "every other candidate and every system from outside" if self.external else "every other candidate"
+        return f"every candidate against every control, and `{self.reference}` against {others}"
 
 
 def family_of(systems: Sequence[str], selection: Selection) -> Family:
-    """Every candidate against every control, and the champion against every other candidate.
+    """Every candidate against every control; the champion against every other candidate and system from outside.
 
     Args:
         systems: those with scores.
         selection: what was decided on `val`, so that the champion is not chosen by the scores that are tested.
     """
     candidates = [one.system for one in selection.candidates if one.system in systems]
-    controls = [name for name in systems if name not in candidates]
+    external = [name for name in systems if name in selection.externals]
+    controls = [name for name in systems if name not in (*candidates, *external)]
     reference = selection.winner if selection.winner in candidates else next(iter(candidates), None)
     pairs = [(candidate, control) for candidate in candidates for control in controls]
-    pairs += [(reference, other) for other in candidates if reference is not None and other != reference]
-    return Family(pairs, reference)
+    pairs += [(reference, other) for other in (*candidates, *external) if reference not in (None, other)]
+    return Family(pairs, reference, bool(external))
 
 
 def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY) -> pd.DataFrame:

@@ -17,18 +17,19 @@ from overtone.errors import OvertoneError
 
 
 class Status(StrEnum):
-    """What the rule made of a system; controls are no candidates."""
+    """What the rule made of a system; controls and systems from outside are no candidates."""
 
     CHAMPION = "champion"
     TIED = "tied"
     CANDIDATE = "candidate"
     DISQUALIFIED = "disqualified"
+    EXTERNAL = "external"
     CONTROL = "control"
 
     @property
     def passed(self) -> bool:
         """Whether it is a candidate that passed every guard."""
-        return self not in (Status.DISQUALIFIED, Status.CONTROL)
+        return self in (Status.CHAMPION, Status.TIED, Status.CANDIDATE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Selection:
         tied: the candidates that the winner was chosen among for its cost; just the winner when it stood alone.
         controls: the primary score of each control, best first.
         equivalence_gap: a smaller gap in the primary score counted as none.
+        externals: systems from outside, which are ranked but never chosen.
     """
 
     winner: str | None
@@ -72,6 +74,7 @@ class Selection:
     tied: tuple[str, ...] = ()
     controls: Mapping[str, float] = field(default_factory=dict)
     equivalence_gap: float = 0.0
+    externals: tuple[str, ...] = ()
 
     @property
     def disqualified(self) -> dict[str, tuple[Reason, ...]]:
@@ -98,14 +101,14 @@ class Selection:
         return others[0] if self.winner is not None and others else None
 
     def candidate(self, system: str) -> Candidate | None:
-        """Return a system's place on `val`; None for a control."""
+        """Return a system's place on `val`; None for a control and for a system from outside."""
         return next((one for one in self.candidates if one.system == system), None)
 
     def status(self, system: str) -> Status:
         """Return what the rule made of a system."""
         candidate = self.candidate(system)
         if candidate is None:
-            return Status.CONTROL
+            return Status.EXTERNAL if system in self.externals else Status.CONTROL
         if system == self.winner:
             return Status.CHAMPION
         if candidate.reasons:

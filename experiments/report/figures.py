@@ -25,6 +25,8 @@ MOST_PRIMARY = 1.0  # everything beyond it is bad, and would squeeze what matter
 INK, SOFT, LINE, PAPER, ACCENT = "#1d1f24", "#5a616d", "#dadde3", "#ffffff", "#a82c6e"
 DARK = {INK: "#e9eaee", SOFT: "#a8afbb", LINE: "#383b44", PAPER: "#17181c", ACCENT: "#f471aa"}
 COLOURS = {Status.CHAMPION: ACCENT, Status.CONTROL: SOFT}
+MARKS = {Status.EXTERNAL: "D"}  # all others are round
+LINES = (Status.CONTROL, Status.EXTERNAL)  # where the cost is not known
 LEAST_RANGE = 6.5  # of a logarithmic axis: two of the ticks 1, 2, 5, 10 are on it, wherever it begins
 MARK = 8.0  # size of a mark in points, the unit of the places of names: across, up, and how the text is aligned
 AROUND_MARK = [
@@ -81,7 +83,8 @@ def _draw_intervals(rows: Sequence[Row]) -> Figure:
         mean, low, high = (min(row[key], MOST_PRIMARY) for key in (PRIMARY, "primary_low", "primary_high"))
         axes.plot([low, high], [place, place], color=colour, linewidth=1.5, solid_capstyle="butt")
         beyond = row[PRIMARY] > MOST_PRIMARY
-        axes.plot([mean], [place], ">" if beyond else "o", color=colour, markerfacecolor=filled, clip_on=False)
+        mark = ">" if beyond else MARKS.get(row["status"], "o")
+        axes.plot([mean], [place], mark, color=colour, markerfacecolor=filled, clip_on=False)
         if row["system"] == UNPROCESSED:
             axes.axvline(mean, color=SOFT, linestyle=(0, (2, 2)), linewidth=1, zorder=0)
     axes.set_yticks(range(len(rows)), [str(row["system"]) for row in rows])
@@ -95,7 +98,7 @@ def _draw_intervals(rows: Sequence[Row]) -> Figure:
 
 
 def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
-    """Return quality against a cost: candidates as marks, the frontier of those that passed, controls as lines.
+    """Return quality against a cost: systems as marks, the frontier of those that passed, lines where none is known.
 
     Args:
         findings: of the comparison.
@@ -111,7 +114,7 @@ def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
     controls = {
         str(row["system"]): float(row[PRIMARY])
         for row in rows_of(findings.leaderboard)
-        if row["status"] is Status.CONTROL and row["system"] not in shown and math.isfinite(row[PRIMARY])
+        if row["status"] in LINES and row["system"] not in shown and math.isfinite(row[PRIMARY])
     }
     numbers = (f"{point.name}: {cost.text(point.cost)}, {number(point.score, PRIMARY)}" for point in points)
     words = f"primary score ↓ by {cost.name}. {', '.join(numbers)}"
@@ -138,7 +141,9 @@ def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, 
         colour = COLOURS.get(point.status, INK)
         filled = PAPER if point.status is Status.DISQUALIFIED else colour
         height = min(point.score, MOST_PRIMARY)
-        axes.plot([point.cost], [height], "o", color=colour, markerfacecolor=filled, clip_on=False)
+        axes.plot(
+            [point.cost], [height], MARKS.get(point.status, "o"), color=colour, markerfacecolor=filled, clip_on=False
+        )
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: cost.text(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")

@@ -77,6 +77,7 @@ def sections(findings: Findings, samples: Sequence[Sample] = ()) -> list[Section
         _listen(samples),
         _guards(findings),
         _compute(findings),
+        _outside(findings),
         _conditions(findings),
         _band_levels(findings),
         _differences(findings),
@@ -123,11 +124,25 @@ def _compute(findings: Findings) -> Section:
     pictures = [picture for cost in COSTS.values() if (picture := cost_picture(findings, cost))]
     words = (
         "Lower left is better. The line joins the candidates that passed every guard and that none of these beats in "
-        "both; hollow marks were disqualified. Dashed lines are controls, whose cost is not measured. Among the "
-        "candidates that passed, with cost and primary score in brackets:"
+        "both; hollow marks were disqualified. Dashed lines are controls, whose cost is not measured"
+        f"{_OUTSIDE_IN_PLOTS if findings.selection.externals else ''}. Among the candidates that passed, with cost and "
+        "primary score in brackets:"
     )
     said = frontier_sentences(findings)
     return Section("Quality for compute", [words, listed(said), *pictures] if said else pictures)
+
+
+_OUTSIDE_IN_PLOTS = ", and systems from outside whose cost is not known; diamonds are systems from outside"
+
+
+def _outside(findings: Findings) -> Section:
+    words = (
+        "Scored on the same utterances under the same conditions, and ranked, but never chosen: neither budget nor "
+        "guards were declared for them. A constant delay is removed; an utterance without a usable estimate has "
+        "failed scores, with the reason."
+    )
+    said = listed(f"`{name}`: {text}." for name, text in findings.external.items())
+    return Section("Systems from outside", [words, said] if said else [])
 
 
 def _conditions(findings: Findings) -> Section:
@@ -225,6 +240,8 @@ def _reproduce(findings: Findings) -> Section:
         "How to reproduce",
         [
             f"```\n{commands}\n```",
+            "On other speech: `overtone compare preset.yaml --data CORPUS`. The file `preset.yaml` beside this page "
+            "holds every value, those of the command line and systems from outside included.",
             listed(f"{name}: {value}" for name, value in (facts | dict(source.versions)).items()),
         ],
     )

@@ -206,7 +206,7 @@ def control_tests_table(findings: Findings) -> Table:
     """Return the tests of every candidate against every control."""
     rows = {(str(row["system"]), str(row["other"])): row for row in rows_of(findings.tests)}
     candidates = [name for name in findings.systems if findings.selection.candidate(name)]
-    controls = [name for name in findings.systems if name not in candidates]
+    controls = [name for name in findings.systems if findings.selection.status(name) is Status.CONTROL]
     lines = ([name, *(_test_text(rows[name, control]) for control in controls)] for name in candidates)
     return Table.of("Tests against controls", ["candidate minus control", *controls], lines)
 
@@ -218,7 +218,7 @@ def _test_text(row: Values) -> str:
 
 
 def champion_tests_table(findings: Findings) -> Table:
-    """Return the tests of the champion, or of the best candidate on `val`, against every other candidate."""
+    """Return the tests of the champion, or of the best candidate on `val`, against all that are no controls."""
     reference = family_of(findings.systems, findings.selection).reference
     headings = [f"{reference} minus", "difference", "over trainings too", "p", "p (Holm)", "r", "d_z", "detectable"]
     rows = (
@@ -235,7 +235,7 @@ def champion_tests_table(findings: Findings) -> Table:
             number(row["detectable"], PRIMARY),
         ]
         for row in rows_of(findings.tests)
-        if row["system"] == reference and findings.selection.candidate(row["other"])
+        if row["system"] == reference and findings.selection.status(row["other"]) is not Status.CONTROL
     )
     return Table.of("Tests against candidates", headings, rows)
 

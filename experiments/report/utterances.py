@@ -74,7 +74,7 @@ def choose_utterances(findings: Findings) -> list[ChosenUtterance]:
 
 
 def heard_systems(findings: Findings) -> list[str]:
-    """Return the systems worth hearing: the candidates, best first, and the best control that reads no target.
+    """Return the systems worth hearing: all but controls, best first, and the best control that reads no target.
 
     At most `MOST_SYSTEMS`, since each adds to the page's size.
     """

@@ -64,8 +64,8 @@ def headline(findings: Findings) -> str:
 def notes(findings: Findings) -> list[str]:
     """Return what a reader must know beside the leaderboard.
 
-    Controls that outrank candidates, the smallest difference that can be detected, and how often the split has been
-    used.
+    Controls that outrank candidates, systems from outside ahead of all candidates, the smallest difference that can be
+    detected, and how often the split has been used.
     """
     ahead: dict[str, list[str]] = {}
     for control, candidates in flagged_systems(findings).items():
@@ -74,6 +74,8 @@ def notes(findings: Findings) -> list[str]:
         f"{FLAG} Ahead of {candidates}, though without reading the target: {quoted(controls)}."
         for candidates, controls in ahead.items()
     ]
+    if outside := _ahead_from_outside(findings):
+        found.append(f"From outside, and ahead of every candidate: {quoted(outside)}.")
     if detectable := _detectable_sentence(findings):
         found.append(detectable)
     if findings.leaderboard["speakers"].max() == 1:
@@ -84,6 +86,13 @@ def notes(findings: Findings) -> list[str]:
     if findings.test_uses is not None:
         found.append(_uses_sentence(findings.split, findings.test_uses))
     return found
+
+
+def _ahead_from_outside(findings: Findings) -> list[str]:
+    board, selection = findings.leaderboard, findings.selection
+    best = board.loc[[selection.candidate(name) is not None for name in board["system"]], PRIMARY].min()
+    rows = rows_of(board[board["system"].isin(selection.externals)])
+    return [str(row["system"]) for row in rows if row[PRIMARY] < best]
 
 
 def _detectable_sentence(findings: Findings) -> str:

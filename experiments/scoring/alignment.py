@@ -121,10 +121,21 @@ def find_delay(pairs: Iterable[tuple[Path, Path]]) -> Delay | None:
     Returns:
         None where no file resembles its reference: silence, or a waveform with a phase of its own.
     """
-    found = [seconds for estimate, reference in pairs if (seconds := _delay_of_files(estimate, reference)) is not None]
-    if not found:
+    return constant_delay(_delay_of_files(estimate, reference) for estimate, reference in pairs)
+
+
+def constant_delay(seconds: Iterable[float | None]) -> Delay | None:
+    """Return what the delays of some files have in common.
+
+    Args:
+        seconds: the delay of each, as `find_delay_seconds` gives it.
+
+    Returns:
+        None where no file resembles its reference.
+    """
+    delays = np.asarray([one for one in seconds if one is not None])
+    if not delays.size:
         return None
-    delays = np.asarray(found)
     median = float(np.median(delays))
     agreeing = np.abs(delays - median) <= SAME_DELAY_SECONDS
     return Delay(median, float(delays.min()), float(delays.max()), len(delays), bool(agreeing.mean() >= AGREEING_SHARE))
@@ -132,10 +143,24 @@ def find_delay(pairs: Iterable[tuple[Path, Path]]) -> Delay | None:
 
 def _delay_of_files(estimate: Path, reference: Path) -> float | None:
     try:
-        target, rate = _beginning(reference)
-        waveform, own_rate = _beginning(estimate)
+        return find_delay_seconds(estimate, *_beginning(reference))
     except AudioError:
         return None
+
+
+def find_delay_seconds(estimate: Path, target: Waveform, rate: int) -> float | None:
+    """Return by how much a file is later than its reference; None where the two do not resemble each other.
+
+    Args:
+        estimate: the file.
+        target: the reference ``(samples,)``, of which the beginning is looked at.
+        rate: of the reference in Hz.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    waveform, own_rate = _beginning(estimate)
+    target = target[: round(DELAY_SECONDS * rate)]
     samples = find_delay_samples(resample(waveform, own_rate, rate), target, round(MOST_DELAY_SECONDS * rate))
     return None if samples is None else samples / rate
 

@@ -74,11 +74,7 @@ class Task:
             yield from (Unusable(system, str(error)) for system in self.systems)
             return
         for system, source in self.estimates.items():
-            try:
-                fitted = self._fitted(utterance, source)
-                yield Pair(system, _covered(utterance, fitted), fitted.waveform, notes="; ".join(fitted.notes))
-            except AudioError as error:
-                yield Unusable(system, str(error))
+            yield laid_over(system, utterance, source, self.tolerance_seconds)
         yield from self._control_pairs(utterance)
 
     def _utterance(self) -> Utterance:
@@ -96,21 +92,13 @@ class Task:
             clean=self.narrowband is None,
         )
 
-    def _fitted(self, utterance: Utterance, source: Source) -> Fitted:
-        waveform, sample_rate = read_audio(Path(source.path))
-        try:
-            samples, rate = len(utterance.wideband), utterance.sample_rate
-            return fit(waveform, sample_rate, samples, rate, source.delay_seconds, self.tolerance_seconds)
-        except NotFitting as error:
-            raise AudioError(f"{source.path}: {error}") from None
-
     def _control_pairs(self, utterance: Utterance) -> Iterable[Pair | Unusable]:
         if not self.controls:
             return []
         notes = ""
         if self.narrowband is not None:
             try:
-                fitted = self._fitted(utterance, self.narrowband)
+                fitted = _fitted(utterance, self.narrowband, self.tolerance_seconds)
             except AudioError as error:
                 return [Unusable(name, str(error)) for name in self.controls]
             utterance = replace(_covered(utterance, fitted), narrowband=fitted.waveform)
@@ -163,6 +151,31 @@ def condition(narrowband: bool, cutoff_hz: float | None) -> str:
     if narrowband:
         return GIVEN
     return NONE if cutoff_hz is None else f"lowpass_{cutoff_hz:g}"
+
+
+def laid_over(system: str, utterance: Utterance, source: Source, tolerance_seconds: float) -> Pair | Unusable:
+    """Read an estimate and lay it over its utterance; both are cut to what they have in common.
+
+    Args:
+        system: whose estimate it is.
+        utterance: that it is of.
+        source: its file.
+        tolerance_seconds: by how much lengths may differ.
+    """
+    try:
+        fitted = _fitted(utterance, source, tolerance_seconds)
+    except AudioError as error:
+        return Unusable(system, str(error))
+    return Pair(system, _covered(utterance, fitted), fitted.waveform, notes="; ".join(fitted.notes))
+
+
+def _fitted(utterance: Utterance, source: Source, tolerance_seconds: float) -> Fitted:
+    waveform, sample_rate = read_audio(Path(source.path))
+    try:
+        samples, rate = len(utterance.wideband), utterance.sample_rate
+        return fit(waveform, sample_rate, samples, rate, source.delay_seconds, tolerance_seconds)
+    except NotFitting as error:
+        raise AudioError(f"{source.path}: {error}") from None
 
 
 def _covered(utterance: Utterance, fitted: Fitted) -> Utterance:

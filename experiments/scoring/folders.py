@@ -254,7 +254,7 @@ class _Headers:
             )
         for channels, files in sorted(self._channels.items()):
             yield f"{files} of {count} files have {channels} channels, which are averaged"
-        if folder.delay is not None and (line := _delay_line(folder.delay, folder.removed)):
+        if folder.delay is not None and (line := delay_line(folder.delay, folder.removed)):
             yield line
         if self._excesses:
             yield (
@@ -265,7 +265,13 @@ class _Headers:
             yield f"{len(self._broken)} files are not readable and fail in every score ({some(self._broken)})"
 
 
-def _delay_line(delay: Delay, removed: bool) -> str:
+def delay_line(delay: Delay, removed: bool) -> str:
+    """Say by how much a system's files are late; "" where they are not.
+
+    Args:
+        delay: of the files.
+        removed: whether it is taken off.
+    """
     milliseconds = f"{abs(1000 * delay.seconds):.4g} ms"
     if not delay.constant:
         return f"no constant delay ({delay.span}): files are scored as they are"

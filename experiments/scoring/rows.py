@@ -99,7 +99,7 @@ class EstimatesJob:
     """
 
     utterance: Utterance
-    estimates: Sequence[Pair]
+    estimates: Sequence[Pair | Unusable]
     position: int = 0
 
     @property
@@ -112,7 +112,7 @@ class EstimatesJob:
         """The utterance's own columns."""
         return identity(self.utterance)
 
-    def pairs(self) -> Iterable[Pair]:
+    def pairs(self) -> Iterable[Pair | Unusable]:
         """Return the estimates."""
         return self.estimates
 

@@ -12,8 +12,9 @@ import pandas as pd
 from evaluation.contracts import System, Utterance
 from evaluation.harness import STATE_COLUMNS, check_measures
 from experiments.keys import digest, scoring_code
+from experiments.scoring.external import Estimates
 from experiments.scoring.journal import Entry, ScoreJournal
-from experiments.scoring.rows import EstimatesJob, Pair, score, score_table
+from experiments.scoring.rows import EstimatesJob, Pair, Unusable, score, score_table
 from overtone.files import written_whole
 from overtone.worker_pool import WorkerPool
 
@@ -68,11 +69,11 @@ class ScoringTask:
         name: for the column ``system``.
         load: makes the system; not called when its scores are there.
         folder: where its table is kept.
-        seed: of its training; NaN for a control.
+        seed: of its training; NaN for a control and for a system from outside.
     """
 
     name: str
-    load: Callable[[], System]
+    load: Callable[[], System | Estimates]
     folder: Path
     seed: float = math.nan
 
@@ -116,8 +117,8 @@ def scored(
         progress: called with how many of how many estimates are scored, and of which utterance.
 
     Returns:
-        A table per task, with its column ``seed``. Scores of an utterance that ended its process are NaN with that
-        reason; the next call tries them again.
+        A table per task, with its column ``seed``. Scores of an utterance that ended its process, or that has no
+        estimate, are NaN with that reason; the next call tries them again.
     """
     paths = [table_path(task.folder, split) for task in tasks]
     missing = {str(path): task for path, task in zip(paths, tasks, strict=True) if not path.is_file()}
@@ -150,8 +151,10 @@ def _score_missing(
 
         for found in score(jobs(), pool):
             utterance = found.job.utterance
+            lacking = {pair.system for pair in found.job.estimates if isinstance(pair, Unusable)}
             for path, row in found.rows.items():
-                journals[path].add([Entry("", _item(utterance), split.key if found.lasting else "", row)])
+                lasting = found.lasting and path not in lacking
+                journals[path].add([Entry("", _item(utterance), split.key if lasting else "", row)])
             done += len(found.rows)
             if progress is not None:
                 progress(done, len(split.utterances) * len(tasks), utterance.file)
@@ -171,7 +174,9 @@ def _journal_path(table: Path) -> Path:
     return table.with_name(f".{table.name}.journal")
 
 
-def _pair(path: str, system: System, utterance: Utterance) -> Pair:
+def _pair(path: str, system: System | Estimates, utterance: Utterance) -> Pair | Unusable:
+    if isinstance(system, Estimates):
+        return system.pair(path, utterance)
     return Pair(path, utterance, system(utterance), getattr(system, "block_samples", None))
 
 

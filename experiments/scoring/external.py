@@ -1,0 +1,354 @@
+"""Systems from outside under a split: what each makes of the utterances, laid over them as `overtone evaluate` does."""
+
+import hashlib
+import json
+import re
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import split as words_of
+
+import numpy as np
+
+from datamodules.corpora.manifest import scan
+from evaluation.contracts import Utterance
+from experiments.presets.external import External
+from experiments.records import read_record
+from experiments.scoring.alignment import Delay, constant_delay, find_delay_seconds
+from experiments.scoring.external_command import Run, one_core, processor_seconds
+from experiments.scoring.folder_job import Source, laid_over
+from experiments.scoring.folders import delay_line
+from experiments.scoring.rows import Pair, Unusable
+from overtone.audio import AudioError, Waveform, resample, write_audio
+from overtone.audio_files.recordings import Recording
+from overtone.errors import OvertoneError
+from overtone.files import written_whole
+
+TOLERANCE_SECONDS = 0.05  # by which lengths may differ, as in `evaluate`
+DELAY_FILES = 8  # that are listened to for a constant delay
+GIVE_UP = 3  # failures one after the other, after which files are not tried any more
+LONGEST_NAME = 100
+RECORD, LOG = "estimates.json", "log.txt"
+COST_SECONDS = (1.0, 9.0)  # the difference of two runs is free of what a start costs
+COST_REPEATS = 3
+COST_LONG_SECONDS = 20.0  # of processor time: a run that takes so much is not repeated
+COST_FROM_SECONDS = 0.02  # of processor time: a smaller difference is within what two starts differ by
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What was found about a system's estimates of a split.
+
+    Attributes:
+        delay: by how much they are late; None where none resembles its utterance.
+        rates: that they have, in Hz.
+        missing: how many utterances have none.
+        failure: why the last run failed; "" where it did not.
+    """
+
+    delay: Delay | None = None
+    rates: tuple[int, ...] = ()
+    missing: int = 0
+    failure: str = ""
+
+    @property
+    def delay_seconds(self) -> float:
+        """How much is taken off their beginning: a constant delay."""
+        return self.delay.seconds if self.delay is not None and self.delay.constant else 0.0
+
+    def sentences(self, sample_rate: int) -> list[str]:
+        """Return what a reader should know.
+
+        Args:
+            sample_rate: of the utterances in Hz.
+        """
+        said = [f"estimates of {rate} Hz are resampled" for rate in self.rates if rate != sample_rate]
+        if self.delay is not None and (line := delay_line(self.delay, self.delay.constant)):
+            said.append(line)
+        if self.missing:
+            said.append(
+                f"{self.missing} utterances have no estimate: {self.failure or 'there is no file of their name'}"
+            )
+        return said
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """A system's estimates of a split, in files that are named as `name_of` says.
+
+    Attributes:
+        name: of the system.
+        files: paths by name.
+        remarks: what was found about them.
+        reasons: why there is none, by name, beyond what the remarks say.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    remarks: Remarks
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def pair(self, system: str, utterance: Utterance) -> Pair | Unusable:
+        """Return the estimate of an utterance, aligned, or why there is none.
+
+        Args:
+            system: what the pair calls it.
+            utterance: that it is of.
+        """
+        name = name_of(utterance)
+        if name not in self.files:
+            reason = self.reasons.get(name) or self.remarks.failure or f"there is no file {name}"
+            return Unusable(system, reason)
+        return laid_over(
+            system, utterance, Source(str(self.files[name]), self.remarks.delay_seconds), TOLERANCE_SECONDS
+        )
+
+    def __call__(self, utterance: Utterance) -> Waveform:
+        """Return the estimate ``(samples,)`` to be heard, as long as the utterance; no samples where there is none."""
+        pair = self.pair(self.name, utterance)
+        if isinstance(pair, Unusable):
+            return np.zeros(0, np.float32)
+        heard = np.zeros(utterance.wideband.size, np.float32)
+        first = max(round(-self.remarks.delay_seconds * utterance.sample_rate), 0)
+        waveform = np.asarray(pair.estimate, np.float32)
+        heard[first : first + len(waveform)] = waveform
+        return heard
+
+
+def name_of(utterance: Utterance) -> str:
+    """Return what the files of an utterance's input and estimates are called, without suffix; unique in its split."""
+    full = f"{utterance.condition}--{utterance.file}"
+    plain = re.sub(r"[^A-Za-z0-9+-]", "_", full)[:LONGEST_NAME]
+    return f"{plain}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
+
+
+def stamps(external: External) -> list[object]:
+    """Return what changes when the files of a system from outside do: what they hold, or their size and time."""
+    if external.kind == "onnx":
+        with Path(external.what).open("rb") as file:
+            return [hashlib.file_digest(file, "sha256").hexdigest()]
+    if external.kind == "callable":
+        module = Path(*external.what.partition(":")[0].split("."))
+        return [_stamp(path) for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]
+    if external.kind == "folder":
+        return [_stamp(listed.path) for listed in scan(Path(external.what))]
+    return [_stamp(Path(word)) for word in words_of(external.what) if Path(word).is_file()]
+
+
+def _stamp(path: Path) -> list[object]:
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def check_usable(name: str, external: External) -> None:
+    """Raise where it is clear before anything is trained that a system from outside cannot run.
+
+    Args:
+        name: of the system.
+        external: the system.
+
+    Raises:
+        OvertoneError: its program or its file is not there.
+    """
+    if external.kind == "onnx" and not Path(external.what).is_file():
+        raise OvertoneError(f"external {name}: {external.what}: no such file. Fetch it, or name another path.")
+    if external.kind == "command" and shutil.which(program := words_of(external.what)[0]) is None:
+        raise OvertoneError(f"external {name}: expected a program, found no {program}. Install it, or name its path.")
+
+
+@dataclass(frozen=True)
+class ExternalSystem:
+    """A system from outside in one comparison.
+
+    Attributes:
+        name: of the system.
+        external: what it is.
+        sample_rate: of the utterances in Hz.
+        folder: for its estimates of the split; what was made there before is kept.
+    """
+
+    name: str
+    external: External
+    sample_rate: int
+    folder: Path
+
+    @property
+    def inputs(self) -> Path:
+        """The folder of its inputs, while it needs them."""
+        return self.folder / "inputs"
+
+    @property
+    def estimates(self) -> Path:
+        """The folder of its estimates."""
+        return Path(self.external.what) if self.external.kind == "folder" else self.folder / "estimates"
+
+    @property
+    def has_estimates(self) -> bool:
+        """Whether its folder of estimates holds any audio."""
+        return bool(self._files())
+
+    @property
+    def _rate(self) -> int:
+        return self.external.sample_rate or self.sample_rate
+
+    def kept(self) -> Estimates | None:
+        """Return the estimates that were made before; None where there are none."""
+        path = self.folder / RECORD
+        if not path.is_file():
+            return None
+        return Estimates(self.name, self._files(), read_record(path, Remarks, "Remove it to run the system again."))
+
+    def made(self, utterances: Iterable[Utterance], count: int, progress: Progress) -> Estimates:
+        """Let the system make what is not there yet, and find out how it lies over the utterances.
+
+        Args:
+            utterances: of the split.
+            count: how many there are.
+            progress: called with how many of how many estimates are there.
+        """
+        names, heard = self._write_inputs(utterances, count)
+        reasons: Mapping[str, str] = {}
+        failure = ""
+        if self.external.kind != "folder":
+            reasons, failure = self._run(names, lambda done: progress(done, len(names)))
+        files = self._files()
+        delays = [_delay(files[name], target, self.sample_rate) for name, target in heard.items() if name in files]
+        rates = {rate for path in files.values() if (rate := _header(path)[0])}
+        missing = len([name for name in names if name not in files])
+        remarks = Remarks(constant_delay(delays), tuple(sorted(rates)), missing, failure)
+        with written_whole(self.folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(asdict(remarks)), encoding="utf-8")
+        if not (missing and self.external.kind == "folder"):  # whoever makes the missing ones needs their inputs
+            shutil.rmtree(self.inputs, ignore_errors=True)
+        return Estimates(self.name, files, remarks, reasons)
+
+    def write_inputs(self, utterances: Iterable[Utterance]) -> None:
+        """Write all inputs, for whoever makes the estimates elsewhere."""
+        self._write_inputs(utterances, 1)
+
+    def _write_inputs(self, utterances: Iterable[Utterance], count: int) -> tuple[list[str], dict[str, Waveform]]:
+        """Write the inputs that have no estimate; return all names, and the targets of some, evenly spread."""
+        self.inputs.mkdir(parents=True, exist_ok=True)
+        chosen = {index * count // min(count, DELAY_FILES) for index in range(min(count, DELAY_FILES))}
+        files, names, heard = self._files(), [], {}
+        for number, utterance in enumerate(utterances):
+            names.append(name := name_of(utterance))
+            if number in chosen:
+                heard[name] = utterance.wideband
+            seconds = len(utterance.narrowband) / self.sample_rate
+            if name not in files or not _lasts(files[name], seconds):
+                given = resample(utterance.narrowband, self.sample_rate, self._rate)
+                write_audio(self.inputs / f"{name}.wav", given, self._rate, "FLOAT")
+        return names, heard
+
+    def _run(self, names: list[str], progress: Callable[[int], None]) -> tuple[dict[str, str], str]:
+        """Run it on the inputs; return reasons by name, and why the last run failed."""
+        self._adopt()
+        left = sorted(self.inputs.glob("*.wav"))
+        if not left:
+            return {}, ""
+        done = len(names) - len(left)
+        made = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
+        try:
+            if self.external.over == "folder":
+                return {}, self._one(self.inputs, made, len(left)).wait(lambda count: progress(done + count))
+            return self._each(left, made, lambda count: progress(done + count))
+        finally:
+            self._adopt()
+
+    def _each(self, left: list[Path], made: Path, progress: Callable[[int], None]) -> tuple[dict[str, str], str]:
+        reasons: dict[str, str] = {}
+        failures: list[str] = []
+        for number, path in enumerate(left, start=1):
+            failure = self._one(path, made / path.name, 1).wait(lambda _: None)
+            if not failure and not (made / path.name).is_file():
+                failure = "it ended well, but made no file"
+            if failure:
+                failures.append(failure)
+                reasons[path.stem] = failure
+            else:
+                failures.clear()
+            progress(number)
+            if len(failures) == GIVE_UP:
+                return reasons, f"not tried after {GIVE_UP} failures: {failure}"
+        return reasons, ""
+
+    def _one(self, given: Path, made: Path, utterances: int) -> Run:
+        return Run(self.external, given, made, utterances, self._rate, self.folder / LOG)
+
+    def _adopt(self) -> None:
+        """Take over what runs have made, also one that was killed: its last file may be cut off, and is made again."""
+        self.estimates.mkdir(parents=True, exist_ok=True)
+        for run in sorted(self.folder.glob("run-*")):
+            for listed in scan(run):
+                given = self.inputs / f"{listed.path.stem}.wav"
+                if given.is_file():
+                    for earlier in self.estimates.glob(f"{listed.path.stem}.*"):
+                        earlier.unlink()
+                    listed.path.replace(self.estimates / listed.path.name)
+                    rate, frames = _header(given)
+                    if _lasts(self.estimates / listed.path.name, frames / rate):
+                        given.unlink()
+            shutil.rmtree(run, ignore_errors=True)
+
+    def _files(self) -> dict[str, Path]:
+        return {listed.path.stem: listed.path for listed in scan(self.estimates)} if self.estimates.is_dir() else {}
+
+    def real_time_factor(self) -> float | None:
+        """Return processor seconds of one core per second of audio, without the start; lower is faster.
+
+        It is the difference of a long and a short run on noise, the median of several where they are quick.
+
+        Returns:
+            None where a run fails, or the difference is too small to tell from that of two starts.
+        """
+        spent: list[float] = []
+        short, long = COST_SECONDS
+        with one_core(), tempfile.TemporaryDirectory(prefix="cost-", dir=self.folder) as folder:
+            for repeat in range(COST_REPEATS):
+                runs = [self._cost_run(Path(folder) / f"{repeat}-{seconds:g}", seconds) for seconds in COST_SECONDS]
+                (least, _), (most, _) = found = [processor_seconds(run) for run in runs]
+                if any(failure for _, failure in found):
+                    return None
+                spent.append((most - least) / (long - short))
+                if most > COST_LONG_SECONDS:
+                    break
+        factor = statistics.median(spent)
+        return factor if factor * (long - short) > COST_FROM_SECONDS else None
+
+    def _cost_run(self, folder: Path, seconds: float) -> Run:
+        given, made = folder / "given", folder / "made"
+        for place in (given, made):
+            place.mkdir(parents=True)
+        noise = np.random.default_rng(0).standard_normal(round(seconds * self._rate)).astype(np.float32) * 0.05
+        write_audio(given / "noise.wav", noise, self._rate, "FLOAT")
+        if self.external.over == "file":
+            given, made = given / "noise.wav", made / "noise.wav"
+        return self._one(given, made, 1)
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Return rate and length of a file; zeros where it cannot be read."""
+    try:
+        with Recording(path) as recording:
+            frames = recording.frames
+            return recording.rate, sum(map(len, recording.blocks(recording.rate))) if frames is None else frames
+    except (AudioError, OSError):
+        return 0, 0
+
+
+def _lasts(path: Path, seconds: float) -> bool:
+    rate, frames = _header(path)
+    return rate > 0 and frames / rate >= seconds - TOLERANCE_SECONDS
+
+
+def _delay(path: Path, target: Waveform, rate: int) -> float | None:
+    try:
+        return find_delay_seconds(path, target, rate)
+    except AudioError:
+        return None
