@@ -11,6 +11,7 @@ from datamodules.corpora.corpus import Corpus
 from evaluation.measures.catalogue import MEASURES, keys_shown
 from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import summary
+from experiments.export.model_index import front_matter
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource
 from experiments.pages.tables import markdown_table
@@ -111,7 +112,7 @@ def write_card(
     data: TrainingData | None = None,
     speed: Speed | None = None,
 ) -> None:
-    """Write the model card as Markdown.
+    """Write the model card as Markdown, with front matter for programs.
 
     Args:
         path: of the card.
@@ -122,7 +123,7 @@ def write_card(
         speed: measured on this machine; None leaves it out.
     """
     sections = [
-        _title(model, source),
+        front_matter(model, source) + "\n\n" + _title(model, source),
         HOW_TO_USE,
         _use(model),
         _cost(model, speed),

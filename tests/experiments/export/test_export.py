@@ -17,6 +17,7 @@ from packages import STREAMING, exported_model
 from waveforms import speech_like
 
 from datamodules.corpora.corpus import load_corpus
+from evaluation.measures.catalogue import MEASURES
 from experiments.cli.main import main
 from experiments.export import package as package_module
 from experiments.export.card import training_data, write_card
@@ -280,6 +281,33 @@ def test_the_card_states_scores_with_intervals_data_latency_and_limits(tiny_corp
     assert "512 samples at 16000 Hz, 32.0 ms" in card
     assert "2 speakers in training" in card
     assert all(heading in card for heading in ("## Intended use", "## Limits", "## Proof"))
+
+
+def test_the_card_begins_with_scores_that_a_hub_reads(tmp_path):
+    module, _, parity = exported("dnn_fft")
+    source = ModelSource(module, "x", "tiny", {"data_digest": "4711"}, scores())
+    write_card(tmp_path / "card.md", exported_model("dnn_fft"), source, parity)
+    _, front, rest = re.split(r"^---\n", (tmp_path / "card.md").read_text(), maxsplit=2, flags=re.MULTILINE)
+    assert rest.strip().startswith("# dnn_fft, 16000 Hz")
+    card = yaml.safe_load(front)
+    assert card["pipeline_tag"] == "audio-to-audio"
+    (entry,) = card["model-index"]
+    assert [result["dataset"]["config"] for result in entry["results"]] == ["telephone", "gsm"]
+    for result in entry["results"]:  # what huggingface_hub asks of each: task, data set and metrics, with these keys
+        assert result["task"]["type"] == "audio-to-audio"
+        assert {"type", "name"} <= result["dataset"].keys()
+        assert (result["dataset"]["split"], result["dataset"]["revision"]) == ("test", "4711")
+        values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+        assert values == {"extended_ber": pytest.approx(0.315), "visqol": 3.0}
+        assert all(metric["args"]["version"] == MEASURES[metric["type"]].version for metric in result["metrics"])
+        low, high = result["metrics"][0]["args"]["interval_95"]
+        assert low < 0.315 < high
+
+
+def test_a_card_without_scores_has_front_matter_without_an_index(tmp_path):
+    module, _, parity = exported("dnn_fft")
+    write_card(tmp_path / "card.md", exported_model("dnn_fft"), ModelSource(module, "x", None), parity)
+    assert "model-index" not in yaml.safe_load((tmp_path / "card.md").read_text().split("---\n")[1])
 
 
 def test_the_lines_of_the_card_enhance_with_the_package_that_it_lies_in():
