@@ -95,7 +95,12 @@ class Externals:
         return self._estimates.get(name) or self._made(name)
 
     def enhance(self, name: str, utterance: Utterance) -> Waveform:
-        """Return a system's estimate ``(samples,)`` of an utterance; no samples where it has none."""
+        """Return a system's estimate ``(samples,)`` of an utterance; no samples where it has none.
+
+        Args:
+            name: of the system.
+            utterance: of the split.
+        """
         return self._of(name)(utterance)
 
     def costs(self) -> pd.DataFrame:
