@@ -229,6 +229,29 @@ def test_a_run_that_was_killed_leaves_what_is_whole(small, utterances, tmp_path)
     assert len(system.kept().files) == len(utterances)
 
 
+def test_a_graph_with_the_interface_of_flashsr_gives_three_samples_for_one(small, utterances, tmp_path):
+    given, made = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", samples])
+        for name, samples in (("audio_values", "samples"), ("reconstruction", "more"))
+    )
+    numbers = {"last": [2], "times": [1, 1, 3], "shape": [1, -1]}
+    constants = [helper.make_tensor(name, TensorProto.INT64, [len(of)], of) for name, of in numbers.items()]
+    nodes = [
+        helper.make_node("Unsqueeze", ["audio_values", "last"], ["apart"]),
+        helper.make_node("Tile", ["apart", "times"], ["thrice"]),
+        helper.make_node("Reshape", ["thrice", "shape"], ["reconstruction"]),
+    ]
+    graph = helper.make_graph(nodes, "upsampler", [given], [made], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), "model.onnx")
+    flashsr = External(onnx="model.onnx", input_name="audio_values", sample_rate=16000, output_sample_rate=48000)
+    system = external.ExternalSystem("flashsr", flashsr, 16000, tmp_path / "kept")
+    estimates = system.made(utterances, len(utterances), lambda *_: None)
+    assert estimates.remarks.rates == (48000,) and not estimates.remarks.missing
+    for utterance in utterances:
+        error = estimates(utterance) - utterance.narrowband
+        assert np.square(error).mean() < 0.01 * np.square(utterance.narrowband).mean()
+
+
 def test_a_folder_without_estimates_is_asked_for_before_anything_is_trained(small, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
     assert run_compare(small(), tiny_corpus, runs, "--external", "theirs=made@8000") == 1
