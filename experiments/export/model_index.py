@@ -65,4 +65,4 @@ def _results(source: ModelSource) -> Iterator[dict[str, Any]]:
         ]
         if metrics:
             revision = {"revision": digest} if digest else {}
-            yield {"task": TASK, "dataset": dataset | revision, "metrics": metrics}
+            yield {"task": dict(TASK), "dataset": dataset | revision, "metrics": metrics}

@@ -298,7 +298,7 @@ def test_the_card_begins_with_scores_that_a_hub_reads(tmp_path):
         assert {"type", "name"} <= result["dataset"].keys()
         assert (result["dataset"]["split"], result["dataset"]["revision"]) == ("test", "4711")
         values = {metric["type"]: metric["value"] for metric in result["metrics"]}
-        assert values == {"extended_ber": pytest.approx(0.315), "visqol": 3.0}
+        assert values == {"extended_ber": pytest.approx(0.315), "lsd": 1.0, "visqol": 3.0}
         assert all(metric["args"]["version"] == MEASURES[metric["type"]].version for metric in result["metrics"])
         low, high = result["metrics"][0]["args"]["interval_95"]
         assert low < 0.315 < high
