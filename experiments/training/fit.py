@@ -5,9 +5,9 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 
 import pytorch_lightning as lightning
@@ -37,6 +37,11 @@ from overtone.files import written_whole
 
 SPECTROGRAM_CLIPS = 2
 CHECKPOINT_INTERVAL = timedelta(minutes=2)
+# Settings of the data that change no training: how it is loaded, and what scoring hears.
+NO_PARAMETERS = {
+    *("num_workers", "test_conditions", "joined_seconds", "gap_seconds"),
+    *("val_utterances_per_speaker", "test_utterances_per_speaker"),
+}
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def train(
     checkpoints = Checkpoints(place.checkpoint, CHECKPOINT_INTERVAL)
     trainer = _make_trainer(preset, module, [*own, *callbacks, checkpoints], distribution)
     if trainer.is_global_zero:
-        _declare(preset, place, corpus, run)
+        _declare(preset, place, asdict(module.settings), corpus, run)
     try:
         with interruption:
             trainer.fit(module, datamodule, ckpt_path=interruption.resumed_from, weights_only=True)
@@ -161,13 +166,38 @@ def train(
     return record
 
 
-def _declare(preset: Preset, place: TrainingPlace, corpus: Corpus, run: Run) -> None:
-    """Write down what is about to be trained."""
+def _declare(preset: Preset, place: TrainingPlace, settings: Mapping[str, object], corpus: Corpus, run: Run) -> None:
+    """Write down what is about to be trained, with all settings of the model, not only those that the preset names."""
     configuration = preset.training_configuration(place.model, place.seed)
+    resolved = configuration | {"settings": json.loads(json.dumps(settings)), "data_digest": corpus.digest}
     with written_whole(place.folder / "config.yaml") as path:
-        path.write_text(yaml.safe_dump(configuration | {"data_digest": corpus.digest}, sort_keys=False))
-    run.log_parameters(configuration)
+        path.write_text(yaml.safe_dump(resolved, sort_keys=False))
+    run.log_parameters(run_parameters(preset, settings))
     run.log_file(place.folder / "config.yaml")
+
+
+def run_parameters(preset: Preset, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return what decided a training as a reader compares it: few names, no nesting, nothing that a tag says already.
+
+    Args:
+        preset: declares budget and data; of its data only what was set and concerns the training.
+        settings: of the model, all of them.
+    """
+    data = {
+        one.name: value
+        for one in fields(preset.data)
+        if (value := getattr(preset.data, one.name)) != one.default and one.name not in NO_PARAMETERS
+    }
+    return {
+        **settings,
+        "examples": preset.budget.examples,
+        "epochs": preset.budget.epochs,
+        "batch_size": preset.data.batch_size,
+        "crop_seconds": preset.data.crop_seconds,
+        **data,
+        "train_conditions": ", ".join(preset.data.train_conditions),
+        "sample_rate": preset.sample_rate,
+    }
 
 
 def _make_trainer(
