@@ -38,8 +38,8 @@ def audio_uri(waveform: Waveform, sample_rate: int) -> str:
     return f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def spectrogram_uri(waveform: Waveform, sample_rate: int, top_db: float) -> str:
-    """Return the spectrogram of a waveform as a data URI.
+def spectrogram_webp(waveform: Waveform, sample_rate: int, top_db: float) -> bytes:
+    """Return the spectrogram of a waveform as a picture.
 
     Args:
         waveform: ``(samples,)``.
@@ -50,7 +50,12 @@ def spectrogram_uri(waveform: Waveform, sample_rate: int, top_db: float) -> str:
     # A spectrogram is noise to PNG: WebP is a fifth of its size, and a page is mostly pictures.
     picture = spectrogram_picture(waveform, sample_rate, top_db)
     picture.savefig(buffer, format="webp", pil_kwargs={"quality": 85})
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def webp_uri(picture: bytes) -> str:
+    """Return a picture as a data URI."""
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
 
 
 def breakable(name: str) -> str:

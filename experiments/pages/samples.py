@@ -8,7 +8,7 @@ from string import Template
 
 import numpy as np
 
-from experiments.pages.embedding import asset, audio_uri, markdown_html, spectrogram_uri
+from experiments.pages.embedding import asset, audio_uri, markdown_html, spectrogram_webp, webp_uri
 from experiments.pages.spectrograms import loudest_db, spectrogram_db
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -111,10 +111,11 @@ def _clip_html(label: str, waveform: Waveform, sample: Sample, top_db: float) ->
     line = ""
     if sample.cutoff_hz is not None and sample.cutoff_hz < nyquist:
         line = f'<span class="cutoff" style="bottom:{100 * sample.cutoff_hz / nyquist:.1f}%"></span>'
+    picture = webp_uri(spectrogram_webp(waveform, sample.sample_rate, top_db))
     remark = f" <small>{escape(sample.remarks[label])}</small>" if label in sample.remarks else ""
     return (
         f'<figure><figcaption>{escape(label)}{remark}</figcaption><div class="picture">'
-        f'<img alt="Spectrogram of {escape(label)}" src="{spectrogram_uri(waveform, sample.sample_rate, top_db)}">'
+        f'<img alt="Spectrogram of {escape(label)}" src="{picture}">'
         f'{line}<span class="playhead"></span>'
         f'<span class="axis top">{nyquist / 1000:g} kHz</span><span class="axis bottom">0</span></div>'
         f'<audio controls preload="metadata" src="{audio_uri(waveform, sample.sample_rate)}"></audio></figure>'

@@ -83,31 +83,6 @@ def spectrogram_row(
     return figure
 
 
-def spectrogram_stack(
-    waveforms: Mapping[str, Waveform], sample_rate: int, title: str = "", cutoff_hz: float | None = None
-) -> Figure:
-    """Draw waveforms below each other, for MLflow's image grid.
-
-    The grid reduces pictures to 256 pixels, where a row of three is no longer readable and this still is.
-
-    Args:
-        waveforms: as in `spectrogram_row`.
-        sample_rate: in Hz, the same for all.
-        title: above them.
-        cutoff_hz: as in `spectrogram_row`.
-    """
-    figure = _new_figure((6.4, 4.8), title)
-    panels = figure.subplots(len(waveforms), 1, sharex=True, squeeze=False)[:, 0]
-    _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
-    for panel, label in zip(panels, waveforms, strict=True):
-        panel.text(
-            0.012, 0.96, label, transform=panel.transAxes, va="top", fontsize=20, fontweight="bold", color="white"
-        )
-        panel.set_ylabel("kHz", fontsize=9)
-    panels[-1].set_xlabel("s", fontsize=9, labelpad=1)
-    return figure
-
-
 def spectrogram_picture(
     waveform: Waveform, sample_rate: int, top_db: float, inches: tuple[float, float] = (4.0, 2.0)
 ) -> Figure:

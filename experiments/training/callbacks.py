@@ -11,12 +11,13 @@ from torch import Tensor
 
 from evaluation.contracts import Utterance
 from evaluation.harness import band_levels
-from experiments.pages.spectrograms import figure_array, spectrogram_stack
 from experiments.presets.preset import Preset
 from experiments.tracking.run import Run
+from experiments.training.epoch_pictures import EpochPictures
 from experiments.training.resource_use import resource_use
 from experiments.training.trained_system import enhance_waveform
 from models.base import SpeechModule
+from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 
 Progress = Callable[[int, int, str], None]
@@ -129,6 +130,7 @@ class EpochReport(lightning.Callback):
 
     def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
         self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
+        self._pictures = EpochPictures(run, clips)
         self.curve: list[tuple[int, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,6 +140,11 @@ class EpochReport(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with a checkpoint's curve."""
         self.curve = [tuple(point) for point in state_dict["curve"]]
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Draw what the model does before it has learnt anything."""
+        if trainer.global_step == 0:
+            self._draw(trainer, module, 0)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Log the losses now and then."""
@@ -149,22 +156,26 @@ class EpochReport(lightning.Callback):
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Log validation losses, and of the clips the spectrograms and the levels over frequency."""
-        assert isinstance(module, SpeechModule)
         metrics, step = self._metrics(trainer, "val/"), trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._run.log_metrics(metrics, step)
         self.curve.append((self._examples(trainer), metrics["val/loss"]))
-        if not (trainer.is_global_zero and self._run.keeps):
-            return
-        epoch = trainer.current_epoch + 1
         levels: defaultdict[str, list[float]] = defaultdict(list)
-        for clip in self._clips:
-            enhanced = enhance_waveform(module, clip.narrowband)
+        for clip, enhanced in zip(self._clips, self._draw(trainer, module, trainer.current_epoch + 1), strict=False):
             for name, level in band_levels(clip, enhanced).items():
                 levels[name].append(level)
-            waveforms = {"narrowband": clip.narrowband, "enhanced": enhanced, "target": clip.wideband}
-            figure = spectrogram_stack(waveforms, clip.sample_rate, f"{clip.condition}, epoch {epoch}", clip.cutoff_hz)
-            self._run.log_image(figure_array(figure), f"spectrogram/{clip.condition}", epoch)
         self._run.log_metrics({f"val/{name}": fmean(found) for name, found in levels.items()}, step)
+
+    def _draw(self, trainer: lightning.Trainer, module: lightning.LightningModule, epoch: int) -> list[Waveform]:
+        """Show the clips as the model enhances them now; return them, nothing where the run keeps nothing."""
+        assert isinstance(module, SpeechModule)
+        if not (trainer.is_global_zero and self._run.keeps):
+            return []
+        training = module.training
+        module.eval()
+        enhanced = [enhance_waveform(module, clip.narrowband) for clip in self._clips]
+        module.train(training)
+        self._pictures.add(enhanced, epoch)
+        return enhanced
 
     def _examples(self, trainer: lightning.Trainer) -> int:
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1

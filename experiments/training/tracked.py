@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 from experiments.keys import commit
 from experiments.presets.preset import Preset, load_preset
-from experiments.training.distribution import (
-    process_rank,
-)
+from experiments.runs import comparison_experiment
+from experiments.training.distribution import process_rank
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.requests import TrainRequest
 
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
     from datamodules.corpora.corpus import Corpus
     from experiments.training.callbacks import Progress
     from experiments.training.fit import TrainingRecord
-
-
-def comparison_experiment(preset: Preset) -> str:
-    """Return the name of the MLflow experiment in which a preset's runs stand."""
-    return f"compare-{preset.name}"
 
 
 def run_training(
@@ -44,7 +38,7 @@ def run_training(
     tracker = open_tracker(tracking, runs)
     if place.finished:
         return place, TrainingRecord.read(place)
-    with tracker.run(comparison_experiment(preset), place.name, run_tags(preset, place, corpus), place.key) as run:
+    with tracker.run(comparison_experiment(preset.name), place.name, run_tags(preset, place, corpus), place.key) as run:
         run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
         return place, train(preset, place, corpus, run, progress, distribution=request.distribution)
 
@@ -70,7 +64,7 @@ def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str
         place: of the training.
         corpus: the clips.
     """
-    architecture = place.model.removesuffix("_seed")
+    architecture = place.model.removesuffix("_original")
     return {
         "model": place.model,
         "architecture": architecture,
