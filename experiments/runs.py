@@ -30,6 +30,11 @@ def runs_option(runs: Path) -> str:
     return "" if runs == usual_runs_folder() else f" --runs {shlex.quote(str(runs))}"
 
 
+def comparison_experiment(preset: str) -> str:
+    """Return the name of the MLflow experiment in which a preset's runs stand."""
+    return f"compare-{preset}"
+
+
 def find_runs_folder(named: Path | None) -> Path:
     """Return the folder for runs, made if need be: the named one, else the usual one.
 

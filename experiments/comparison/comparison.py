@@ -131,7 +131,8 @@ class Comparison:
     def trainings(self) -> pd.DataFrame:
         """Return what each training cost, a row each."""
         rows = [
-            {"system": place.model, "seed": place.seed, **TrainingRecord.read(place).costs} for place in self.places
+            {"system": place.model, "seed": place.seed, "key": place.key, **TrainingRecord.read(place).costs}
+            for place in self.places
         ]
         return pd.DataFrame(rows)
 

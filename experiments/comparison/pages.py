@@ -8,6 +8,7 @@ from evaluation.contracts import Utterance
 from experiments.listening.page import write_listening_page
 from experiments.listening.stimuli import chosen_utterances, listening_trials
 from experiments.presets.winner_rule import UNPROCESSED
+from experiments.publication.overview import LISTENING_TEST, REPORT
 from experiments.ranking.findings import Findings
 from experiments.report.page import write_report
 from experiments.report.utterances import (
@@ -19,7 +20,6 @@ from experiments.report.utterances import (
 )
 from overtone.audio import Waveform
 
-REPORT, LISTENING_TEST = "report.html", "listening-test.html"
 LISTENING_TRIALS = 6
 
 Enhance = Callable[[str, Utterance], Waveform]

@@ -12,19 +12,19 @@ from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES, keys_shown
 from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import speaker_mean
-from experiments.keys import digest
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
+from experiments.publication.overview import RANK, Overview, comparison_key, registry_words
 from experiments.ranking.band_levels import band_level_means, over_conditions
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
-from experiments.ranking.leaderboard import plain_table, status_text
+from experiments.ranking.leaderboard import status_text
+from experiments.ranking.outranking import reads_target
 from experiments.ranking.primary import PRIMARY
-from experiments.report.band_levels import band_levels_picture
-from experiments.report.markdown import leaderboard_markdown
 from experiments.report.utterances import UtteranceName
 from experiments.report.words import headline
+from experiments.runs import comparison_experiment
 from experiments.scoring.splits import write_scores
 from experiments.tracking.pyfunc import PACKAGE_FOLDER
 from experiments.tracking.registered_models import RegisteredVersion
@@ -32,7 +32,7 @@ from experiments.tracking.run import Run
 from experiments.tracking.store import KEY_TAG
 from experiments.tracking.tracker import Tracker
 from experiments.training.places import TrainingPlace
-from experiments.training.tracked import comparison_experiment, run_tags
+from experiments.training.tracked import run_tags
 from experiments.training.trained_system import TrainedSystem
 from overtone.audio import Waveform
 from overtone.files import written_whole
@@ -91,7 +91,7 @@ class Publisher:
             utterances: those of `sample_names` at least.
             progress: told how far it is.
         """
-        experiment, scores = comparison_experiment(self.preset), self.findings.scores
+        experiment, scores = comparison_experiment(self.preset.name), self.findings.scores
         samples = [utterances[name] for name in sample_names(scores)]
         heard = {"narrowband": samples[0].narrowband}
         for number, place in enumerate(places):
@@ -105,23 +105,24 @@ class Publisher:
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
                 run.log_metrics({f"cost/{key}": float(found[key]) for key in RUN_TIME_COSTS})
+                run.log_metrics({RANK: float(found["rank"])})
                 run.log_file(self.samples_page(place, system, samples, rows))
                 run.set_tags({"status": status_text(found)})
                 run.describe(_words(place.model, rows, self.findings))
                 self.links[place.name] = run.url_fragment
-        for name in (name for name in self.findings.systems if self.findings.selection.candidate(name) is None):
+        others = [name for name in self.findings.systems if self.findings.selection.candidate(name) is None]
+        for name in reversed(others):  # below the candidates MLflow shows what was begun last first
             kind = str(self.findings.selection.status(name))  # control, or external
             tags = {"model": name, "variant": kind, "preset": self.preset.name, "status": kind}
-            with self.tracker.run(experiment, name, tags, self._key(name)) as run:
+            with self.tracker.run(experiment, name, tags, comparison_key(self.folder, name)) as run:
                 rows = scores[scores["system"] == name]
                 self._log_scores(run, rows)
                 if name in self.findings.external:
                     run.log_metrics({"cost/rtf": float(self.findings.row(name)["rtf"])})
                     run.describe(_words(name, rows, self.findings))
+                else:
+                    run.describe(_control_words(name))
         self.spectrograms(heard | {"target": samples[0].wideband}, samples[0])
-        # Folded up, MLflow shows the first line only: the result, not the title.
-        self.tracker.describe_experiment(experiment, leaderboard_markdown(self.findings, title=False))
-        self.tracker.show_columns(experiment, _table_columns(), f"metrics.test/{PRIMARY}")
         progress.update("publish", len(places) + 1, len(places) + 1)
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
@@ -130,7 +131,7 @@ class Publisher:
         # MLflow compares runs by a table's first column and shows its second.
         measures = [key for key in metrics if key != PRIMARY]
         table = rows[[PRIMARY, *measures, "speaker", "failures", "not_applicable"]]
-        table.insert(0, "utterance", rows["file"] + " · " + rows["condition"])
+        table.insert(0, "utterance", rows["condition"] + " · " + rows["file"])
         run.log_table(table, "tables/per_utterance.json")
 
     def samples_page(
@@ -174,22 +175,14 @@ class Publisher:
             figure.savefig(temporary, dpi=80)
         return path
 
-    def _key(self, name: str) -> str:
-        """The run key of what belongs to this comparison alone."""
-        return digest(name, self.folder.name)
-
     def publish_comparison(self, files: Sequence[Path]) -> None:
-        """Add a run of the comparison as a whole, with its pages and its tables."""
-        tags = {"model": "comparison", "variant": "comparison", "preset": self.preset.name}
-        experiment = comparison_experiment(self.preset)
-        with self.tracker.run(experiment, "comparison", tags, self._key("comparison")) as run:
-            self.links["comparison"] = run.url_fragment
-            for file in files:
-                run.log_file(file)
-            run.log_table(plain_table(self.findings.leaderboard), "tables/leaderboard.json")
-            if not self.findings.band_levels.empty:
-                run.log_table(over_conditions(self.findings.band_levels), "tables/band_levels.json")
-                run.log_text(band_levels_picture(self.findings).svg(), "figures/band_levels.svg")
+        """Add a run of the comparison as a whole, with its pages and its tables, and describe the experiment.
+
+        Args:
+            files: that the run keeps.
+        """
+        run = Overview(self.tracker, self.folder, self.findings).publish(files)
+        self.links["comparison"] = run.url_fragment
 
     def register(self, place: TrainingPlace, evidence: Evidence | None = None) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
@@ -211,14 +204,15 @@ class Publisher:
             **{f"test_{key}": f"{speaker_mean(rows, key):.4f}" for key in _headline_keys()},
         }
         bundle = self._bundle(place, rows, files, tags)
-        name, experiment = champion_name(self.preset), comparison_experiment(self.preset)
+        name, experiment = champion_name(self.preset), comparison_experiment(self.preset.name)
+        words = registry_words(name, self.findings, {"run": place.key, "comparison": comparison_key(self.folder)})
         with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
             if evidence is None:
-                return self.tracker.register(name, run, bundle, tags)
+                return self.tracker.register(name, run, bundle, tags, words)
         decision = {"model": "selection", "variant": "selection", "preset": self.preset.name}
         with self.tracker.run(experiment, "selection", decision, evidence.key) as run:
             run.describe(evidence.words)
-            return self.tracker.register(name, run, bundle, tags | {**evidence.tags, KEY_TAG: evidence.key})
+            return self.tracker.register(name, run, bundle, tags | {**evidence.tags, KEY_TAG: evidence.key}, words)
 
     def _bundle(
         self, place: TrainingPlace, rows: pd.DataFrame, files: Mapping[str, Path], evidence: Mapping[str, str]
@@ -272,12 +266,6 @@ def _headline_keys() -> list[str]:
     return [PRIMARY, *keys_shown(Shown.HEADLINE)]
 
 
-def _table_columns() -> tuple[str, ...]:
-    """Return the columns of MLflow's list of runs."""
-    scores = (f"metrics.test/{key}" for key in (PRIMARY, *keys_shown(Shown.OVERVIEW)))
-    return ("tags.status", "tags.variant", *scores, "metrics.cost/rtf", "metrics.cost/latency_ms", "metrics.cost/macs")
-
-
 def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     """Say in Markdown how a model did."""
     lines = [f"**{model}**: {status_text(findings.row(model))}.", ""]
@@ -291,3 +279,11 @@ def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     lines += ["", f"{listen}Each utterance: `tables/per_utterance.json`.", ""]
     lines.append(headline(findings))
     return "\n".join(lines)
+
+
+def _control_words(name: str) -> str:
+    """Say in Markdown what a control is there for."""
+    return (
+        f"**{name}** is a control, no candidate: it shows what the measures make of a system that has learnt nothing"
+        + (" and reads the target." if reads_target(name) else ". A candidate behind it has learnt nothing they hear.")
+    )

@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 from rich.markdown import Markdown
 
-from experiments.keys import digest
 from experiments.listening.results import SCREENED, Results, stored_votes
 from experiments.listening.votes import Votes, check_votes, read_votes
-from experiments.ranking.findings import Findings, load_findings
-from experiments.ranking.leaderboard import plain_table
-from experiments.report.markdown import LEADERBOARD, write_leaderboard
+from experiments.publication.overview import LISTENING_TEST, REPORT, Overview
+from experiments.ranking.findings import load_findings
+from experiments.report.markdown import LEADERBOARD, WORDS, write_leaderboard
+from experiments.report.page import rewrite_report
 from experiments.runs import sole_use
 from experiments.scoring.splits import read_scores
-from experiments.tracking.tracker import open_tracker
+from experiments.tracking.tracker import Tracker, open_tracker
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import console
@@ -45,11 +45,12 @@ def import_command(files: Sequence[Path], runs: Path, comparison: Path | None, t
         scores = read_scores(folder / SCORES)
         check_votes(votes, path, set(scores["system"]), set(zip(scores["file"], scores["condition"], strict=True)))
         by_folder.setdefault(folder, []).append(votes)
+    tracker = open_tracker(tracking, runs)  # before anything is changed: an address that is wrong is told now
     with ExitStack() as locks:
         for used in sorted({runs.resolve(), *map(_runs_of, by_folder)}):  # a comparison writes the same files
             locks.enter_context(sole_use(used, "comparison or import"))
         for folder, sessions in by_folder.items():
-            _import_into(folder, sessions, runs, tracking)
+            _import_into(folder, sessions, tracker)
 
 
 def _runs_of(comparison: Path) -> Path:
@@ -74,7 +75,7 @@ def _comparison_folder(votes: Votes, path: Path, runs: Path, named: Path | None)
     return folder
 
 
-def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: str) -> None:
+def _import_into(folder: Path, sessions: Sequence[Votes], tracker: Tracker) -> None:
     by_session = {one.session: one for one in sorted([*stored_votes(folder), *sessions], key=lambda one: one.finished)}
     results = Results.of(list(by_session.values()))
     findings = load_findings(folder, read_scores(folder / SCORES), results.ratings, results.remarks)
@@ -87,20 +88,14 @@ def _import_into(folder: Path, sessions: Sequence[Votes], runs: Path, tracking: 
     files |= {folder / name: _csv(table) for name, table in tables.items()}
     changed = not all(map(_holds, files, files.values()))
     if changed:
-        write_leaderboard(findings, folder)  # first: an import that was interrupted is repeated as a whole
+        # First, as the leaderboard: an import that was interrupted is repeated as a whole.
+        rewrite_report(findings, folder / REPORT, {"Listening test": LISTENING_TEST})
+        write_leaderboard(findings, folder)
         for path, text in files.items():
             _write(path, text)
-    if tracking != "none":
-        _log(folder, findings, results, runs, tracking)
+    pages = [folder / name for name in (REPORT, LEADERBOARD, WORDS) if (folder / name).is_file()]
+    Overview(tracker, folder, findings).publish(pages, results.votes)
     _report(folder, results, changed)
-
-
-def _log(folder: Path, findings: Findings, results: Results, runs: Path, tracking: str) -> None:
-    """Bring the votes, and the leaderboard with them, to the comparison's own run."""
-    key = digest("comparison", folder.name)  # as the comparison itself identifies its run
-    with open_tracker(tracking, runs).run(f"compare-{findings.preset}", "comparison", {}, key) as run:
-        run.log_table(results.votes, "tables/listening.json")
-        run.log_table(plain_table(findings.leaderboard), "tables/leaderboard.json")
 
 
 def _report(folder: Path, results: Results, changed: bool) -> None:

@@ -58,7 +58,7 @@ COSTS = {
             "latency_ms",
             "ms",
             "latency in ms",
-            ".1f",
+            ".0f",
             remark="how late the output of a stream is; – cannot stream. The sound card's own is not in it",
             of_training=False,
         ),

@@ -81,7 +81,8 @@ class Findings:
         scores: the score table with the column ``primary``: a row per system, file, condition and training seed.
         selection: what was decided on `val`.
         costs: indexed by system: ``rtf, latency_ms, macs, parameters``.
-        trainings: one row per training: ``system, seed, examples, seconds``, and what else a training record has.
+        trainings: one row per training: ``system, seed, examples, seconds``, its ``key``, and what else a training
+            record has.
         curves: of the trainings.
         factors: codec, noise and cutoff of each condition, by its name; empty where the steps are not known.
         provenance: where the numbers come from.

@@ -1,13 +1,14 @@
 """The report as Markdown, and the files of tables beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.pages.tables import Table, table_markdown
 from experiments.ranking.findings import Findings, save_findings
 from experiments.ranking.leaderboard import plain_table
 from experiments.report.sections import Folded, Part, Section, sections
-from experiments.report.words import headline
+from experiments.report.tables import leaderboard_table, overview_columns
+from experiments.report.words import disqualified, flag_notes, headline
 from overtone.files import written_whole
 
 LEADERBOARD, WORDS = "leaderboard.csv", "leaderboard.md"
@@ -22,6 +23,19 @@ def leaderboard_markdown(findings: Findings, *, title: bool = True) -> str:
     """
     heading = [f"# Leaderboard of `{findings.preset}`"] if title else []
     return "\n\n".join([*heading, headline(findings), *map(_section, sections(findings))]) + "\n"
+
+
+def overview_markdown(findings: Findings, links: Mapping[str, str] | None = None) -> str:
+    """Return the result in short, for a place that is read before the report: no more than fits beside a table of runs.
+
+    Args:
+        findings: of the comparison.
+        links: addresses of pages by what they are called.
+    """
+    ways = " · ".join(f"**[{name}]({address})**" for name, address in (links or {}).items())
+    table = table_markdown(leaderboard_table(findings, overview_columns(findings), behind=False, guards=True))
+    parts = [headline(findings), ways, table, *disqualified(findings.selection), *flag_notes(findings)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _section(section: Section) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,10 +19,12 @@ from experiments.ranking.columns import COSTS, heading, number
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
 from experiments.report.figures import Picture
-from experiments.report.sections import Folded, Part, sections
+from experiments.report.sections import LISTEN, Folded, Part, Section, listen_section, sections
 from experiments.report.words import headline
 from overtone.files import written_whole
 
+# Around the section with the sounds, which is most of the page and the same as long as the systems are.
+SOUNDS_BEGIN, SOUNDS_END = "<!-- sounds -->", "<!-- end of sounds -->"
 DIGEST_SHOWN = 12  # characters; the whole one stands under "How to reproduce"
 
 
@@ -39,26 +42,58 @@ def write_report(
     Raises:
         OvertoneError: a sample has no clips, or a clip has no samples.
     """
-    made = sections(findings, samples)
-    identifiers = {section.title: section.title.lower().replace(" ", "-") for section in made}
-    script = asset("samples.js")
+    listen = listen_section(samples)
+    _write(findings, path, sections(findings), _section(listen) if listen.parts else "", links or {})
+
+
+def _write(findings: Findings, path: Path, made: Sequence[Section], sounds: str, links: Mapping[str, str]) -> None:
+    """Write the page; the section with the sounds, the second, is given as HTML."""
+    shown = {section.title: _section(section) for section in made}
+    (first, *titles), written = shown, list(shown.values())
+    script = asset("samples.js") + asset("report.js", "report")
     page = Template(asset("report.html", "report")).substitute(
         title=escape(f"Comparison {findings.preset}"),
         policy=_policy(script),
         style=asset("page.css") + asset("samples.css") + asset("report.css", "report"),
         script=script,
-        summary=_summary(findings, links or {}),
+        summary=_summary(findings, links),
         contents="".join(
-            f'<li><a href="#{escape(one)}">{escape(title)}</a></li>' for title, one in identifiers.items()
+            f'<li><a href="#{escape(_identifier(title))}">{escape(title)}</a></li>'
+            for title in (first, *([LISTEN] if sounds else []), *titles)
         ),
-        sections="\n".join(
-            f'<section id="{escape(identifiers[section.title])}" class="part"><h2>{escape(section.title)}</h2>'
-            f"{''.join(map(_html, section.parts))}</section>"
-            for section in made
-        ),
+        sections="\n".join([written[0], f"{SOUNDS_BEGIN}{sounds}{SOUNDS_END}", *written[1:]]),
     )
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _identifier(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _section(section: Section) -> str:
+    return (
+        f'<section id="{escape(_identifier(section.title))}" class="part"><h2>{escape(section.title)}</h2>'
+        f"{''.join(map(_html, section.parts))}</section>"
+    )
+
+
+def rewrite_report(findings: Findings, path: Path, links: Mapping[str, str] | None = None) -> bool:
+    """Write a page again with other findings and the sounds that it has, such as after votes were imported.
+
+    Args:
+        findings: of the comparison.
+        path: the HTML file, which `write_report` has written.
+        links: as `write_report` takes them.
+
+    Returns:
+        Whether there was such a page; otherwise nothing is written.
+    """
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    kept = re.search(re.escape(SOUNDS_BEGIN) + "(.*?)" + re.escape(SOUNDS_END), before, re.DOTALL)
+    if kept:
+        _write(findings, path, sections(findings), kept[1], links or {})
+    return bool(kept)
 
 
 def _html(part: Part) -> str:

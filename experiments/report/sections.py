@@ -33,6 +33,8 @@ from experiments.report.tables import (
 from experiments.report.utterances import shortened_to_fit
 from experiments.report.words import explanation, frontier_sentences, listed, notes, tests_words
 
+LISTEN = "Listen"
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -65,16 +67,10 @@ class Section:
     parts: Sequence[Part]
 
 
-def sections(findings: Findings, samples: Sequence[Sample] = ()) -> list[Section]:
-    """Return every section that has something to say.
-
-    Args:
-        findings: of the comparison.
-        samples: utterances to hear and see.
-    """
+def sections(findings: Findings) -> list[Section]:
+    """Return every section that has something to say, but for that with the sounds."""
     made = [
         _leaderboard(findings),
-        _listen(samples),
         _guards(findings),
         _compute(findings),
         _outside(findings),
@@ -102,14 +98,19 @@ def _leaderboard(findings: Findings) -> Section:
     return Section("Leaderboard", [words, interval_picture(findings), table, listed(notes(findings))])
 
 
-def _listen(samples: Sequence[Sample]) -> Section:
+def listen_section(samples: Sequence[Sample]) -> Section:
+    """Return the section to hear and see utterances in; without any it is empty.
+
+    Args:
+        samples: the utterances.
+    """
     words = (
         "Best, median and worst utterance by what is gained in the primary score over doing nothing; the champion "
         "decides, or the best candidate where there is none. Numbers beside names are primary scores of the whole "
         "utterance, lower is better. Press a name to hear it; press another while it plays to switch at the same "
         "position. Press a spectrogram to jump. Without JavaScript the players work one by one."
     )
-    return Section("Listen", [words, *shortened_to_fit(samples)] if samples else [])
+    return Section(LISTEN, [words, *shortened_to_fit(samples)] if samples else [])
 
 
 def _guards(findings: Findings) -> Section:

@@ -27,7 +27,7 @@ from experiments.ranking.columns import Row as Values
 from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Findings
 from experiments.ranking.guards import guard_names
-from experiments.ranking.leaderboard import RATING_COLUMNS
+from experiments.ranking.leaderboard import RATING_COLUMNS, status_text
 from experiments.ranking.outranking import reads_target, without_target
 from experiments.ranking.paired_tests import detectable_keys, family_of
 from experiments.ranking.primary import PRIMARY
@@ -61,13 +61,21 @@ def measured_columns(findings: Findings) -> list[str]:
     return [PRIMARY, "interval", *(key for key in keys_shown(Shown.LEADERBOARD) if key in board), *ratings, *costs]
 
 
-def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool = True) -> Table:
+def overview_columns(findings: Findings) -> list[str]:
+    """Return the four columns of numbers that decide first: what listeners heard is one of them where they rated."""
+    heard = [RATING_COLUMNS[0]] if findings.ratings is not None else ["extended_ber"]
+    known = set(findings.leaderboard)
+    return [key for key in (PRIMARY, "visqol", *heard, "latency_ms") if key in known]
+
+
+def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool = True, guards: bool = False) -> Table:
     """Return the leaderboard; a control that is ahead of candidates without reading the target is flagged.
 
     Args:
         findings: of the comparison.
         keys: the columns of numbers, ``interval`` for that of the primary score.
         behind: whether a last column names the controls that are ahead of a candidate.
+        guards: whether the status of a disqualified candidate names the guards.
     """
     flags = flagged_systems(findings)
     columns = [
@@ -85,7 +93,7 @@ def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool =
         cells: list[Cell | str] = [
             cell(row, "rank"),
             Cell(system, flag=ahead),
-            Cell(str(status), explanation=note),
+            Cell(status_text(row) if guards else str(status), explanation=note),
             *(cell(row, key) for key in keys),
             *([", ".join(without_target(row["outranked_by"]))] if behind else []),
         ]

@@ -67,13 +67,7 @@ def notes(findings: Findings) -> list[str]:
     Controls that outrank candidates, systems from outside ahead of all candidates, the smallest difference that can be
     detected, and how often the split has been used.
     """
-    ahead: dict[str, list[str]] = {}
-    for control, candidates in flagged_systems(findings).items():
-        ahead.setdefault(quoted(candidates), []).append(control)
-    found = [
-        f"{FLAG} Ahead of {candidates}, though without reading the target: {quoted(controls)}."
-        for candidates, controls in ahead.items()
-    ]
+    found = flag_notes(findings)
     if outside := _ahead_from_outside(findings):
         found.append(f"From outside, and ahead of every candidate: {quoted(outside)}.")
     if detectable := _detectable_sentence(findings):
@@ -93,6 +87,17 @@ def _ahead_from_outside(findings: Findings) -> list[str]:
     best = board.loc[[selection.candidate(name) is not None for name in board["system"]], PRIMARY].min()
     rows = rows_of(board[board["system"].isin(selection.externals)])
     return [str(row["system"]) for row in rows if row[PRIMARY] < best]
+
+
+def flag_notes(findings: Findings) -> list[str]:
+    """Return what the flags in the leaderboard mean: which controls are ahead of which candidates."""
+    ahead: dict[str, list[str]] = {}
+    for control, candidates in flagged_systems(findings).items():
+        ahead.setdefault(quoted(candidates), []).append(control)
+    return [
+        f"{FLAG} Ahead of {candidates}, though without reading the target: {quoted(controls)}."
+        for candidates, controls in ahead.items()
+    ]
 
 
 def _detectable_sentence(findings: Findings) -> str:
@@ -130,15 +135,7 @@ def explanation(selection: Selection) -> str:
     """Return what was decided and why."""
     winner = selection.winner
     parts = [_no_winner(selection) if winner is None else _winner(selection, winner)]
-    if selection.disqualified:
-        parts += [
-            "Disqualified:",
-            listed(
-                f"`{one.system}` ({one.primary.mean:.3f}): {'; '.join(map(str, one.reasons))}."
-                for one in selection.candidates
-                if one.reasons
-            ),
-        ]
+    parts += disqualified(selection)
     if selection.flagged_controls:
         parts += [
             "Controls with a better primary score:",
@@ -153,6 +150,16 @@ def explanation(selection: Selection) -> str:
             listed(f"`{name}`: {quoted(controls)}." for name, controls in behind.items() if controls),
         ]
     return "\n\n".join(parts)
+
+
+def disqualified(selection: Selection) -> list[str]:
+    """Return why candidates were disqualified, as a list in Markdown with a line above it; nothing where none was."""
+    lines = [
+        f"`{one.system}` ({one.primary.mean:.3f}): {'; '.join(map(str, one.reasons))}."
+        for one in selection.candidates
+        if one.reasons
+    ]
+    return ["Disqualified:", listed(lines)] if lines else []
 
 
 def _of_control(name: str) -> str:

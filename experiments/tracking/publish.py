@@ -23,7 +23,7 @@ from experiments.tracking.folder import (
     run_folders,
     write_json,
 )
-from experiments.tracking.store import MlflowStore, long_calls, open_store, shortened
+from experiments.tracking.store import NOTE_TAG, MlflowStore, long_calls, open_store, shortened
 from overtone.errors import OvertoneError
 from overtone.progress import console
 
@@ -115,6 +115,8 @@ class View:
         if record.parent:
             name, key = record.parent
             tags[PARENT_TAG] = self.store.run_id(RunRecord(record.experiment, name, key, started=record.started))
+        if NOTE_TAG in tags:
+            tags[NOTE_TAG] = self.store.linked(tags[NOTE_TAG], record.experiment)
         for some in _batches(tags.items(), PER_CALL):
             client.log_batch(self.run_id, tags=[RunTag(name, shortened(text, RUN_TAG_LENGTH)) for name, text in some])
         known = client.get_run(self.run_id).data.params  # MLflow's cannot change: the first value stays
@@ -226,7 +228,10 @@ def publish_experiment(folder: Path, store: MlflowStore) -> None:
     """
     content = read_json(folder / EXPERIMENT_NAME)
     if content:
-        store.tag_experiment(content["name"], content["tags"])
+        tags = dict(content["tags"])
+        if NOTE_TAG in tags:
+            tags[NOTE_TAG] = store.linked(tags[NOTE_TAG], content["name"])
+        store.tag_experiment(content["name"], tags)
 
 
 def publish_changed(store: MlflowStore) -> None:

@@ -25,6 +25,14 @@ DOWNLOADS_NAME = "registered"
 
 
 @dataclass(frozen=True)
+class Words:
+    """What MLflow's registry says in Markdown, of a model and of one version of it; empty for nothing."""
+
+    model: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
 class RegisteredVersion:
     """A version of a registered model.
 
@@ -58,7 +66,9 @@ class Registry:
     def __init__(self, store: MlflowStore) -> None:
         self._store = store
 
-    def register(self, model_name: str, run_id: str, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion:
+    def register(
+        self, model_name: str, run_id: str, folder: Path, tags: Mapping[str, str], words: Words
+    ) -> RegisteredVersion:
         """Register a run's folder under the key in ``tags`` unless it is known, and promote it once.
 
         Args:
@@ -66,6 +76,7 @@ class Registry:
             run_id: MLflow's id of the run that gets the files.
             folder: the files.
             tags: the evidence, with the key.
+            words: what is said of the model and the version.
         """
         with self._store.locked():
             version = self._version_with_key(model_name, tags[KEY_TAG])
@@ -73,6 +84,10 @@ class Registry:
                 version = self._created(model_name, run_id, folder, tags)
             if PROMOTED_TAG not in version.tags:  # also finishes what a killed program began
                 self._promote(model_name, str(version.version))
+            if words.model:
+                self._store.client.update_registered_model(model_name, words.model)
+            if words.version:
+                self._store.client.update_model_version(model_name, str(version.version), words.version)
         return self._registered(version)
 
     def champion(self, model_name: str) -> RegisteredVersion | None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
-import re
 import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from experiments.tracking.folder import Point, RunFolder, RunRecord, now_ms
 from experiments.tracking.publish import Feed, View
@@ -78,6 +72,7 @@ class Run:
         self.folder = folder
         self.key = key
         self._feed = feed
+        self._ended: int | None = None
         self.view = View(feed.store, folder) if feed and folder else None
         # A training that was interrupted goes on from its last checkpoint and logs some points again.
         self._logged = {(name, step): value for _, step, name, value in folder.points()[0]} if folder else {}
@@ -100,13 +95,19 @@ class Run:
         experiment_id = self.view.store.experiment_id(self.folder.read().experiment)
         return f"/#/experiments/{experiment_id}/runs/{self.id}?{CLASSIC_VIEW}"
 
-    def open(self, record: RunRecord) -> None:
-        """Begin the run, or go on with it; its tags are set again."""
+    def open(self, record: RunRecord, tags: Mapping[str, str]) -> None:
+        """Begin the run, or go on with it. One that was finished keeps its end: what is added later took no time of it.
+
+        Args:
+            record: of a new run.
+            tags: of any run, set again.
+        """
 
         def begin(known: RunRecord) -> None:
+            self._ended = known.ended if known.status == "FINISHED" else None
             known.name, known.parent = record.name, record.parent or known.parent
             known.status, known.ended = "RUNNING", None
-            known.tags.update(record.tags)
+            known.tags.update(tags)
 
         self._change(begin, record)
 
@@ -141,28 +142,9 @@ class Run:
         """Keep a matplotlib figure under ``path`` (``figures/name.png``)."""
         self._keep(path, lambda file: figure.savefig(file))
 
-    def log_image(self, image: NDArray[np.uint8] | Figure, key: str, step: int = 0) -> None:
-        """Add an image to MLflow's grid of images; one logged again at its step replaces the earlier one.
-
-        Args:
-            image: ``(height, width, 3)``, or a figure.
-            key: the row of the grid.
-            step: the column of the grid.
-        """
-        if self.folder is None:
-            return
-        from mlflow.tracking.multimedia import compress_image_size, convert_to_pil_image
-
-        from experiments.pages.spectrograms import figure_array
-
-        pixels = convert_to_pil_image(image if isinstance(image, np.ndarray) else figure_array(image))
-        # The names that MlflowClient.log_image gives.
-        prefix = f"images/{re.sub('/', '~', key)}+step+{step}+timestamp+"
-        earlier = sorted(self.folder.path.glob(f"{glob.escape(prefix)}*.png"))
-        name = f"images/{earlier[0].stem}" if earlier else f"{prefix}{now_ms()}+{uuid.uuid4()}"
-        self._keep(f"{name}.png", pixels.save, bring=False)
-        self._keep(f"{name}+compressed.webp", compress_image_size(pixels).save, bring=False)
-        self.set_tags({"mlflow.loggedImages": "True"})
+    def log_bytes(self, content: bytes, path: str) -> None:
+        """Keep bytes under ``path``, such as a picture that is encoded already."""
+        self._keep(path, lambda file: file.write_bytes(content), bring=False)
 
     def log_table(self, table: pd.DataFrame, path: str) -> None:
         """Keep a table under ``path`` (``tables/name.json``), where it can be compared across runs."""
@@ -205,7 +187,7 @@ class Run:
         """Close the run."""
 
         def end(record: RunRecord) -> None:
-            record.status, record.ended = status, now_ms()
+            record.status, record.ended = status, self._ended or now_ms()
 
         self._change(end, last=True)
 

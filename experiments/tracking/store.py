@@ -35,6 +35,7 @@ NOTE_TAG = "mlflow.note.content"
 # A view that MLflow's "Share" button would have saved: its only way to choose columns for somebody else.
 VIEW_TAG, VIEW_KEY = "mlflow.sharedViewState.", "overtone"
 CLASSIC_VIEW = "workflowType=machine_learning"  # without it pages open in their GenAI form, which shows no runs
+RUN_LINK = re.compile(r"\[([^\]]+)\]\(run:([^\s/)]+)([^\s)]*)\)")
 PROBE_SECONDS = 2.0
 SILENT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -179,6 +180,20 @@ class MlflowStore:
         """Set tags of an experiment."""
         for tag, value in tags.items():
             self.client.set_experiment_tag(self.experiment_id(name), tag, shortened(value, EXPERIMENT_TAG_LENGTH))
+
+    def linked(self, markdown: str, experiment: str) -> str:
+        """Return Markdown whose addresses ``run:KEY/...`` lead to that run of an experiment in this store.
+
+        Runs have other ids in every store, so that texts in folders name their keys. Where there is no such run, the
+        words of the link stay.
+        """
+
+        def resolved(match: re.Match[str]) -> str:
+            words, key, rest = match.groups()
+            run_id = self.find_run(experiment, key)
+            return f"[{words}](#/experiments/{self.experiment_id(experiment)}/runs/{run_id}{rest})" if run_id else words
+
+        return RUN_LINK.sub(resolved, markdown)
 
     def experiment_fragment(self, experiment_id: str) -> str:
         """Return what follows the server's address to open an experiment's table of runs."""

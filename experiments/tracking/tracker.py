@@ -13,13 +13,15 @@ from pathlib import Path
 from experiments.tracking.errors import first_line, one_line, store_errors
 from experiments.tracking.folder import RunRecord, run_folder, tag_experiment
 from experiments.tracking.publish import Feed, publish_changed, publish_experiment
-from experiments.tracking.registered_models import RegisteredVersion, Registry
+from experiments.tracking.registered_models import RegisteredVersion, Registry, Words
 from experiments.tracking.run import Run
 from experiments.tracking.store import KEY_TAG, NOTE_TAG, VIEW_KEY, VIEW_TAG, MlflowStore, long_calls, open_store
 from overtone.errors import OvertoneError
 
 # What MLflow answers when the address is right and the server in trouble.
 PASSING_CODES = {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
+
+NO_WORDS = Words()
 
 
 class Tracker:
@@ -93,9 +95,9 @@ class Tracker:
             return Run()
         above = parent.folder.read() if parent and parent.folder else None
         record = RunRecord(experiment, name, key, [above.name, above.key] if above else [])
-        record.tags = _origin_tags() | dict(tags)
+        record.tags = _origin_tags()
         run = Run(run_folder(self._store.runs_dir, experiment, name, key), self._feed, key)
-        run.open(record)
+        run.open(record, tags)
         return run
 
     def describe_experiment(self, experiment: str, markdown: str, tags: Mapping[str, str] | None = None) -> None:
@@ -145,7 +147,9 @@ class Tracker:
         with one_line(self.store):
             return self.store.latest_fragment()
 
-    def register(self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str]) -> RegisteredVersion | None:
+    def register(
+        self, model_name: str, run: Run, folder: Path, tags: Mapping[str, str], words: Words = NO_WORDS
+    ) -> RegisteredVersion | None:
         """Register ``folder`` as the model's champion; the champion until now becomes ``previous``.
 
         Registering the same run key again (tag ``overtone.key``, else the run's own) changes nothing.
@@ -155,6 +159,7 @@ class Tracker:
             run: that the model came from.
             folder: the files to register.
             tags: the evidence.
+            words: what is said of the model and the version; links to runs as `MlflowStore.linked` takes them.
 
         Returns:
             The version; None where nothing is kept.
@@ -167,7 +172,8 @@ class Tracker:
         with one_line(self._store), long_calls():
             run.view.update()
             tags = {KEY_TAG: run.key, **tags}
-            return self._with_files(Registry(self._store).register(model_name, run.id, folder, tags))
+            said = replace(words, version=self._store.linked(words.version, run.view.folder.read().experiment))
+            return self._with_files(Registry(self._store).register(model_name, run.id, folder, tags, said))
 
     def champion(self, model_name: str) -> RegisteredVersion | None:
         """Return the registered champion, None when there is none.

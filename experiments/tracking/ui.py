@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -17,6 +18,7 @@ from typing import IO
 from experiments.tracking.database import ARTIFACTS_NAME, DATABASE_NAME, database_uri
 from experiments.tracking.store import SILENT_ENVIRONMENT
 from experiments.tracking.tracker import open_tracker
+from experiments.tracking.ui_app import APP_NAME, FRAGMENT_VARIABLE
 from overtone.errors import OvertoneError
 
 START_SECONDS = 60.0
@@ -44,7 +46,7 @@ def serve_ui(
         )
     _require_free_port(host, port)
     fragment = open_tracker("mlflow", runs_dir).latest_fragment()
-    with tempfile.TemporaryFile("w+") as log, _server(runs_dir, host, port, log) as server:
+    with tempfile.TemporaryFile("w+") as log, _server(runs_dir, host, port, fragment, log) as server:
         _wait_until_up(server, host, port, log)
         announce(f"MLflow: http://{host}:{port}{fragment}")
         announce("Ctrl-C stops it.")
@@ -63,12 +65,14 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _server(runs_dir: Path, host: str, port: int, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+def _server(runs_dir: Path, host: str, port: int, fragment: str, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
     """Run the server in a process group of its own and end all of it, quietly on Ctrl-C and SIGTERM."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database_uri(runs_dir / DATABASE_NAME)]
     command += ["--default-artifact-root", (runs_dir / ARTIFACTS_NAME).as_uri()]
-    environment = {**SILENT_ENVIRONMENT, **os.environ}
+    if entry_points(group="mlflow.app", name=APP_NAME):  # not where overtone was installed before it had one
+        command += ["--app-name", APP_NAME]
+    environment = {**SILENT_ENVIRONMENT, **os.environ, FRAGMENT_VARIABLE: fragment.removeprefix("/")}
     before = signal.signal(signal.SIGTERM, _interrupt)
     server = subprocess.Popen(
         command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True

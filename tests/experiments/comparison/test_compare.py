@@ -95,16 +95,28 @@ def assert_tracked(runs, table):
     assert len(names) == len(set(names)) == len(table) + 1
     (run,) = (run for run in found if run.info.run_name == "dnn_fft-seed0")
     assert run.info.status == "FINISHED"
-    assert run.data.params["seed"] == "0"
+    assert run.data.tags["seed"] == "0"
+    told = {"learning_rate": "0.002", "hidden": "16", "layers": "1", "examples": "16", "train_conditions": "telephone"}
+    assert told.items() <= run.data.params.items()
+    assert not {"seed", "model", "settings"} & set(run.data.params) and len(run.data.params) < 25
+    assert "null" not in run.data.params.values()
     assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
     for name in ("val/band_bias_db_4000_5040", "test/band_bias_db_4000_5040", "test/band_spread_db_4000_5040"):
         assert -60 <= run.data.metrics[name] <= 60
     assert run.data.tags["test_uses"] == "1"
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert {"samples.html", "config.yaml", "tables", "images"} <= artifacts
+    assert {"samples.html", "config.yaml", "tables", "epochs.html"} <= artifacts
     (comparison,) = (run for run in found if run.info.run_name == "comparison")
     artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
     assert {"report.html", "listening-test.html", "figures"} <= artifacts
+    for words in (comparison.data.tags["mlflow.note.content"], experiment.tags["mlflow.note.content"]):
+        assert f"(#/experiments/{experiment.experiment_id}/runs/{comparison.info.run_id}/artifacts/report.html)" in words
+        assert max(line.count(" | ") for line in words.splitlines()) + 1 == 7
+    ranks = {run.info.run_name: run.data.metrics.get("rank") for run in found}
+    assert ranks["comparison"] == 0 and ranks["unprocessed"] is None
+    assert {ranks["dnn_fft-seed0"], ranks["wavegan_original-seed0"]} == {1, 2}
+    page = (runs / "artifacts" / run.info.run_id / "artifacts" / "epochs.html").read_text()
+    assert 'data-epochs="0 1 2"' in page and page.count("data-epoch=") == 2 * 3
 
 
 def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, one_core, tiny_corpus, tmp_path):

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import threading
 
-import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import Engine, event
@@ -27,7 +26,7 @@ def logged(tracker, key="key"):
         run.log_metrics({"val/lsd": 1.5, "train/loss": 0.1}, step=3)
         run.log_text("<b>hello</b>", "samples.html")
         run.log_table(pd.DataFrame({"lsd": [1.25]}), "tables/per_utterance.json")
-        run.log_image(np.zeros((8, 8, 3), np.uint8), "spectrogram/lowpass", step=1)
+        run.log_bytes(b"a picture", "epochs/1-target.webp")
         run.log_dataset(pd.DataFrame({"path": ["a.wav"]}), "demo", "d" * 64, "training")
     return run
 
@@ -43,7 +42,7 @@ def shown(tracker):
         }
         files = sorted(
             (file.path, file.file_size)
-            for folder in (None, "tables", "images")
+            for folder in (None, "tables", "epochs")
             for file in tracker.store.client.list_artifacts(run.info.run_id, folder)
         )
         datasets = [one.dataset.name for one in run.inputs.dataset_inputs]
@@ -63,7 +62,7 @@ def test_the_folder_has_all_that_was_logged(tmp_path):
     assert curves[["step", "name", "value"]].values.tolist() == [[3, "val/lsd", 1.5], [3, "train/loss", 0.1]]
     assert (run.folder.path / "samples.html").read_text() == "<b>hello</b>"
     assert {path.name for path in run.folder.path.glob("[!.]*")} == {
-        "run.json", "curves.csv", "samples.html", "tables", "images"
+        "run.json", "curves.csv", "samples.html", "tables", "epochs"
     }  # fmt: skip
 
 
@@ -94,17 +93,49 @@ def test_a_point_or_picture_logged_again_after_an_interruption_is_there_once(tmp
     first = tracker.run("demo", "one", {}, "key")
     for value in (1, 2):
         first.log_metrics({"loss": 1.0}, step=value)
-        first.log_image(np.full((8, 8, 3), value, np.uint8), "clip", step=1)
+        first.log_bytes(bytes([value]), "epochs/1.webp")
     again = tracker.run("demo", "one", {}, "key")
     again.log_metrics({"loss": 1.0}, step=2)
     again.log_metrics({"loss": 0.5}, step=3)
-    again.log_image(np.full((8, 8, 3), 3, np.uint8), "clip", step=1)
+    again.log_bytes(b"again", "epochs/1.webp")
+    again.finish()
     history = tracker.store.client.get_metric_history(again.id, "loss")
     assert [(one.step, one.value) for one in history] == [(1, 1.0), (2, 1.0), (3, 0.5)]
-    (picture,) = again.folder.path.glob("images/*.png")
-    sent = tmp_path / "artifacts" / again.id / "artifacts" / "images"
-    assert len(list(sent.iterdir())) == 2
-    assert (sent / picture.name).read_bytes() == picture.read_bytes()
+    sent = tmp_path / "artifacts" / again.id / "artifacts" / "epochs"
+    assert [path.read_bytes() for path in sent.iterdir()] == [b"again"]
+
+
+def test_what_is_added_to_a_finished_run_takes_no_time_of_it_and_changes_not_who_made_it(tmp_path, monkeypatch):
+    tracker = open_tracker("mlflow", tmp_path)
+    monkeypatch.setattr("sys.argv", ["overtone", "train"])
+    with tracker.run("demo", "one", {"seed": "0"}, "key") as run:
+        pass
+    before = run.folder.read()
+    monkeypatch.setattr("sys.argv", ["overtone", "listen"])
+    with tracker.run("demo", "one", {"status": "champion"}, "key") as run:
+        run.log_metrics({"test/mushra": 55.0})
+    after = run.folder.read()
+    assert (after.status, after.ended) == ("FINISHED", before.ended)
+    assert after.tags == before.tags | {"status": "champion"}
+    with pytest.raises(ValueError, match="broken"), tracker.run("demo", "one", {}, "key"):
+        raise ValueError("broken")
+    assert run.folder.read().status == "FAILED"
+
+
+def test_words_lead_to_the_run_of_a_key_in_whichever_store_shows_them(tmp_path):
+    words = "**[Report](run:key-b/artifacts/report.html)**, [gone](run:nobody), [far](https://example.org)"
+    stores = [open_tracker("mlflow", tmp_path / name) for name in ("here", "there")]
+    stores[1].run("demo", "first, so that ids differ", {}, "key-a").finish()
+    for tracker in stores:
+        with tracker.run("demo", "b", {}, "key-b") as run:
+            run.describe(words)
+        tracker.describe_experiment("demo", words)
+        experiment = tracker.store.client.get_experiment_by_name("demo")
+        address = f"#/experiments/{experiment.experiment_id}/runs/{run.id}/artifacts/report.html"
+        shown = f"**[Report]({address})**, gone, [far](https://example.org)"
+        assert tracker.store.client.get_run(run.id).data.tags["mlflow.note.content"] == shown
+        assert experiment.tags["mlflow.note.content"] == shown
+        assert run.folder.read().tags["mlflow.note.content"] == words
 
 
 def test_many_write_at_once_and_half_a_line_of_a_killed_process_is_replaced(tmp_path):

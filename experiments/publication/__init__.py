@@ -1,0 +1,1 @@
+"""What reviewers see first of a comparison in MLflow."""

@@ -1,0 +1,148 @@
+"""What follows from a comparison's findings as a whole: its own run, ranks, and the experiment's words and columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from evaluation.measures.catalogue import Shown, keys_shown
+from experiments.keys import digest
+from experiments.pages.tables import table_markdown
+from experiments.ranking.band_levels import over_conditions
+from experiments.ranking.findings import Findings
+from experiments.ranking.leaderboard import RATING_COLUMNS, plain_table
+from experiments.ranking.primary import PRIMARY
+from experiments.report.band_levels import band_levels_picture
+from experiments.report.markdown import overview_markdown
+from experiments.report.tables import leaderboard_table, overview_columns
+from experiments.report.words import headline
+from experiments.runs import comparison_experiment
+from experiments.tracking.registered_models import Words
+from experiments.tracking.run import Run
+from experiments.tracking.tracker import Tracker
+
+COMPARISON = "comparison"
+REPORT, LISTENING_TEST = "report.html", "listening-test.html"
+RANK = "rank"
+RATING = RATING_COLUMNS[0]
+
+
+def comparison_key(folder: Path, what: str = COMPARISON) -> str:
+    """Return the run key of what belongs to one comparison alone.
+
+    Args:
+        folder: of the comparison.
+        what: the comparison itself, or one of its controls.
+    """
+    return digest(what, folder.name)
+
+
+def registry_words(model_name: str, findings: Findings, keys: Mapping[str, str]) -> Words:
+    """Return what the registry says of a champion: why it won, how it is loaded, and where all else is.
+
+    Args:
+        model_name: the registered name.
+        findings: of the comparison that it won.
+        keys: run keys of its training, ``run``, and of its comparison, ``comparison``.
+    """
+    table = table_markdown(leaderboard_table(findings, overview_columns(findings), behind=False, guards=True))
+    load = f"""```python
+import mlflow
+
+model = mlflow.pyfunc.load_model("models:/{model_name}@champion")
+enhanced = model.predict(waveforms)  # float32 (batch, samples) at the model's rate; params={{"rate": 8000}} for another
+```
+
+Without MLflow: `overtone export --preset {findings.preset} --out DIR`, then `overtone enhance ... --model DIR`."""
+    links = " · ".join(
+        f"[{name}](run:{keys[run]}{rest})"
+        for name, run, rest in (
+            ("The run that trained it", "run", ""),
+            ("its package", "run", "/artifacts/champion"),
+            ("the comparison's report", COMPARISON, f"/artifacts/{REPORT}"),
+        )
+    )
+    about = (
+        f"Champions of preset `{findings.preset}`: speech super-resolution, narrowband in, wideband out. The alias "
+        "`champion` is the version in use, `previous` the one before it; each version says why it won."
+    )
+    return Words(f"{about}\n\n{load}", f"{headline(findings)}\n\n{links}\n\n{table}\n\n{load}")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Shows findings in a tracker; again after each change of them, such as an import of votes.
+
+    Attributes:
+        tracker: where to.
+        folder: of the comparison.
+        findings: what it found.
+    """
+
+    tracker: Tracker
+    folder: Path
+    findings: Findings
+
+    def publish(self, files: Sequence[Path], votes: pd.DataFrame | None = None) -> Run:
+        """Bring the comparison's run, every run's rank and rating, and the experiment's words up to date.
+
+        Args:
+            files: of the comparison, kept in its run.
+            votes: a row per rating of its listening test; None without one.
+
+        Returns:
+            The comparison's run.
+        """
+        findings, experiment = self.findings, comparison_experiment(self.findings.preset)
+        words = overview_markdown(findings, self._links())
+        tags = {"model": COMPARISON, "variant": COMPARISON, "preset": findings.preset, "status": "report"}
+        with self.tracker.run(experiment, COMPARISON, tags, comparison_key(self.folder)) as run:
+            for file in files:
+                run.log_file(file)
+            run.log_table(plain_table(findings.leaderboard), "tables/leaderboard.json")
+            if not findings.band_levels.empty:
+                run.log_table(over_conditions(findings.band_levels), "tables/band_levels.json")
+                run.log_text(band_levels_picture(findings).svg(), "figures/band_levels.svg")
+            if votes is not None:
+                run.log_table(votes, "tables/listening.json")
+            run.log_metrics({RANK: 0.0})  # the table is sorted by it, and this run is where to begin
+            run.describe(words)
+        self._log_ratings(experiment)
+        # Folded up, MLflow shows the first line only: the result, not the title.
+        self.tracker.describe_experiment(experiment, words)
+        self.tracker.show_columns(experiment, self._columns(), f"metrics.{RANK}")
+        return run
+
+    def _log_ratings(self, experiment: str) -> None:
+        if self.findings.ratings is None:
+            return
+        ratings = self.findings.ratings.set_index("system")[RATING].dropna()
+        for name, key, system in self._runs():
+            if system in ratings:
+                with self.tracker.run(experiment, name, {}, key) as run:
+                    run.log_metrics({f"test/{RATING}": round(float(ratings[system]), 2)})
+
+    def _runs(self) -> list[tuple[str, str, str]]:
+        """Name, key and system of every system's run."""
+        trainings = self.findings.trainings
+        known = trainings.itertuples() if "key" in trainings else ()
+        runs = [(f"{one.system}-seed{one.seed:.0f}", str(one.key), str(one.system)) for one in known]
+        trained = set(trainings["system"]) if "system" in trainings else set()
+        controls = [name for name in self.findings.systems if name not in trained]
+        return runs + [(name, comparison_key(self.folder, name), name) for name in controls]
+
+    def _links(self) -> dict[str, str]:
+        """What the words lead to, by its name; addresses as `experiments.tracking.store` resolves them."""
+        pages = {"Report": REPORT, "listening test": LISTENING_TEST}
+        run = f"run:{comparison_key(self.folder)}"
+        return {name: f"{run}/artifacts/{page}" for name, page in pages.items()}
+
+    def _columns(self) -> tuple[str, ...]:
+        """Return the columns of MLflow's list of runs: what decides first, costs last."""
+        keys = [PRIMARY, *keys_shown(Shown.OVERVIEW)]
+        keys.sort(key=lambda key: key not in ("visqol", PRIMARY))
+        rating = [RATING] if self.findings.ratings is not None else []
+        scores = (f"metrics.test/{key}" for key in (*keys[:2], *rating, *keys[2:]))
+        costs = (f"metrics.cost/{key}" for key in ("rtf", "latency_ms", "macs"))
+        return (f"metrics.{RANK}", *scores, "tags.status", *costs)
