@@ -1,5 +1,6 @@
 // The test itself: its screens, its random orders, its votes; comes after listening_player.js.
 
+const FRAMED = window.parent !== window; // as an artifact in MLflow, which allows scripts and nothing else
 const LABELS = ['Bad', 'Poor', 'Fair', 'Good', 'Excellent'];
 
 class Test {
@@ -36,14 +37,18 @@ class Test {
     if (saved && saved.session) choices.unshift(element('button', {
       type: 'button', class: 'main resume', onclick: () => this.resume(saved),
     }, saved.finished ? 'Save the votes you gave before' : `Continue where you stopped (${saved.trials.length} done)`));
+    const warning = FRAMED ? [element('p', { class: 'warning', role: 'note' }, 'Here the page is part of another one, as in '
+      + 'MLflow, where browsers let it save nothing: a test that is interrupted is lost, and your votes appear at the '
+      + 'end as text to copy. Better: download this page (in MLflow by the arrow above) and open the file.')] : [];
     const points = [
       'Use headphones, in a quiet room. On a phone, switch off silent mode.',
       'Set the volume when you hear the first sounds, and leave it there afterwards.',
       'All sounds of a recording are equally loud. The page does not tell which system made which sound, and each listener gets another order.',
-      'Nothing is sent anywhere: at the end you save a file with your votes and pass it on.',
+      `Nothing is sent anywhere: at the end you ${FRAMED ? 'copy' : 'save a file with'} your votes and pass it on.`,
     ];
     this.show(
       element('h2', {}, 'Before you begin'),
+      ...warning,
       element('ul', {}, ...points.map(point => element('li', {}, point))),
       element('label', { class: 'field' }, 'Your name or initials (give them if others use this device too) ', name),
       element('div', { class: 'actions' }, ...choices),
@@ -204,10 +209,15 @@ class Test {
   }
 
   stopButton(training) {
-    return training ? '' : element('button', { type: 'button', class: 'quiet', onclick: () => {
+    if (training) return '';
+    let asked = false; // in the page: a frame refuses confirm()
+    const stop = element('button', { type: 'button', class: 'quiet', onclick: () => {
       if (this.state.trials.length === 0) return this.welcome();
-      if (confirm('End the test here? What you have rated so far is kept.')) this.end();
+      if (asked) return this.end();
+      asked = true;
+      stop.textContent = 'End the test here? What you have rated is kept. Press again.';
     } }, 'Stop here');
+    return stop;
   }
 
   hear(index) {
@@ -266,19 +276,33 @@ class Test {
     state.finished = state.finished || new Date().toISOString();
     state.complete = state.trials.length >= total;
     storage.write(this.storeName, state);
-    const comment = element('textarea', { rows: 3, maxlength: 1000, oninput: () => { state.comment = comment.value; } });
+    // As text too, since a frame refuses downloads without a word. Set as a value: it names the systems.
+    const text = element('textarea', { class: 'votes', rows: 8, readonly: true, onfocus: () => text.select() });
+    const comment = element('textarea', { rows: 3, maxlength: 1000, oninput: () => {
+      state.comment = comment.value;
+      text.value = this.votes();
+    } });
     comment.value = state.comment;
-    const said = element('span', { class: 'missing', role: 'status' });
+    text.value = this.votes();
+    const shown = element('details', { open: FRAMED }, element('summary', {}, 'The votes as text'),
+      element('label', { class: 'field' }, `Paste all of it into a file named ${this.fileName()}, or into a message. `, text));
+    const said = element('p', { class: 'missing', role: 'status' });
     const save = element('button', { type: 'button', class: 'main save', onclick: () => {
       this.download();
-      said.textContent = 'Saved. Send the file to the person who asked you.';
+      said.textContent = `Your browser saves ${this.fileName()}, as a rule among its downloads. Send that file to the `
+        + 'person who asked you. If there is none, copy the votes.';
     } }, 'Save your votes');
-    const copy = element('button', { type: 'button', class: 'copy', onclick: async () => {
+    const copy = element('button', { type: 'button', class: FRAMED ? 'main copy' : 'copy', onclick: async () => {
+      shown.open = true;
+      text.select();
+      let copied = document.execCommand('copy'); // where the clipboard itself is refused, as in a frame
       try {
-        await navigator.clipboard.writeText(this.votes());
-        said.textContent = 'Copied: paste it into a message or a file.';
-      } catch { said.textContent = 'This browser refuses to copy: save the file instead.'; }
-    } }, 'Copy them');
+        await navigator.clipboard.writeText(text.value);
+        copied = true;
+      } catch { /* said below */ }
+      said.textContent = copied ? 'Copied: paste it into a message or a file.'
+        : 'This browser refuses to copy by a button: the votes are selected, copy them by Ctrl-C.';
+    } }, FRAMED ? 'Copy your votes' : 'Copy them');
     const again = element('button', { type: 'button', class: 'quiet', onclick: () => {
       storage.remove(this.storeName);
       this.welcome();
@@ -287,7 +311,8 @@ class Test {
       element('h2', {}, 'Thank you'),
       element('p', {}, state.complete ? 'That was all.' : `You did ${state.trials.length} of ${total}.`),
       element('label', { class: 'field' }, 'Anything you noticed? ', comment),
-      element('div', { class: 'actions' }, save, copy, again, said),
+      element('div', { class: 'actions' }, ...(FRAMED ? [copy] : [save, copy]), again),
+      said, shown,
     );
   }
 
@@ -301,11 +326,11 @@ class Test {
     }, null, 1);
   }
 
+  fileName() { return `votes-${this.data.preset}-${this.state.method}-${this.state.session}.json`; }
+
   download() {
     const address = URL.createObjectURL(new Blob([this.votes()], { type: 'application/json' }));
-    const link = element('a', {
-      href: address, download: `votes-${this.data.preset}-${this.state.method}-${this.state.session}.json`,
-    });
+    const link = element('a', { href: address, download: this.fileName() });
     document.body.append(link);
     link.click();
     link.remove();
