@@ -100,9 +100,9 @@ class Browser:
 
     def key(self, key):
         """Press a key."""
-        codes = {" ": ("Space", 32), "ArrowRight": ("ArrowRight", 39), "Enter": ("Enter", 13)}
+        codes = {" ": ("Space", 32), "ArrowRight": ("ArrowRight", 39), "Enter": ("Enter", 13), "Tab": ("Tab", 9)}
         code, number = codes.get(key, (f"Key{key.upper()}", ord(key.upper()[0])))
-        text = key if len(key) == 1 else ""
+        text = key if len(key) == 1 else "\r" if key == "Enter" else ""
         for kind in ("keyDown", "keyUp"):
             event = {"key": key, "code": code, "windowsVirtualKeyCode": number}
             self._call("Input.dispatchKeyEvent", type=kind, **event, **({"text": text} if kind == "keyDown" else {}))

@@ -124,6 +124,44 @@ def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
     assert position(page) == pytest.approx(there + 1.0, abs=0.11)
 
 
+def tab_to(page, selector):
+    """Press Tab until an element has the focus."""
+    for _ in range(40):
+        if page.run(f"document.activeElement.matches({selector!r})"):
+            return
+        page.key("Tab")
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_by_keyboard_alone_from_the_microphone_to_both_versions(page):
+    tab_to(page, "#record")
+    page.key("Enter")
+    page.wait("document.querySelector('#record-label').textContent === 'Stop'")
+    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 0.5")
+    page.key("Enter")
+    page.wait("!document.querySelector('#predict').disabled")
+    assert page.run("document.activeElement.id") == "record"
+    tab_to(page, "#predict")
+    page.key("Enter")
+    wait_shown(page, "#figures")
+    assert page.run("document.activeElement.id") == "play"
+    page.run("document.querySelector('[value=enhanced]').focus()")
+    page.key("a")
+    page.key(" ")
+    page.wait("document.querySelector('#play').textContent === 'Pause'")
+    page.key(" ")
+    assert page.text("#play") == "Play"
+    assert page.run("document.querySelector('[name=heard]:checked').value") == "original"
+
+
+def test_the_sample_is_enhanced_at_a_press_and_the_player_is_in_sight(page):
+    page.click("#sample")
+    predicted(page)
+    assert page.text("#name") == "sample.flac"
+    page.wait("document.querySelector('#play').getBoundingClientRect().bottom <= innerHeight")
+    assert page.run("document.querySelector('#play').getBoundingClientRect().top >= 0")
+
+
 def position(page):
     return float(page.text("#position").split("/")[0].strip()[2:])
 

@@ -85,7 +85,17 @@ export class Live {
     this.trips.push(performance.now() - sent);
     if (this.trips.length > 100) this.trips.shift();
     element('live-out').value = decibels(enhanced);
-    this.playback.port.postMessage(this.heard === 'enhanced' ? enhanced : block);
+    const original = this.delayed(block);
+    this.playback.port.postMessage(this.heard === 'enhanced' ? enhanced : original);
+  }
+
+  // The microphone as late as the model's output, so that switching between both does not jump.
+  delayed(block) {
+    const joined = new Float32Array(this.past.length + block.length);
+    joined.set(this.past);
+    joined.set(block, this.past.length);
+    this.past = joined.slice(block.length);
+    return joined.slice(0, block.length);
   }
 
   told(facts) {
@@ -96,6 +106,7 @@ export class Live {
     }
     if (facts.latency_ms !== undefined) {
       this.latency = facts.latency_ms;
+      this.past = new Float32Array(Math.round(facts.latency_ms / 1000 * this.microphone.rate));
       this.ready = true;
       element('live-latency').textContent = `${facts.latency_ms.toFixed(1)} ms`;
       this.show('Stop', 'Live. Speak, and switch between microphone and enhanced.');

@@ -20,6 +20,7 @@ const player = new Player(context, showPlayer);
 const live = new Live();
 
 let recorder = null;
+let asking = false; // for the microphone
 let chosen = null; // { blob, name }
 let drawn = {};
 let working = new AbortController();
@@ -33,14 +34,15 @@ async function toggleRecording() {
     await finishRecording('');
     return;
   }
+  if (asking) return; // not by disabling the button, which would lose the focus
   live.stop('');
   player.pause();
   attempt(async () => {
-    element('record').disabled = true;
+    asking = true;
     try {
       recorder = await Recorder.start(facts.limits.upload_seconds, heard, () => finishRecording('That is the longest recording. '));
     } finally {
-      element('record').disabled = false;
+      asking = false;
     }
     showRecorder();
     say('Recording. Press Stop when you have finished.');
@@ -70,7 +72,7 @@ function showRecorder() {
   element('record').classList.toggle('running', Boolean(recorder));
   element('record-label').textContent = recorder ? 'Stop' : 'Record';
   element('predict').disabled = !chosen || Boolean(recorder);
-  element('file').disabled = Boolean(recorder);
+  element('file').disabled = element('sample').disabled = Boolean(recorder);
   if (recorder) {
     element('clock').textContent = clock(0);
     element('clipping').hidden = true;
@@ -97,8 +99,8 @@ function choose(blob, name, note = '') {
     chosen = { blob: sent, name };
     await show('original', buffer, signal);
     element('predict').disabled = false;
-    say(`${note}${name}, ${seconds(buffer.duration)}. Predict enhances it.`);
-    if (document.activeElement === document.body || document.activeElement === element('record')) element('predict').focus();
+    element('name').textContent = name;
+    say(`${note}${name}, ${seconds(buffer.duration)}. Enhance adds what is missing.`);
   });
 }
 
@@ -132,7 +134,16 @@ async function read(blob) {
 
 // Enhancing
 
+async function trySample() {
+  await attempt(async () => {
+    const answer = await fetch(new URL('sample.flac', import.meta.url));
+    if (!answer.ok) throw new Problem('The sample could not be fetched. Is overtone serve still running?');
+    await choose(await answer.blob(), 'sample.flac');
+  });
+}
+
 function predict() {
+  const byKeyboard = document.activeElement === element('predict');
   return attempt(async (signal) => {
     element('predict').disabled = true;
     element('progress').hidden = false;
@@ -148,11 +159,22 @@ function predict() {
       showFigures(done);
       offer(done.blob);
       say(`Enhanced ${seconds(done.audioSeconds)} of audio in ${seconds(done.processingSeconds)}. Play, and switch between both.${done.loss ? ` The recording ${done.loss}.` : ''}`);
+      toPlayer(byKeyboard);
     } finally {
       element('progress').hidden = true;
       element('predict').disabled = !chosen;
     }
   });
+}
+
+// On a telephone the player is below the screen; the hand on the keyboard goes on with Space, which then plays.
+function toPlayer(focus) {
+  if (focus) element('play').focus({ preventScroll: true });
+  const calm = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
+  const { top, bottom } = element('comparison').querySelector('.transport').getBoundingClientRect();
+  if (top < 0 || bottom > window.innerHeight) {
+    element('comparison').scrollIntoView({ block: 'start', behavior: calm ? 'auto' : 'smooth' });
+  }
 }
 
 function showFigures(done) {
@@ -288,12 +310,12 @@ function seconds(time) {
 
 function pressed(event) {
   if (element('panel-clip').hidden || element('comparison').hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-  const inControl = event.target.closest('button, a, input, label');
+  const pressable = event.target.closest('button, a, [type=checkbox], [type=file], label');
   const key = event.key.toLowerCase();
   if (key === 'a') hear('original');
   else if (key === 'b') hear('enhanced');
-  else if (inControl) return;
-  else if (key === ' ') toggle();
+  else if (key === ' ' && !pressable) toggle();
+  else if (event.target.closest('[role=tab]')) return; // whose arrows change the tab
   else if (key === 'arrowright') player.seek(player.position() + SEEK_SECONDS);
   else if (key === 'arrowleft') player.seek(player.position() - SEEK_SECONDS);
   else return;
@@ -325,6 +347,7 @@ function openTab(name, focus) {
 function listen() {
   element('record').addEventListener('click', toggleRecording);
   element('predict').addEventListener('click', predict);
+  element('sample').addEventListener('click', trySample);
   element('refresh').addEventListener('click', refresh);
   element('play').addEventListener('click', toggle);
   element('seek').addEventListener('input', (event) => player.seek(Number(event.target.value)));

@@ -3,5 +3,5 @@ export class Problem extends Error {}
 
 export function sentence(error) {
   if (error instanceof Problem) return error.message;
-  return `Something unexpected happened (${error.message || error}). Refresh and try again.`;
+  return `Something unexpected happened (${error.message || error}). Reload the page and try again.`;
 }
