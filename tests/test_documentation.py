@@ -1,6 +1,7 @@
 """The documentation site: it builds without a warning, leads to every page, and asks no other host for anything."""
 
 import ast
+import html
 import os
 import re
 import subprocess
@@ -8,7 +9,10 @@ import sys
 
 import pytest
 import yaml
+from listening_browser import EXECUTABLE, Browser
 from project import PROJECT
+
+from benchmarks.pages.commands_page import parsers
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,34 @@ def test_pages_load_nothing_from_another_host(site):
 
 
 def test_the_interface_is_described_from_its_docstrings(site):
-    page = (site / "api" / "runtime" / "index.html").read_text()
+    page = (site / "api" / "runtime.html").read_text()
     assert 'id="overtone.enhancer.Enhancer.enhance"' in page
     assert "Enhance a whole recording." in page
+
+
+def test_the_commands_are_described_by_their_parsers(site):
+    page = html.unescape(re.sub("<[^>]+>", "", (site / "commands.html").read_text()))
+    for name, parser in parsers():
+        assert f"usage: {name} " in page
+        assert not re.search(r"\(type: |default: null|default: None", parser.format_help()), name
+    assert str(PROJECT) not in page
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
+def test_the_site_works_from_disk_with_its_search(site):
+    with Browser() as browser:
+        browser.open((site / "index.html").as_uri())
+        results = browser.run("document.querySelector('.md-nav--primary a[href*=\"results/index\"]').href")
+        browser.run("document.querySelector('[data-md-component=search-query]').focus()")
+        browser.wait("document.querySelector('.md-search-result__meta').textContent.includes('search')")
+        for letter in "trouble":
+            browser.key(letter)
+        browser.wait("!!document.querySelector('.md-search-result__link')")
+        found = browser.run("[...document.querySelectorAll('.md-search-result__link')].map(one => one.href)")
+        assert any(address.startswith((site / "troubleshooting.html").as_uri()) for address in found)
+        browser.open(results)
+        assert "Which architecture wins" in browser.run("document.body.innerText")
+        assert browser.errors == []
 
 
 # Folders whose public functions all describe their parameters; a folder is added when it is complete, none is removed.

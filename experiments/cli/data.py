@@ -4,14 +4,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import optional_path
+from experiments.cli.options import command_parser, optional_path
 from overtone.cli.command import Command
 
 KINDS = ("speech", "noise", "music", "impulse_response")
 
 
 def _prepare_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Measure each audio file once and write manifest.csv and rejected.csv. The same command goes on "
         "where it was interrupted, and later measures only what is new."
     )
@@ -31,7 +31,7 @@ def _prepare_parser() -> ArgumentParser:
 
 
 def _fetch_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Download a public corpus, or continue where it was interrupted.")
+    parser = command_parser(description="Download a public corpus, or continue where it was interrupted.")
     parser.add_argument("name", metavar="NAME", help="name of a corpus; 'list' shows them")
     parser.add_argument("--out", default=".", metavar="DIR", help="folder for corpora (this one)")
     parser.add_argument("--dry-run", action="store_true", help="show files, sizes and licence, download nothing")
@@ -41,7 +41,7 @@ def _fetch_parser() -> ArgumentParser:
 
 
 def _inspect_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Print what a corpus holds; draw it as corpus.png and one clip as clip.png.")
+    parser = command_parser(description="Print what a corpus holds; draw it as corpus.png and one clip as clip.png.")
     parser.add_argument("source", metavar="DIR_OR_MANIFEST", help="folder, or manifest (.csv, .parquet)")
     parser.add_argument("--clip", metavar="FILE", help="the clip to draw (a typical one)")
     parser.add_argument("--condition-preset", metavar="NAME", help="draw this preset's test conditions")
@@ -78,7 +78,7 @@ def _run_inspect(options: Namespace) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="overtone data", description="Fetch, prepare and inspect corpora.")
+    parser = command_parser(prog="overtone data", description="Fetch, prepare and inspect corpora.")
     actions = parser.add_subcommands(required=True, dest="action", title="actions")
     for name, (text, action_parser, _) in ACTIONS.items():
         actions.add_subcommand(name, action_parser(), help=text)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import add_options, made, optional_path
+from experiments.cli.options import add_options, command_parser, made, optional_path
 from experiments.runs import Workspace
 from overtone.cli.command import Command
 
 
 def _export_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Write a model as a folder that runs without torch: ONNX graph, configuration, card, checksums, "
         "and the proof that it is the same model. The training corpus, where it is named, gives real speech for the "
         "proof and licences for the card."

@@ -4,15 +4,34 @@ import dataclasses
 import inspect
 import re
 import typing
-from argparse import SUPPRESS
+from argparse import SUPPRESS, Action
 from collections.abc import Collection
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from overtone.errors import OvertoneError
 
 T = typing.TypeVar("T")
+
+
+class PlainHelp(DefaultHelpFormatter):
+    """Shows help as it is written: without names of types, and with a default only where the help does not say it."""
+
+    def _get_help_string(self, action: Action) -> str:
+        text, default = action.help or "", action.default
+        said = text.endswith(")") or " else " in text or not action.option_strings
+        return text if said or default in (None, False, SUPPRESS, []) else f"{text} (%(default)s)"
+
+
+def command_parser(description: str, prog: str | None = None) -> ArgumentParser:
+    """Return the parser of a command.
+
+    Args:
+        description: in its help.
+        prog: its name; None where `overtone.cli.command.perform` gives it.
+    """
+    return ArgumentParser(prog=prog, description=description, formatter_class=PlainHelp)
 
 
 def add_options(parser: ArgumentParser, cls: type, without: Collection[str] = ()) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import add_options, made, names, optional_path
+from experiments.cli.options import add_options, command_parser, made, names, optional_path
 from experiments.comparison.options import DiffOptions
 from experiments.runs import Workspace, find_runs_folder
 from overtone.cli.command import USAGE, Command, failed
@@ -13,7 +13,7 @@ from overtone.worker_pool import available_cores
 
 
 def _evaluate_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Score any systems' audio files, paired with the reference by their stem. The same command goes "
         "on where it was interrupted, and later scores only what is new."
     )
@@ -43,7 +43,7 @@ def _evaluate_parser() -> ArgumentParser:
 
 
 def _diff_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Put two comparisons, trainings, score tables or exported models beside each other, with paired "
         "95 % intervals. Exit code 0: B is no worse than A in the primary score; 1: it is worse; 2: they cannot be "
         "compared."
@@ -53,7 +53,7 @@ def _diff_parser() -> ArgumentParser:
 
 
 def _listen_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Add the votes of a listening test to its comparison's leaderboard and runs.")
+    parser = command_parser(description="Add the votes of a listening test to its comparison's leaderboard and runs.")
     parser.add_argument(
         "--import",
         dest="votes",
@@ -68,7 +68,7 @@ def _listen_parser() -> ArgumentParser:
 
 
 def _publish_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Bring to MLflow what it lacks of the runs in the folder for runs. Every command does so with what "
         "MLflow missed while it did not answer; this one compares everything, also with another server."
     )
@@ -78,7 +78,7 @@ def _publish_parser() -> ArgumentParser:
 
 
 def _ui_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Open the MLflow page of the runs.")
+    parser = command_parser(description="Open the MLflow page of the runs.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="port to listen on (5000)")
     add_options(parser, Workspace, without=["data", "extra", "tracking"])

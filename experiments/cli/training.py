@@ -2,7 +2,7 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from experiments.cli.options import add_options, made
+from experiments.cli.options import add_options, command_parser, made
 from experiments.comparison.options import CompareOptions, SelectOptions
 from experiments.sweep.options import SweepOptions
 from experiments.training.requests import TrainRequest
@@ -12,14 +12,14 @@ PRESET = "name of a preset, or a .yaml file"
 
 
 def _compare_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Train a preset's models under one budget and choose by its declared rule.")
+    parser = command_parser(description="Train a preset's models under one budget and choose by its declared rule.")
     parser.add_argument("preset", help=PRESET)
     add_options(parser, CompareOptions, without=["num_nodes"])
     return parser
 
 
 def _select_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Train the best settings of each architecture's study with several seeds, choose by the declared "
         "rule, and register the champion. With nothing new, nothing changes."
     )
@@ -32,13 +32,13 @@ def _select_parser() -> ArgumentParser:
 
 
 def _train_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Train one model of a preset, or continue where it was interrupted.")
+    parser = command_parser(description="Train one model of a preset, or continue where it was interrupted.")
     add_options(parser, TrainRequest)
     return parser
 
 
 def _sweep_parser() -> ArgumentParser:
-    parser = ArgumentParser(
+    parser = command_parser(
         description="Search an architecture's settings under the preset's budget for a trial. The same command, on "
         "this machine or another, joins or continues the study."
     )
