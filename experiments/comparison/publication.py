@@ -16,7 +16,7 @@ from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.presets.preset import Preset, champion_name
 from experiments.publication.overview import RANK, Overview, comparison_key, registry_words
-from experiments.ranking.band_levels import band_level_means, over_conditions
+from experiments.ranking.band_levels import band_level_means
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import status_text

@@ -187,7 +187,7 @@ def _write_names(figure: Figure, axes: Axes, points: Sequence[CostPoint], contro
 
 
 def curves_picture(findings: Findings) -> Picture | None:
-    """Return the loss on `val` by training examples: a panel per system, a line per seed, the same axes for all."""
+    """Return the loss on `val` by training examples: a panel per system with its own scale, a line per seed."""
     curves: dict[str, list[Points]] = {}
     for curve in findings.curves:
         if curve.points:
@@ -205,7 +205,7 @@ def _last_losses(system: str, lines: Sequence[Points]) -> str:
 def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
     height = math.ceil(len(curves) / CURVES_A_ROW)
     figure = new_figure(9.0, 0.6 + 1.8 * height)
-    panels = figure.subplots(height, CURVES_A_ROW, sharex=True, sharey=True, squeeze=False).ravel()
+    panels = figure.subplots(height, CURVES_A_ROW, sharex=True, squeeze=False).ravel()
     for panel in panels[len(curves) :]:
         panel.set_axis_off()
     for panel, (system, lines) in zip(panels, curves.items(), strict=False):

@@ -109,8 +109,9 @@ def assert_tracked(runs, table):
     (comparison,) = (run for run in found if run.info.run_name == "comparison")
     artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
     assert {"report.html", "listening-test.html", "figures"} <= artifacts
+    address = f"#/experiments/{experiment.experiment_id}/runs/{comparison.info.run_id}/artifacts/report.html"
     for words in (comparison.data.tags["mlflow.note.content"], experiment.tags["mlflow.note.content"]):
-        assert f"(#/experiments/{experiment.experiment_id}/runs/{comparison.info.run_id}/artifacts/report.html)" in words
+        assert f"({address})" in words
         assert max(line.count(" | ") for line in words.splitlines()) + 1 == 7
     ranks = {run.info.run_name: run.data.metrics.get("rank") for run in found}
     assert ranks["comparison"] == 0 and ranks["unprocessed"] is None

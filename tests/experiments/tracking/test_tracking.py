@@ -139,7 +139,7 @@ def test_registration_moves_the_aliases_once_per_key(tracker: Tracker, tmp_path:
     first = tracker.register("overtone-test", runs[0], tmp_path, {"val.extended_ber": "0.25"}, words)
     model = tracker.store.client.get_registered_model("overtone-test")
     assert model.description == "Champions."
-    assert f"It won. [Its run](#/experiments/{runs[0].url_fragment.split('/')[3]}" in model.latest_versions[0].description
+    assert f"It won. [Its run]({runs[0].url_fragment.partition('?')[0][1:]})" == model.latest_versions[0].description
     assert tracker.register("overtone-test", runs[0], tmp_path, {}) == first
     assert tracker.champion("overtone-test") == first
     assert first.tags["val.extended_ber"] == "0.25"
@@ -259,7 +259,8 @@ def test_the_page_is_served_until_interrupted(tracker: Tracker):
 
 def test_the_first_page_is_mlflow_s_with_a_script_in_front_of_its_own():
     page = first_page('<head><script src="main.js"></script></head>', "#/experiments/1/runs?a=b")
-    assert re.fullmatch(r'<head><script>.*"#/experiments/1/runs\?a=b".*</script><script src="main.js"></script></head>', page)
+    first, second = re.findall("<script.*?</script>", page)
+    assert '"#/experiments/1/runs?a=b"' in first and second == '<script src="main.js"></script>'
 
 
 def test_tracking_is_imported_without_mlflow():
