@@ -205,7 +205,7 @@ def _training(findings: Findings) -> Section:
             "With two or three seeds it is rough.",
         ]
     if picture := curves_picture(findings):
-        words = "Loss on `val` by training examples seen, a line per seed, the last value above; each panel has its own scale."
+        words = "Loss on `val` by training examples seen, a line per seed, the last value above; scales differ."
         parts += [words, picture]
     return Section("Training", parts)
 

@@ -20,6 +20,7 @@ OPTIONS = [
     "--no-first-run",
     "--hide-scrollbars",
     "--autoplay-policy=no-user-gesture-required",
+    "--disable-features=IsolateSandboxedIframes",  # frames stay in the page's process, where scripts can be run in them
     "--remote-debugging-pipe",
 ]
 PATIENCE = 30.0
@@ -55,6 +56,7 @@ class Browser:
         self._buffer = b""
         self._session = None
         self._scripts = set()
+        self._contexts = {}  # where the scripts of each frame run, by the frame
         self.errors = []
         pages = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
         attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
@@ -84,17 +86,21 @@ class Browser:
         self._call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && !!document.querySelector('h2')")
 
-    def run(self, script):
-        """Evaluate a script, or a promise, and return its value."""
-        answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+    def run(self, script, inside=False):
+        """Evaluate a script, or a promise, and return its value; inside the page's newest frame, or in the page."""
+        where = {}
+        if inside:
+            main = self._call("Page.getFrameTree")["frameTree"]["frame"]["id"]
+            where["contextId"] = [one for frame, one in self._contexts.items() if frame != main][-1]
+        answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, **where)
         if "exceptionDetails" in answer:
             raise AssertionError(answer["exceptionDetails"].get("exception", {}).get("description", answer))
         return answer["result"].get("value")
 
-    def wait(self, condition):
+    def wait(self, condition, inside=False):
         """Wait until a script is true."""
         end = time.monotonic() + PATIENCE
-        while not self.run(condition):
+        while not self.run(condition, inside):
             assert time.monotonic() < end, f"never true: {condition}"
             time.sleep(0.02)
 
@@ -110,6 +116,10 @@ class Browser:
     def _event(self, method, parameters):
         if method == "Runtime.exceptionThrown":
             self.errors.append(parameters["exceptionDetails"])
+        elif method == "Runtime.executionContextCreated" and parameters["context"]["auxData"].get("isDefault"):
+            frame = parameters["context"]["auxData"]["frameId"]
+            self._contexts.pop(frame, None)  # the newest comes last
+            self._contexts[frame] = parameters["context"]["id"]
 
     def _call(self, method, **parameters):
         number = next(self._numbers)

@@ -1,0 +1,93 @@
+"""Pages as MLflow shows them: in a frame that allows scripts and nothing else, under an address that is no file's."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from listening_browser import EXECUTABLE, Browser
+from score_tables import GOOD, findings_of, score_table
+
+from experiments.listening.page import write_listening_page
+from experiments.listening.stimuli import ListeningTrial
+from experiments.listening.votes import read_votes
+from experiments.pages.epochs import WatchedClip, epochs_page
+from experiments.report.page import write_report
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
+RATE = 16_000
+WRAPPER = """<!doctype html><h2>MLflow</h2><iframe sandbox="allow-scripts" style="width: 100%; height: 700px"></iframe>
+<script>
+const bytes = Uint8Array.from(atob("PAGE"), letter => letter.charCodeAt(0));
+document.querySelector('iframe').src = URL.createObjectURL(new Blob([bytes], { type: 'text/html' }));
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser(1024, 800) as opened:
+        yield opened
+
+
+def show(browser, page, folder):
+    """Open a page's HTML in a frame, as MLflow does."""
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(WRAPPER.replace("PAGE", base64.b64encode(page.encode()).decode()))
+    browser.open(wrapper.as_uri())
+    browser.wait("document.querySelector('iframe').src.startsWith('blob:')")
+    browser.wait("location.protocol === 'blob:' && document.readyState === 'complete'", inside=True)
+
+
+def press(browser, selector):
+    browser.run(f"document.querySelector({json.dumps(selector)}).click()", inside=True)
+
+
+def test_a_report_s_sections_are_reached_and_its_neighbour_is_named(browser, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(findings_of(score_table({"dnn_fft": GOOD})), path, links={"Listening test": "listening-test.html"})
+    show(browser, path.read_text(), tmp_path)
+    press(browser, 'nav a[href="#how-to-reproduce"]')
+    place = "document.querySelector('#how-to-reproduce').getBoundingClientRect()"
+    browser.wait(f"{place}.top < innerHeight && {place}.bottom > 0", inside=True)
+    assert browser.run("document.activeElement.id", inside=True) == "how-to-reproduce"
+    words = browser.run("document.querySelector('.link').innerText", inside=True)
+    assert words == "Listening test: choose listening-test.html in the list of files beside this page."
+    browser.open(path.as_uri())  # by itself it is an ordinary link
+    assert browser.run("document.querySelector('a.link').getAttribute('href')") == "listening-test.html"
+
+
+def test_a_finished_listening_test_shows_its_votes(browser, tmp_path):
+    generator = np.random.default_rng(0)
+    sounds = {name: generator.standard_normal(RATE).astype(np.float32) / 20 for name in ("unprocessed", "dnn_fft")}
+    reference = generator.standard_normal(RATE).astype(np.float32) / 20
+    trial = ListeningTrial(reference, sounds, RATE, "telephone", "a.wav")
+    path = tmp_path / "listening-test.html"
+    write_listening_page(path, [trial], title="Test", comparison_key="abc", preset="tiny", seed=1)
+    show(browser, path.read_text(), tmp_path)
+    assert "download this page" in browser.run("document.querySelector('.warning').innerText", inside=True)
+    press(browser, ".rate")
+    browser.wait("document.querySelector('h2').textContent === 'Exercise'", inside=True)
+    press(browser, ".next")
+    browser.wait("document.querySelector('h2').textContent === 'Recording 1 of 1'", inside=True)
+    press_all = "document.querySelectorAll('.sound').forEach(one => one.click())"
+    rate_all = "document.querySelectorAll('.row input').forEach(one => one.dispatchEvent(new Event('input')))"
+    browser.run(f"{press_all}; {rate_all}", inside=True)
+    press(browser, ".next")
+    browser.wait("!!document.querySelector('textarea.votes')", inside=True)
+    assert not browser.run("!!document.querySelector('.save')", inside=True)
+    assert browser.run("document.querySelector('textarea.votes').checkVisibility()", inside=True)
+    votes = tmp_path / "votes.json"
+    votes.write_text(browser.run("document.querySelector('textarea.votes').value", inside=True))
+    assert set(read_votes(votes).trials[0].ratings) == {"reference", "unprocessed", "dnn_fft"}
+
+
+def test_epochs_are_turned_by_the_slider(browser, tmp_path):
+    clip = WatchedClip("telephone", b"input", b"target", {0: b"a", 1: b"b", 4: b"c"}, 8.0)
+    show(browser, epochs_page("Epoch by epoch", [clip]), tmp_path)
+    visible = "[...document.querySelectorAll('[data-epoch]')].filter(one => !one.hidden).map(one => one.dataset.epoch)"
+    assert browser.run(visible, inside=True) == ["4"]
+    browser.run("document.querySelector('#epoch').value = 0", inside=True)
+    browser.run("document.querySelector('#epoch').dispatchEvent(new Event('input'))", inside=True)
+    assert browser.run(visible, inside=True) == ["0"]
+    assert browser.run("document.querySelector('output').textContent", inside=True) == "0"
+    assert browser.errors == []
