@@ -5,13 +5,16 @@ import json
 
 import numpy as np
 import pytest
+from axe import violations
 from listening_browser import EXECUTABLE, Browser
 from score_tables import GOOD, findings_of, score_table
 
 from experiments.listening.page import write_listening_page
 from experiments.listening.stimuli import ListeningTrial
 from experiments.listening.votes import read_votes
+from experiments.pages.embedding import spectrogram_webp
 from experiments.pages.epochs import WatchedClip, epochs_page
+from experiments.pages.samples import Sample
 from experiments.report.page import write_report
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
@@ -42,6 +45,46 @@ def press(browser, selector):
     browser.run(f"document.querySelector({json.dumps(selector)}).click()", inside=True)
 
 
+def noise(seed, seconds=1.0):
+    samples = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+    return samples.astype(np.float32) / 20
+
+
+def test_axe_finds_nothing_on_report_epochs_and_listening_test(browser, tmp_path):
+    report, epochs, test = (tmp_path / name for name in ("report.html", "epochs.html", "listening-test.html"))
+    sample = Sample("Best: a.wav", "telephone", {"narrowband": noise(1), "target": noise(2)}, RATE, 4000.0)
+    write_report(findings_of(score_table({"dnn_fft": GOOD, "wavegan": GOOD})), report, [sample])
+    picture = spectrogram_webp(noise(1), RATE, 0.0)
+    epochs.write_text(epochs_page("Epochs", [WatchedClip("telephone", picture, picture, {0: picture}, 8.0)]))
+    trial = ListeningTrial(noise(1), {"unprocessed": noise(2)}, RATE, "telephone", "a.wav")
+    write_listening_page(test, [trial], title="Test", comparison_key="abc", preset="tiny", seed=1)
+    for page in (report, epochs, test):
+        browser.open(page.as_uri())
+        assert violations(browser) == [], page.name
+    browser.run("document.querySelector('.rate').click()")
+    browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+    assert violations(browser) == []
+
+
+def test_a_printed_report_keeps_every_column(browser, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(findings_of(score_table({"dnn_fft": GOOD, "spectrogram_autoencoder_original": GOOD})), path)
+    browser.open(path.as_uri())
+    try:
+        browser._call("Emulation.setEmulatedMedia", media="print")
+        browser.run("dispatchEvent(new Event('beforeprint'))")
+        edges = browser.run(
+            "[...document.querySelectorAll('th, td')].map(one => one.getBoundingClientRect())"
+            ".filter(one => one.width).map(one => one.right)"
+        )
+        assert len(edges) > 200 and max(edges) <= 1024
+        assert browser.run("[...document.querySelectorAll('details')].every(one => one.open)")
+        browser.run("dispatchEvent(new Event('afterprint'))")
+        assert not browser.run("[...document.querySelectorAll('details')].every(one => one.open)")
+    finally:
+        browser._call("Emulation.setEmulatedMedia", media="")
+
+
 def test_a_report_s_sections_are_reached_and_its_neighbour_is_named(browser, tmp_path):
     path = tmp_path / "report.html"
     write_report(findings_of(score_table({"dnn_fft": GOOD})), path, links={"Listening test": "listening-test.html"})
@@ -57,10 +100,7 @@ def test_a_report_s_sections_are_reached_and_its_neighbour_is_named(browser, tmp
 
 
 def test_a_finished_listening_test_shows_its_votes(browser, tmp_path):
-    generator = np.random.default_rng(0)
-    sounds = {name: generator.standard_normal(RATE).astype(np.float32) / 20 for name in ("unprocessed", "dnn_fft")}
-    reference = generator.standard_normal(RATE).astype(np.float32) / 20
-    trial = ListeningTrial(reference, sounds, RATE, "telephone", "a.wav")
+    trial = ListeningTrial(noise(0), {"unprocessed": noise(1), "dnn_fft": noise(2)}, RATE, "telephone", "a.wav")
     path = tmp_path / "listening-test.html"
     write_listening_page(path, [trial], title="Test", comparison_key="abc", preset="tiny", seed=1)
     show(browser, path.read_text(), tmp_path)
