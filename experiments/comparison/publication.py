@@ -205,7 +205,8 @@ class Publisher:
         }
         bundle = self._bundle(place, rows, files, tags)
         name, experiment = champion_name(self.preset), comparison_experiment(self.preset.name)
-        words = registry_words(name, self.findings, {"run": place.key, "comparison": comparison_key(self.folder)})
+        keys = {"run": place.key, "package": evidence.key if evidence else place.key}
+        words = registry_words(name, self.findings, keys | {"comparison": comparison_key(self.folder)})
         with self.tracker.run(experiment, place.name, {"status": "champion"}, place.key) as run:
             if evidence is None:
                 return self.tracker.register(name, run, bundle, tags, words)

@@ -18,7 +18,7 @@ from experiments.report.markdown import overview_markdown
 from experiments.report.tables import leaderboard_table, overview_columns
 from experiments.report.words import headline
 from experiments.runs import comparison_experiment
-from experiments.tracking.registered_models import Words
+from experiments.tracking.registered_models import CHAMPION_FOLDER, Words
 from experiments.tracking.run import Run
 from experiments.tracking.tracker import Tracker
 
@@ -44,7 +44,7 @@ def registry_words(model_name: str, findings: Findings, keys: Mapping[str, str])
     Args:
         model_name: the registered name.
         findings: of the comparison that it won.
-        keys: run keys of its training, ``run``, and of its comparison, ``comparison``.
+        keys: run keys of its training, ``run``, of what holds its files, ``package``, and of its ``comparison``.
     """
     table = table_markdown(leaderboard_table(findings, overview_columns(findings), behind=False, guards=True))
     load = f"""```python
@@ -59,7 +59,7 @@ Without MLflow: `overtone export --preset {findings.preset} --out DIR`, then `ov
         f"[{name}](run:{keys[run]}{rest})"
         for name, run, rest in (
             ("The run that trained it", "run", ""),
-            ("its package", "run", "/artifacts/champion"),
+            ("its package", "package", f"/artifacts/{CHAMPION_FOLDER}"),
             ("the comparison's report", COMPARISON, f"/artifacts/{REPORT}"),
         )
     )
@@ -128,8 +128,7 @@ class Overview:
         trainings = self.findings.trainings
         known = trainings.itertuples() if "key" in trainings else ()
         runs = [(f"{one.system}-seed{one.seed:.0f}", str(one.key), str(one.system)) for one in known]
-        trained = set(trainings["system"]) if "system" in trainings else set()
-        controls = [name for name in self.findings.systems if name not in trained]
+        controls = [name for name in self.findings.systems if self.findings.selection.candidate(name) is None]
         return runs + [(name, comparison_key(self.folder, name), name) for name in controls]
 
     def _links(self) -> dict[str, str]:

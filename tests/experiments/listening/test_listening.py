@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from experiments.listening.statistics import (
     two_way_interval,
 )
 from experiments.listening.votes import read_votes
+from experiments.pages.samples import Sample
 from experiments.report.markdown import write_leaderboard
+from experiments.report.page import write_report
 from experiments.runs import sole_use
 from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
@@ -208,6 +211,36 @@ def test_the_comparisons_run_gets_the_votes_and_the_leaderboard(tmp_path):
     assert len(json.loads((tables / "listening.json").read_text())["data"]) == 2 * 4 * 4
     leaderboard = json.loads((tables / "leaderboard.json").read_text())
     assert [row[leaderboard["columns"].index("mushra")] for row in leaderboard["data"]] == [80, 60, 30]
+
+
+def test_the_ratings_stand_in_report_words_columns_and_runs_alike(tmp_path):
+    folder = comparison_folder(tmp_path)
+    sample = Sample("Best: a.wav", "telephone", {"target": np.zeros(160, np.float32)}, 16_000)
+    write_report(comparison_findings(), folder / "report.html", [sample])
+    before = (folder / "report.html").read_text()
+    import_command([written(tmp_path, mushra(1, GOOD))], tmp_path, None, "mlflow")
+    after = (folder / "report.html").read_text()
+    assert "MUSHRA" not in before and 'id="listening-test"' in after and "80.0" in after
+    (sound,) = set(re.findall(r"data:audio/flac;base64,[^\"]+", before))
+    assert after.count(sound) == before.count(sound) == 1
+    client = open_tracker("mlflow", tmp_path).store.client
+    tags = client.get_experiment_by_name("compare-demo").tags
+    assert "mushra" in tags["mlflow.note.content"].splitlines()[4].lower()
+    assert "metrics.`test/mushra`" in tags["mlflow.sharedViewState.overtone"]
+    found = client.search_runs([client.get_experiment_by_name("compare-demo").experiment_id])
+    runs = {run.info.run_name: run for run in found}
+    assert runs["unprocessed"].data.metrics["test/mushra"] == 30
+    kept = tmp_path / "artifacts" / runs["comparison"].info.run_id / "artifacts" / "report.html"
+    assert kept.read_text() == after
+
+
+def test_an_import_that_mlflow_does_not_answer_is_complete_and_is_published_later(tmp_path, capsys):
+    folder = comparison_folder(tmp_path)
+    import_command([written(tmp_path, mushra(1, GOOD))], tmp_path, None, "http://127.0.0.1:9")
+    assert pd.read_csv(folder / "leaderboard.csv")["mushra"].tolist() == [80, 60, 30]
+    assert "tracking does not answer" in " ".join("".join(capsys.readouterr()).split())
+    (kept,) = tmp_path.glob("tracked/compare-demo/comparison-*/tables/listening.json")
+    assert len(json.loads(kept.read_text())["data"]) == 16
 
 
 # ---- what strangers send
