@@ -114,8 +114,9 @@ class Tracker:
             ascending: whether the smallest comes first.
         """
         names = {column: "{}.`{}`".format(*column.split(".", 1)) for column in columns}
-        widths = {name: 90 if name.startswith("tags.") else 130 for name in names.values()}
-        widths = {"attributes.`Run Name`": 300, **widths}
+        # The first two columns beside name and time are in sight on a screen of 1024 pixels.
+        widths = {name: 150 if name.startswith("tags.") else 110 for name in names.values()}
+        widths = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 110, **widths}
         view = {
             "selectedColumns": list(names.values()),
             "columnOrder": list(widths),
