@@ -2,7 +2,7 @@
 
 import os
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -35,6 +35,7 @@ def parsers() -> Iterator[tuple[str, ArgumentParser]]:
     """Yield each command as it is typed, with its parser; those with actions once for each."""
     actions = {"data": data.ACTIONS}
     for name, command in {**RUNTIME, **LABORATORY}.items():
+        named: dict[str, Callable[[], ArgumentParser]]
         if name in actions:
             named = {f"overtone {name} {action}": made for action, (_, made, _) in actions[name].items()}
         else:
