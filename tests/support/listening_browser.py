@@ -23,7 +23,7 @@ OPTIONS = [
     "--disable-features=IsolateSandboxedIframes",  # frames stay in the page's process, where scripts can be run in them
     "--remote-debugging-pipe",
 ]
-PATIENCE = 30.0
+PATIENCE = 90.0  # seconds; on a busy machine a browser takes long to start
 
 
 def _pipe():
