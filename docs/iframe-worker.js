@@ -6,7 +6,7 @@ if (location.protocol === 'file:') {
       const frame = document.createElement('iframe');
       frame.hidden = true;
       document.body.append(frame);
-      const inside = frame.contentWindow;
+      const inside = frame.contentWindow, worker = new URL(address, location.href);
       this.inside = inside;
       inside.document.open();
       inside.document.write('<!doctype html><body>');
@@ -19,13 +19,13 @@ if (location.protocol === 'file:') {
       };
       const load = source => new Promise((resolve, reject) => {
         const script = inside.document.createElement('script');
-        script.src = new URL(source, new URL(address, location.href));
+        script.src = new URL(source, worker);
         script.onload = resolve;
         script.onerror = () => reject(new Error(`${script.src} cannot be loaded`));
         inside.document.body.append(script);
       });
       inside.importScripts = (...sources) => sources.reduce((before, one) => before.then(() => load(one)), Promise.resolve());
-      this.loaded = load(address);
+      this.loaded = load(worker);
     }
 
     postMessage(data) {

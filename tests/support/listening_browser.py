@@ -20,7 +20,6 @@ OPTIONS = [
     "--no-first-run",
     "--hide-scrollbars",
     "--autoplay-policy=no-user-gesture-required",
-    "--disable-features=IsolateSandboxedIframes",  # frames stay in the page's process, where scripts can be run in them
     "--remote-debugging-pipe",
 ]
 PATIENCE = 90.0  # seconds; on a busy machine a browser takes long to start
@@ -56,7 +55,7 @@ class Browser:
         self._buffer = b""
         self._session = None
         self._scripts = set()
-        self._contexts = {}  # where the scripts of each frame run, by the frame
+        self._frames = {}
         self.errors = []
         pages = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
         attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
@@ -87,15 +86,25 @@ class Browser:
         self.wait("document.readyState === 'complete' && !!document.querySelector('h2')")
 
     def run(self, script, inside=False):
-        """Evaluate a script, or a promise, and return its value; inside the page's newest frame, or in the page."""
-        where = {}
-        if inside:
-            main = self._call("Page.getFrameTree")["frameTree"]["frame"]["id"]
-            where["contextId"] = [one for frame, one in self._contexts.items() if frame != main][-1]
-        answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, **where)
+        """Evaluate a script, or a promise, and return its value: inside the page's sandboxed frame, or in the page."""
+        page = self._session
+        self._session = self._frame() if inside else page
+        try:
+            answer = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        finally:
+            self._session = page
         if "exceptionDetails" in answer:
             raise AssertionError(answer["exceptionDetails"].get("exception", {}).get("description", answer))
         return answer["result"].get("value")
+
+    def _frame(self):
+        """The session of the sandboxed frame, which the browser gives a process of its own."""
+        targets = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "iframe"]
+        assert len(targets) == 1, targets
+        found = targets[0]["targetId"]
+        if found not in self._frames:
+            self._frames[found] = self._call("Target.attachToTarget", targetId=found, flatten=True)["sessionId"]
+        return self._frames[found]
 
     def wait(self, condition, inside=False):
         """Wait until a script is true."""
@@ -116,10 +125,6 @@ class Browser:
     def _event(self, method, parameters):
         if method == "Runtime.exceptionThrown":
             self.errors.append(parameters["exceptionDetails"])
-        elif method == "Runtime.executionContextCreated" and parameters["context"]["auxData"].get("isDefault"):
-            frame = parameters["context"]["auxData"]["frameId"]
-            self._contexts.pop(frame, None)  # the newest comes last
-            self._contexts[frame] = parameters["context"]["id"]
 
     def _call(self, method, **parameters):
         number = next(self._numbers)

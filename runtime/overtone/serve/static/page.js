@@ -310,7 +310,7 @@ function seconds(time) {
 
 function pressed(event) {
   if (element('panel-clip').hidden || element('comparison').hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-  const pressable = event.target.closest('button, a, [type=checkbox], [type=file], label');
+  const pressable = event.target.closest('button, a, [type=checkbox], [type=file]');
   const key = event.key.toLowerCase();
   if (key === 'a') hear('original');
   else if (key === 'b') hear('enhanced');
