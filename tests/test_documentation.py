@@ -9,7 +9,6 @@ import sys
 
 import pytest
 import yaml
-from axe import SCHEMES, in_scheme, violations
 from listening_browser import EXECUTABLE, Browser
 from project import PROJECT
 
@@ -71,16 +70,6 @@ def test_the_site_works_from_disk_with_its_search(site):
         browser.open(results)
         assert "Which architecture wins" in browser.run("document.body.innerText")
         assert browser.errors == []
-
-
-@pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_axe_finds_nothing_on_pages_of_each_kind(site, scheme):
-    with Browser() as browser:
-        in_scheme(browser, scheme)
-        for page in ("index.html", "reading.html", "measures.html", "failures/index.html", "api/runtime.html"):
-            browser.open((site / page).as_uri())
-            assert violations(browser, scheme) == [], page
 
 
 # Folders whose public functions all describe their parameters; a folder is added when it is complete, none is removed.
