@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import soundfile
-from axe import violations
 from listening_browser import EXECUTABLE
 from packages import RATE, package
 from processes import wait_for
@@ -222,14 +221,6 @@ def test_everything_that_is_used_has_a_name(page):
         " || (one.labels && one.labels.length) || one.closest('.picture'))).map((one) => one.outerHTML)"
     )
     assert nameless == []
-
-
-def test_axe_finds_nothing_on_the_page_in_light_and_dark(page):
-    page.click("#sample")
-    predicted(page)
-    assert violations(page) == []
-    page.click("#tab-live")
-    assert violations(page) == []
 
 
 def test_without_permission_the_page_says_what_to_do(server, tmp_path):
