@@ -249,7 +249,8 @@ def test_a_graph_with_the_interface_of_flashsr_gives_three_samples_for_one(small
     assert estimates.remarks.rates == (48000,) and not estimates.remarks.missing
     for utterance in utterances:
         error = estimates(utterance) - utterance.narrowband
-        assert np.square(error).mean() < 0.01 * np.square(utterance.narrowband).mean()
+        # Three equal samples for one are 1/48000 s late and 0.91 as loud at 4 kHz, where this input ends: |1 - H|².
+        assert np.square(error).mean() < 0.25 * np.square(utterance.narrowband).mean()
 
 
 def test_a_folder_without_estimates_is_asked_for_before_anything_is_trained(small, tiny_corpus, tmp_path, capsys):
