@@ -26,6 +26,7 @@ from experiments.export.package import measure_speed
 from experiments.presets.preset import Preset, load_preset
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.ranking.guards import Measured, disqualifying
+from experiments.ranking.primary import add_primary
 from experiments.scoring.rows import score_pairs
 from experiments.training.fit import make_datamodule
 from models.baselines import build_controls
@@ -293,7 +294,8 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
 
 def print_guards(console: Console, preset: Preset, scores: Scores) -> None:
     """Print which guards of the preset's winner rule the packed model fails, over all conditions."""
-    packed, unprocessed = (scores.own[scores.own["system"] == system] for system in (PACKED, UNPROCESSED))
+    own = add_primary(scores.own)
+    packed, unprocessed = (own[own["system"] == system] for system in (PACKED, UNPROCESSED))
     reasons = list(disqualifying(Measured(packed, unprocessed, scores.cost, pd.DataFrame()), preset.winner))
     for reason in reasons:
         console.print(f"Guard missed: {reason}", highlight=False)
