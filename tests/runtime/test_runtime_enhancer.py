@@ -207,9 +207,10 @@ def test_the_loudest_block_that_is_taken_is_forgotten(profile):
     assert decibels(root_mean_square(found[late] - expected[late]) / root_mean_square(expected[late])) < -60
 
 
-def test_quieter_speech_gets_the_same_band():
+@pytest.mark.parametrize("profile", ["fullband", "telephone"])
+def test_quieter_speech_gets_the_same_band(profile):
     """From 0 to -40 dB: the level of the band that is made, relative to the speech, within half a decibel."""
-    enhancer = Enhancer(load_model(default_model("fullband")))
+    enhancer = Enhancer(load_model(default_model(profile)))
     speech, cutoff_hz = breathing_speech(8000, 4.0), 4000
     levels = []
     for gain_db in (0, -12, -24, -40):
