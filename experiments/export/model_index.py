@@ -33,7 +33,7 @@ def front_matter(model: Model, source: ModelSource) -> str:
     }
     if source.scores is not None:
         card["model-index"] = [{"name": f"overtone {model.name}", "results": list(_results(source))}]
-    return f"---\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True)}---"
+    return f"---\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)}---"
 
 
 def _results(source: ModelSource) -> Iterator[dict[str, Any]]:
@@ -56,7 +56,7 @@ def _results(source: ModelSource) -> Iterator[dict[str, Any]]:
                 "args": {
                     "version": MEASURES[row["key"]].version,
                     "unit": MEASURES[row["key"]].unit,
-                    "interval_95": [round(float(row[end]), DIGITS) for end in ("low", "high")],
+                    **{f"{end}_95": round(float(row[end]), DIGITS) for end in ("low", "high")},
                     "speakers": int(row["speakers"]),
                 },
             }

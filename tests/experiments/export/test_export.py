@@ -300,8 +300,8 @@ def test_the_card_begins_with_scores_that_a_hub_reads(tmp_path):
         values = {metric["type"]: metric["value"] for metric in result["metrics"]}
         assert values == {"extended_ber": pytest.approx(0.315), "lsd": 1.0, "visqol": 3.0}
         assert all(metric["args"]["version"] == MEASURES[metric["type"]].version for metric in result["metrics"])
-        low, high = result["metrics"][0]["args"]["interval_95"]
-        assert low < 0.315 < high
+        args = result["metrics"][0]["args"]
+        assert args["low_95"] < 0.315 < args["high_95"]
 
 
 def test_a_card_without_scores_has_front_matter_without_an_index(tmp_path):
