@@ -37,7 +37,7 @@ def test_words_about_the_sources_change_no_key(sources):
     replaced(sources / "models/dnn_fft/causal.py", '"""DNN on', '"""A DNN on')
     source = sources / "evaluation/harness.py"
     replaced(source, source.read_text(), source.read_text() + "\n# the end\n")
-    replaced(sources / "evaluation/measures/catalogue.py", '"""Computed only when', '"""Computed when')
+    replaced(sources / "evaluation/measures/declaration.py", '"""Computed only when', '"""Computed when')
     assert (training_code("dnn_fft"), scoring_code()) == before
 
 
