@@ -176,7 +176,9 @@ def test_memory_held_by_uploads_is_bounded():
         answers = [one.recv(100) for one in slow]
         for one in slow:
             one.close()
-        assert {answer[:12] for answer in answers} == {b"HTTP/1.1 503", b"HTTP/1.1 408"}
+        # Bodies that grow side by side can fill the memory before one of them is whole: then all are refused.
+        assert b"HTTP/1.1 503" in (statuses := {answer[:12] for answer in answers})
+        assert statuses <= {b"HTTP/1.1 503", b"HTTP/1.1 408"}
         assert server.enhance(encoded(clip(0.1)))[0] == 200
 
 
