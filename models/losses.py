@@ -100,7 +100,8 @@ class MultiResolutionSpectralLoss(nn.Module):
         """
         terms = []
         for n_fft in resolutions or self.resolutions:
-            power, target_power = self._power(n_fft, preds), self._power(n_fft, target)
+            window = self.get_buffer(f"window_{n_fft}")
+            power, target_power = (_power_spectra(one, window, n_fft // 4) for one in (preds, target))
             mask = band_mask(band_hz, power.shape[1], self.sample_rate)
             difference = log_power(power) - log_power(target_power)
             if cutoff_hz is None:
@@ -116,11 +117,6 @@ class MultiResolutionSpectralLoss(nn.Module):
                 + envelope_weight * self._envelope_loss(mask * power, mask * target_power, mask)
             )
         return torch.stack(terms).mean()
-
-    def _power(self, n_fft: int, waveform: Tensor) -> Tensor:
-        window = self.get_buffer(f"window_{n_fft}")
-        spectra = torch.stft(waveform, n_fft, n_fft // 4, window=window, return_complex=True)
-        return spectra.real.square() + spectra.imag.square()
 
     def _loudness_weight(self, missing_power: Tensor, quiet_weight: float) -> Tensor:
         """Return a weight for each frame ``(batch, frames)``, 1 on average over the batch."""
@@ -165,7 +161,8 @@ class CrossoverLoss(nn.Module):
             band_hz: where each clip's own content ends, ``(batch,)`` in Hz.
             cutoff_hz: where each narrowband's content ends, ``(batch,)`` in Hz.
         """
-        power, target_power = self._power(preds), self._power(target)
+        window = self.get_buffer("window")
+        power, target_power = (_power_spectra(one, window, self.n_fft // 2) for one in (preds, target))
         levels = log_power(target_power.sum(dim=1))
         loud = (levels >= levels.amax(dim=1, keepdim=True) - LOUD_RANGE_DB / 10).float()[:, None]
         edges_hz = torch.linspace(*CROSSOVER, CROSSOVER_BANDS + 1, device=cutoff_hz.device) * cutoff_hz[:, None]
@@ -176,17 +173,17 @@ class CrossoverLoss(nn.Module):
         total = seen.sum()
         return errors.sum() / (mean_over_shares(total) if self.training else total).clamp_min(1)
 
-    def _power(self, waveform: Tensor) -> Tensor:
-        spectra = torch.stft(
-            waveform, self.n_fft, self.n_fft // 2, window=self.get_buffer("window"), return_complex=True
-        )
-        return spectra.real.square() + spectra.imag.square()
-
     def _bands(self, edges_hz: Tensor) -> Tensor:
         """Return 1 for the bins between neighbouring edges ``(batch, bands + 1)``, ``(batch, bands, bins)``."""
         frequencies = torch.linspace(0, self.sample_rate / 2, self.n_fft // 2 + 1, device=edges_hz.device)
         above = (frequencies >= edges_hz[..., None]).float()
         return above[:, :-1] - above[:, 1:]
+
+
+def _power_spectra(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """Return the power ``(batch, bins, frames)`` of ``(batch, samples)`` under a window."""
+    spectra = torch.stft(waveform, len(window), hop_length, window=window, return_complex=True)
+    return spectra.real.square() + spectra.imag.square()
 
 
 def _split_distance(difference: Tensor, low: Tensor, high: Tensor, retained_weight: float, loudness: Tensor) -> Tensor:
