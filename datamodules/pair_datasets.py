@@ -100,9 +100,10 @@ class TrainingPairs(Dataset[Item]):
         sample_rate = self._reader.sample_rate
         context = round(_CONTEXT_SECONDS * sample_rate)
         samples = self._crop_samples + 2 * context
-        speed = self._variation.draw_speed(rng)
+        variation = self._variation.in_epoch(epoch)
+        speed = variation.draw_speed(rng)
         speech, clips = self._speech(clip, others, round(speed * samples), rng)
-        speech = self._variation.apply(speech, speed, samples, sample_rate, rng)
+        speech = variation.apply(speech, speed, samples, sample_rate, rng)
         speech = speech * _random_gain(speech, rng)
         narrowband = condition.apply(speech, self._surroundings.scene(clip.speaker, rng))
         inner = slice(context, context + self._crop_samples)

@@ -35,6 +35,7 @@ class PairSettings:
         loudness_lufs: what each clip is brought to first, by ITU-R BS.1770; None to leave levels as they are.
         speed: lowest and highest factor of playback of training speech, 0.5 to 2.
         tilt_db_per_octave: lowest and highest spectral slope of training speech.
+        varied_epochs: speed and slope vary in so many first epochs, and no longer after them; None to vary in all.
         num_workers: processes that make training items; the items are the same for any number.
 
     Raises:
@@ -56,6 +57,7 @@ class PairSettings:
     loudness_lufs: Annotated[float, Field(ge=-70, le=0)] | None = None
     speed: Range = (1.0, 1.0)
     tilt_db_per_octave: Range = (0.0, 0.0)
+    varied_epochs: Count | None = None
     num_workers: Annotated[int, Field(strict=True, ge=0, le=1024)] = 0
 
     def __post_init__(self) -> None:
@@ -67,4 +69,4 @@ class PairSettings:
     @property
     def variation(self) -> Variation:
         """How training speech varies before it is degraded."""
-        return Variation(self.speed, self.tilt_db_per_octave)
+        return Variation(self.speed, self.tilt_db_per_octave, self.varied_epochs)

@@ -22,6 +22,8 @@ class Variation:
         speed: lowest and highest factor of playback. As on a tape, pitch, formants and the recording's band move with
             it, so that few speakers become many (Ko 2015).
         tilt_db_per_octave: lowest and highest slope, 0 dB at 1 kHz and within 12 dB, as between microphones and rooms.
+        epochs: how many epochs vary; None for all. A network that hears recordings as they are at the end of its
+            training predicts their noise floors better, which pauses consist of.
 
     Raises:
         OvertoneError: a value is no range, or a speed lies outside 0.5 to 2.
@@ -29,6 +31,7 @@ class Variation:
 
     speed: tuple[float, float] = (1.0, 1.0)
     tilt_db_per_octave: tuple[float, float] = (0.0, 0.0)
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         for name, bounds in {"speed": self.speed, "tilt_db_per_octave": self.tilt_db_per_octave}.items():
@@ -36,6 +39,10 @@ class Variation:
                 raise OvertoneError(f"{name}: expected a range [low, high] of numbers, got {bounds!r}.")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise OvertoneError(f"speed: expected factors from 0.5 to 2, got {self.speed[0]:g} to {self.speed[1]:g}.")
+
+    def in_epoch(self, epoch: int) -> "Variation":
+        """Return the variation of an epoch: this one, or none once the epochs that vary are over."""
+        return self if self.epochs is None or epoch < self.epochs else Variation()
 
     def draw_speed(self, rng: np.random.Generator) -> float:
         """Return an item's speed; nothing is drawn where there is no choice, so that older runs can be repeated."""

@@ -233,6 +233,14 @@ def test_faster_speech_reaches_higher_and_only_training_varies(corpus):
         np.testing.assert_array_equal(utterance.wideband, same.wideband)
 
 
+def test_variation_ends_with_the_epochs_that_vary(corpus):
+    settings = {"speed": (0.9, 1.1), "tilt_db_per_octave": (-3, 3), "varied_epochs": 2}
+    module, plain = make(corpus, **settings), make(corpus)
+    for epoch, as_recorded in [(0, False), (1, False), (2, True), (3, True)]:
+        heard, recorded = (waveforms(epoch_of(one, epoch), "wideband") for one in (module, plain))
+        assert torch.equal(heard, recorded) == as_recorded
+
+
 def test_utterances_last_three_seconds_with_silent_gaps(corpus):
     utterances = [one for one in make(corpus).utterances("test") if one.condition == "telephone"]
     assert {one.speaker for one in utterances} == {"dee", "eve"}
