@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import inspect
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import overtone
+from evaluation.measures.declaration import own_measures
 from experiments.registry import MODELS
 
 SOURCES = Path(__file__).parent.parent
@@ -40,7 +42,21 @@ def utterances_code() -> str:
 
 def scoring_code() -> str:
     """Return a digest of the code that scores depend on besides a trained model: harness, pairs and controls."""
-    return statements_reached_from("evaluation.harness", "datamodules.speech_pairs", "models.baselines")
+    return digest_with_own_measures("evaluation.harness", "datamodules.speech_pairs", "models.baselines")
+
+
+def digest_with_own_measures(*modules: str) -> str:
+    """Return `statements_reached_from` modules that score, and where a user has measures of their own, their files too.
+
+    Args:
+        modules: full names of modules, such as ``evaluation.harness``.
+
+    Raises:
+        OvertoneError: the environment names a measure that cannot be imported.
+    """
+    own = sorted({inspect.getfile(measure.function) for measure in own_measures()})
+    code = statements_reached_from(*modules)
+    return digest(code, *(Path(path).read_text(encoding="utf-8") for path in own)) if own else code
 
 
 @cache

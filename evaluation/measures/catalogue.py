@@ -1,4 +1,4 @@
-"""Every measure, declared once."""
+"""Every measure, declared once; those of a user's own join them."""
 
 from evaluation.measures import (
     band_levels,
@@ -12,7 +12,8 @@ from evaluation.measures import (
     voice,
     waveform,
 )
-from evaluation.measures.declaration import Measure, Shown
+from evaluation.measures.declaration import OWN_MEASURES, Measure, Shown, own_measures
+from overtone.errors import OvertoneError
 
 
 def keys_shown(least: Shown) -> list[str]:
@@ -323,3 +324,8 @@ MEASURES: dict[str, Measure] = {
         ),
     )
 }
+
+for own in own_measures():
+    if own.key in MEASURES:
+        raise OvertoneError(f"{OWN_MEASURES}: the key {own.key} is taken, by {MEASURES[own.key].meaning}.")
+    MEASURES[own.key] = own

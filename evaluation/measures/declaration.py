@@ -1,12 +1,20 @@
 """What a measure declares: what it computes, what fools it, and how tables show it."""
 
+import importlib
 import inspect
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeVar
 
 import pandas as pd
+
+from overtone.errors import OvertoneError
+
+OWN_MEASURES = "OVERTONE_MEASURES"
+ARGUMENTS = ("preds", "target", "sample_rate", "cutoff_hz", "band_hz", "block_samples")
 
 LOWER, HIGHER, NEAR_ZERO = "↓", "↑", "→0"
 
@@ -98,3 +106,35 @@ class Measure:
     def description(self) -> str:
         """What it measures, with its unit."""
         return f"{self.meaning}, {self.unit}" if self.unit else self.meaning
+
+
+def own_measures() -> Iterator[Measure]:
+    """Import the measures that a user declares: ``MODULE:NAME,MODULE:NAME`` in the environment.
+
+    It is the environment that names them, because each process that scores has to import them. Modules are found in the
+    working directory too.
+
+    Raises:
+        OvertoneError: a name leads to no measure, or to one whose function asks for what there is not.
+    """
+    for name in filter(None, os.environ.get(OWN_MEASURES, "").split(",")):
+        module, _, attribute = name.strip().partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        try:
+            measure = getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # whatever a user's module raises
+            reason = f"{type(error).__name__}: {error}"
+            raise OvertoneError(
+                f"{OWN_MEASURES}: expected MODULE:NAME, {name} cannot be imported ({reason})."
+            ) from error
+        if not isinstance(measure, Measure):
+            raise OvertoneError(
+                f"{OWN_MEASURES}: expected {name} to be an evaluation.measures.declaration.Measure, got a "
+                f"{type(measure).__name__}."
+            )
+        if unknown := sorted(measure.arguments.difference(ARGUMENTS)):
+            raise OvertoneError(
+                f"{OWN_MEASURES}: {name} asks for {', '.join(unknown)}; measures can have {', '.join(ARGUMENTS)}."
+            )
+        yield measure

@@ -16,7 +16,7 @@ from evaluation.harness import STATE_COLUMNS, check_measures
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.declaration import Measure
 from evaluation.measures.stft import NotApplicable
-from experiments.keys import digest, statements_reached_from
+from experiments.keys import digest, digest_with_own_measures
 from experiments.runs import check_writable
 from experiments.scoring.alignment import find_delay
 from experiments.scoring.folder_job import NONE, Evaluation, Source, Task, condition
@@ -268,7 +268,7 @@ def _stamp(path: str) -> list[object]:
 
 def _shared_key(evaluation: Evaluation, options: EvaluateOptions) -> str:
     """Digest of what all scores depend on: settings, the sources of measures and controls, and their packages."""
-    code = statements_reached_from(
+    code = digest_with_own_measures(
         "evaluation.harness", "models.baselines", "experiments.scoring.alignment", "experiments.scoring.folder_job"
     )
     settings = (evaluation.condition, options.cutoff_hz, options.length_tolerance_ms, evaluation.measures)
