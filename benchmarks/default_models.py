@@ -8,7 +8,7 @@ winner rule, and its primary score to that of doing nothing.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,8 +50,6 @@ FULL_BAND_HZ = 21_000.0  # converters of 44.1 kHz recordings roll off from here
 PACKED, DENOISED = "packed", "packed, denoise"
 RIVALS = ("spectral_band_replication", "ridge_envelope")
 
-Reading = Callable[["Scores"], float]
-
 
 @dataclass(frozen=True)
 class Bar:
@@ -60,14 +58,19 @@ class Bar:
     Attributes:
         name: what is limited.
         limit: the largest value, or the smallest where ``least``.
-        read: finds the value.
+        measured: the model's value.
         least: whether more is better.
     """
 
     name: str
     limit: float
-    read: Reading
+    measured: float
     least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the model keeps within the limit."""
+        return self.measured >= self.limit if self.least else self.measured <= self.limit
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,36 @@ class Profile:
     """What a profile's model is scored on.
 
     Attributes:
-        conditions: the clean ones of its preset.
+        conditions: the clean ones of its preset; the first is that of the limits.
         limit_hz: end of the band that all clips are scored over.
-        bars: in the order in which they are printed.
+        limits: of the model's mean under the first condition, by measure.
+        least_gain: in ViSQOL over doing nothing, under every clean condition.
+        damaged: conditions under which the primary score has to be better than that of doing nothing.
     """
 
     conditions: tuple[str, ...]
     limit_hz: float
-    bars: tuple[Bar, ...]
+    limits: Mapping[str, float]
+    least_gain: float
+    damaged: tuple[str, ...]
+
+
+PROFILES = {
+    "fullband": Profile(
+        conditions=("resampled_8k", "resampled_16k"),
+        limit_hz=16_000.0,
+        limits={"lsd_hf_band": 1.15, "extended_ber_median": 0.29},
+        least_gain=0.9,
+        damaged=("mp3_32k", "gsm", "noise_15db"),
+    ),
+    "telephone": Profile(
+        conditions=("resampled", "chebyshev"),
+        limit_hz=8_000.0,
+        limits={"lsd": 0.80, "lsd_hf": 1.10, "extended_ber_median": 0.28},
+        least_gain=0.0,
+        damaged=("mulaw", "gsm", "noise_15db"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -108,110 +133,36 @@ class Scores:
         rows = table[(table["system"] == system) & (table["condition"] == condition)]
         return speaker_mean(rows[rows["file"].isin(self.full_band)] if full_band else rows, key)
 
-
-def value(key: str, condition: str, *, full_band: bool = False) -> Reading:
-    """Read the packed model's mean."""
-    return lambda scores: scores.mean(PACKED, key, condition, full_band=full_band)
-
-
-def gain(key: str, condition: str, *, full_band: bool = False, own: bool = False) -> Reading:
-    """Read by how much the packed model's mean is better than the unprocessed input's."""
-
-    def read(scores: Scores) -> float:
+    def gain(self, key: str, condition: str, *, full_band: bool = False, own: bool = False) -> float:
+        """Return by how much the packed model's mean is better than the unprocessed input's."""
         packed, unprocessed = (
-            scores.mean(system, key, condition, full_band=full_band, own=own) for system in (PACKED, UNPROCESSED)
+            MEASURES[key].loss(self.mean(system, key, condition, full_band=full_band, own=own))
+            for system in (PACKED, UNPROCESSED)
         )
-        return MEASURES[key].loss(unprocessed) - MEASURES[key].loss(packed)
+        return unprocessed - packed
 
-    return read
-
-
-def p_value(rival: str, *, full_band: bool = False) -> Reading:
-    """Read the p value of ViSQOL above a control's, 1 where it lies below."""
-
-    def read(scores: Scores) -> float:
-        rows = scores.common[scores.common["file"].isin(scores.full_band)] if full_band else scores.common
+    def p_value(self, rival: str, *, full_band: bool) -> float:
+        """Return the p value of ViSQOL above a control's, 1 where it lies below."""
+        rows = self.common[self.common["file"].isin(self.full_band)] if full_band else self.common
         differences = speaker_differences(rows, PACKED, rival, "visqol")
         return signed_rank_test(differences).p_value if differences.mean() > 0 else 1.0
 
-    return read
-
-
-def robustness_bars(conditions: Sequence[str]) -> tuple[Bar, ...]:
-    """Return the bars under damage: the primary score better than that of doing nothing; and those on cost."""
-    gains = (
-        Bar(f"extended BER below unprocessed, {name}", 0.0, gain("extended_ber", name, own=True), least=True)
-        for name in conditions
-    )
-    return (
-        *gains,
-        Bar("latency, ms", 40.0, lambda scores: scores.cost["latency_ms"]),
-        Bar("real-time factor, one core", 0.05, lambda scores: scores.cost["rtf"]),
-    )
-
-
-def perceptual_bars(conditions: Sequence[str], least_gain: float, *, full_band: bool) -> tuple[Bar, ...]:
-    """Return the bars on ViSQOL: above doing nothing under each condition, and above the controls under all."""
-    who = clips_named(full_band)
-    gains = (
-        Bar(
-            f"ViSQOL above unprocessed, {who}, {name}",
-            least_gain,
-            gain("visqol", name, full_band=full_band),
-            least=True,
-        )
-        for name in conditions
-    )
-    rivals = (Bar(f"p of ViSQOL above {rival}, {who}", 0.01, p_value(rival, full_band=full_band)) for rival in RIVALS)
-    return (*gains, *rivals)
-
-
-def fullband_bars(*, full_band: bool) -> tuple[Bar, ...]:
-    """Return the bars to 48 kHz on clean conditions."""
-    key, who = "resampled_8k", clips_named(full_band)
-    return (
-        Bar(f"LSD-HF-band, {who}, {key}", 1.15, value("lsd_hf_band", key, full_band=full_band)),
-        Bar(f"extended BER (median), {who}, {key}", 0.29, value("extended_ber_median", key, full_band=full_band)),
-        *perceptual_bars((key, "resampled_16k"), 0.9, full_band=full_band),
-    )
-
-
-def telephone_bars(*, full_band: bool) -> tuple[Bar, ...]:
-    """Return the bars to 16 kHz on clean conditions."""
-    key, who = "resampled", clips_named(full_band)
-    return (
-        Bar(f"LSD, {who}, {key}", 0.80, value("lsd", key, full_band=full_band)),
-        Bar(f"LSD-HF, {who}, {key}", 1.10, value("lsd_hf", key, full_band=full_band)),
-        Bar(f"extended BER (median), {who}, {key}", 0.28, value("extended_ber_median", key, full_band=full_band)),
-        *perceptual_bars((key, "chebyshev"), 0.0, full_band=full_band),
-    )
-
-
-def clips_named(full_band: bool) -> str:
-    """Return the words for a group of clips."""
-    return "full-band clips" if full_band else "all clips"
-
-
-PROFILES = {
-    "fullband": Profile(
-        ("resampled_8k", "resampled_16k"),
-        16_000.0,
-        (
-            *fullband_bars(full_band=True),
-            *fullband_bars(full_band=False),
-            *robustness_bars(("mp3_32k", "gsm", "noise_15db")),
-        ),
-    ),
-    "telephone": Profile(
-        ("resampled", "chebyshev"),
-        8_000.0,
-        (
-            *telephone_bars(full_band=True),
-            *telephone_bars(full_band=False),
-            *robustness_bars(("mulaw", "gsm", "noise_15db")),
-        ),
-    ),
-}
+    def bars(self, profile: Profile) -> Iterator[Bar]:
+        """Yield the bars: on full-band and on all clips, under damage, and on cost."""
+        first = profile.conditions[0]
+        for full_band, clips in ((True, "full-band clips"), (False, "all clips")):
+            for key, limit in profile.limits.items():
+                yield Bar(f"{key}, {clips}, {first}", limit, self.mean(PACKED, key, first, full_band=full_band))
+            for name in profile.conditions:
+                gain = self.gain("visqol", name, full_band=full_band)
+                yield Bar(f"ViSQOL above unprocessed, {clips}, {name}", profile.least_gain, gain, least=True)
+            for rival in RIVALS:
+                yield Bar(f"p of ViSQOL above {rival}, {clips}", 0.01, self.p_value(rival, full_band=full_band))
+        for name in profile.damaged:
+            gain = self.gain("extended_ber", name, own=True)
+            yield Bar(f"extended BER below unprocessed, {name}", 0.0, gain, least=True)
+        yield Bar("latency, ms", 40.0, self.cost["latency_ms"])
+        yield Bar("real-time factor, one core", 0.05, self.cost["rtf"])
 
 
 class Packed(PackagedSystem):
@@ -256,10 +207,10 @@ def scored(name: str, model: Path, data: Path, workers: int) -> Scores:
     return Scores(pd.concat(common), pd.concat(own), files, packed.cost())
 
 
-def full_band_speakers(corpus: Corpus) -> set[str]:
-    """Return the speakers of the test split none of whose recordings ends below the full band."""
+def full_band_speakers(corpus: Corpus, lowest_hz: float = FULL_BAND_HZ) -> set[str]:
+    """Return the speakers of the test split none of whose recordings ends below a frequency."""
     clips = corpus.split("test")
-    return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < FULL_BAND_HZ}
+    return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < lowest_hz}
 
 
 def print_scores(console: Console, name: str, scores: Scores) -> None:
@@ -282,12 +233,9 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
                 table.add_row(condition, group, system, *cells)
     console.print(table)
     bars = Table("bar", "limit", "measured", "", title="Bars of the packed model, as `overtone enhance` runs it")
-    for bar in PROFILES[name].bars:
-        found = bar.read(scores)
-        reached = found >= bar.limit if bar.least else found <= bar.limit
-        bars.add_row(
-            bar.name, f"{'≥' if bar.least else '≤'} {bar.limit:g}", f"{found:.3g}", "" if reached else "missed"
-        )
+    for bar in scores.bars(PROFILES[name]):
+        limit = f"{'≥' if bar.least else '≤'} {bar.limit:g}"
+        bars.add_row(bar.name, limit, f"{bar.measured:.3g}", "" if bar.reached else "missed")
     console.print(bars)
     print_guards(console, load_preset(name), scores)
 

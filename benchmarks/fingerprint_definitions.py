@@ -27,6 +27,7 @@ from evaluation.measures.fingerprints import extended_bit_error_rate
 from evaluation.measures.missing_band import TINY, MissingBand
 from evaluation.measures.spectral import log_spectral_distance_missing_band
 from evaluation.measures.stft import NotApplicable
+from experiments.pages.tables import markdown_table
 from overtone.audio_files.recordings import read_audio
 
 CHEATS = ("silence", "unprocessed_noise", "louder_noise", "average_noise", "misplaced_band")
@@ -194,7 +195,10 @@ def print_means(table: pd.DataFrame, systems: list[str]) -> None:
     """
     means = table.groupby("system")[list(DEFINITIONS)].mean().reindex(systems)
     header = [f"{number}" for number, _ in enumerate(DEFINITIONS, start=1)]
-    print_table(["row", *header], [[name, *(f"{value:.3f}" for value in means.loc[name])] for name in systems])
+    print(
+        markdown_table(["row", *header], [[name, *(f"{value:.3f}" for value in means.loc[name])] for name in systems]),
+        end="\n\n",
+    )
 
 
 def print_qualities(table: pd.DataFrame) -> None:
@@ -210,20 +214,10 @@ def print_qualities(table: pd.DataFrame) -> None:
             steps.append(f"{gain.mean() / max(gain.std(), 1e-9):.1f} ({(gain > 0).mean():.0%})")
         cells.append([str(number), name, f"{gained:.3f}", f"{cheats.min().min():.3f}", *steps])
     names = [f"{better}" for _, better in STEPS]
-    print_table(["", "definition", "least mean of nothing gained", "least utterance of a cheat", *names], cells)
-
-
-def print_table(header: list[str], rows: list[list[str]]) -> None:
-    """Print a Markdown table.
-
-    Args:
-        header: cells of the first row.
-        rows: cells of the others.
-    """
-    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-    print()
+    print(
+        markdown_table(["", "definition", "least mean of nothing gained", "least utterance of a cheat", *names], cells),
+        end="\n\n",
+    )
 
 
 def published(folder: Path) -> None:
@@ -253,7 +247,7 @@ def published(folder: Path) -> None:
         means = table[table["rate"] == 48_000].groupby("system")[name].mean()
         shown = ", ".join(f"{system} {value:.3f}" for system, value in means.items())
         cells.append([str(number), name, f"{sum(agree)} of {len(agree)}", shown])
-    print_table(["", "definition", "pairs ordered as lsd_hf_band", "means at 48 kHz"], cells)
+    print(markdown_table(["", "definition", "pairs ordered as lsd_hf_band", "means at 48 kHz"], cells), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Both read the same wav files at 48 kHz. Seconds are given for an hour of audio: of the clock, and of processors, which
 other programs on the machine disturb less. Factors say how many times as long the usual script takes, by the clock and
-by processors. The last tables say what a process holds at most with few and with four times as many files, and how
-long Griffin-Lim takes here and in librosa. Bars are on processors' seconds: 12 minutes on two cores for everything but
-ViSQOL, 0.1 of real time on one for ViSQOL. Processors' seconds and peaks come from /proc: Linux only.
+by processors. The last table says what a process holds at most with few and with four times as many files. Bars are on
+processors' seconds: 12 minutes on two cores for everything but ViSQOL, 0.1 of real time on one for ViSQOL. Processors'
+seconds and peaks come from /proc: Linux only.
 """
 
 import argparse
@@ -35,7 +35,6 @@ from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.harness import check_measures
 from experiments.scoring.rows import score_pairs
-from models.reconstruction.methods import reconstruct
 from overtone.audio import Waveform, write_audio
 from overtone.audio_files.recordings import read_audio
 from overtone.worker_pool import WorkerPool
@@ -45,7 +44,6 @@ HOUR = 3600.0
 BAR_MINUTES, BAR_VISQOL = 12.0, 0.1
 ALL_BUT_VISQOL = [key for key in check_measures(None) if key != "visqol"]
 IN_BOTH = ["lsd", "si_sdr", "snr", "stoi", "pesq_wb"]
-GRIFFIN_LIM_ITERATIONS, GRIFFIN_LIM_N_FFT = 32, 2048
 
 
 @dataclass(frozen=True)
@@ -254,40 +252,6 @@ def memory_table(pairs: list[Pair], files: int) -> Table:
     return table
 
 
-def griffin_lim_table(pairs: list[Pair]) -> Table:
-    """Measure fast Griffin-Lim here and in librosa on the same magnitudes."""
-    hop_length = GRIFFIN_LIM_N_FFT // 4
-    magnitudes = [
-        np.abs(librosa.stft(pair.utterance.wideband, n_fft=GRIFFIN_LIM_N_FFT, hop_length=hop_length)) for pair in pairs
-    ]
-
-    def librosas() -> None:
-        for one in magnitudes:
-            librosa.griffinlim(one, n_iter=GRIFFIN_LIM_ITERATIONS, hop_length=hop_length, momentum=0.99, init=None)
-
-    def overtones() -> None:
-        for one in magnitudes:
-            given = torch.from_numpy(one)[None]
-            reconstruct(
-                given,
-                "fast_griffin_lim",
-                n_fft=GRIFFIN_LIM_N_FFT,
-                hop_length=hop_length,
-                iterations=GRIFFIN_LIM_ITERATIONS,
-            )
-
-    table = Table(title=f"Fast Griffin-Lim, {GRIFFIN_LIM_ITERATIONS} iterations, processor seconds for an hour")
-    for column in ("librosa.griffinlim", "Overtone", "factor"):
-        table.add_column(column, justify="right")
-    torch.set_num_threads(1)
-    costs = []
-    for run in (librosas, overtones):
-        run()
-        costs.append(timed(run, pairs).processors)
-    table.add_row(*(f"{cost:.0f}" for cost in costs), f"{costs[0] / costs[1]:.1f}")
-    return table
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -301,7 +265,6 @@ def main() -> None:
         pairs = write_pairs(corpus, Path(folder), options.files)
         console.print(cost_table(pairs))
         console.print(memory_table(pairs, max(1, options.files // 4)))
-        console.print(griffin_lim_table(pairs[: max(1, options.files // 4)]))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.default_models import Packed
-from datamodules.corpora.corpus import Corpus, load_corpus
+from benchmarks.default_models import Packed, full_band_speakers
+from datamodules.corpora.corpus import load_corpus
 from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import speaker_mean
@@ -42,12 +42,6 @@ FILTERED = {
     for family, order in (("brickwall", 8), ("chebyshev1", 8), ("butterworth", 6), ("bessel", 4), ("elliptic", 8))
 }
 CONDITIONS = {name: {"steps": steps} for name, steps in (RESAMPLED | SOFT | FILTERED).items()}
-
-
-def made_at_48_khz(corpus: Corpus) -> set[str]:
-    """Return the test speakers none of whose recordings ends below `MADE_AT_48_KHZ`."""
-    clips = corpus.split("test")
-    return {clip.speaker for clip in clips} - {clip.speaker for clip in clips if (clip.band_hz or 0) < MADE_AT_48_KHZ}
 
 
 def scored(systems: Sequence[System], utterances: Sequence[Utterance], workers: int) -> pd.DataFrame:
@@ -104,7 +98,7 @@ def main() -> None:
     preset, corpus = load_preset("fullband"), load_corpus(options.data)
     preset = replace(preset, data=replace(preset.data, test_conditions=CONDITIONS))
     clips = make_datamodule(preset, corpus, seed=0)
-    wanted, gain = made_at_48_khz(corpus), np.float32(10 ** (options.gain_db / 20))
+    wanted, gain = full_band_speakers(corpus, MADE_AT_48_KHZ), np.float32(10 ** (options.gain_db / 20))
     utterances = [
         replace(one, narrowband=gain * one.narrowband, wideband=gain * one.wideband)
         for one in clips.utterances("test")

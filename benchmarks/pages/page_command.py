@@ -10,7 +10,7 @@ from overtone.errors import OvertoneError
 
 def comparison_page_parser(module: str, description: str | None, out: str) -> argparse.ArgumentParser:
     """Return a parser of the options of each page that a finished comparison gives."""
-    parser = argparse.ArgumentParser(prog=f"python -m experiments.{module}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.pages.{module}", description=description)
     parser.add_argument("preset", help="its comparison has to be finished")
     parser.add_argument("--data", help="as it was given to `overtone compare`")
     parser.add_argument("--runs", type=Path, help="where the comparison lies (default: mlruns)")
