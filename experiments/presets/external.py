@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from experiments.records import checked
-from experiments.registry import MODELS
-from models.baselines import CONTROLS
 from overtone.errors import OvertoneError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"  # of runs, files and listeners' votes
@@ -82,21 +80,6 @@ class External:
 KINDS = ("command", "onnx", "callable", "folder")
 SETTINGS = {"output_sample_rate": ("onnx", "callable"), "input_name": ("onnx",), "over": ("command",)}
 _DEFAULTS = {one.name: one.default for one in fields(External)}
-
-
-def check_names(names: list[str]) -> None:
-    """Raise where a system from outside has a name that is taken.
-
-    Args:
-        names: of the systems from outside.
-
-    Raises:
-        OvertoneError: an architecture or a control is called so.
-    """
-    for name in names:
-        if name in MODELS or name in CONTROLS:
-            what = "an architecture" if name in MODELS else "a control"
-            raise OvertoneError(f"external: {name} is the name of {what}. Choose another.")
 
 
 def parse_external(text: str) -> tuple[str, External]:

@@ -8,17 +8,16 @@ import yaml
 from pydantic import Field
 
 from datamodules.pair_settings import PairSettings
-from experiments.presets.external import NAME, External, check_names
+from experiments.presets.external import NAME, External
 from experiments.presets.winner_rule import WinnerRule
 from experiments.records import checked
-from experiments.registry import check_registered
+from experiments.registry import MODELS, check_registered
+from models.baselines import CONTROLS
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
 PRESETS = Path(__file__).parent
 RESOLVED = "preset.yaml"  # in the folder of whatever a preset decided
-# More than any preset needs; a file of aliases of aliases would not end.
-MOST_BYTES, MOST_VALUES, MOST_LEVELS = 100_000, 2000, 20
 MOST_TEXT = 600  # characters of a message
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
@@ -145,7 +144,10 @@ class Preset:
     def __post_init__(self) -> None:
         for model in self.models:
             check_registered(model)
-        check_names(list(self.external))
+        for name in self.external:
+            if name in MODELS or name in CONTROLS:
+                what = "an architecture" if name in MODELS else "a control"
+                raise OvertoneError(f"external: {name} is the name of {what}. Choose another.")
         if unknown := set(self.once) - set(self.models):
             raise OvertoneError(f"once: no model of this preset is named {', '.join(sorted(unknown))}.")
         examples = self.sweep.examples or self.budget.examples
@@ -196,11 +198,11 @@ def load_preset(name: str) -> Preset:
         renamed = " The original project's recipe is called original now." if name == "seed" else ""
         raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.{renamed}")
     try:
-        return checked(Preset, _plain(path))
+        return checked(Preset, yaml.safe_load(path.read_text(encoding="utf-8")))
     except OvertoneError as error:
         text = str(error)
         raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
 
 
@@ -213,39 +215,6 @@ def write_preset(preset: Preset, path: Path) -> None:
     """
     with written_whole(path) as temporary:
         temporary.write_text(yaml.safe_dump(asdict(preset), sort_keys=False))
-
-
-class _PresetLoader(yaml.SafeLoader):
-    """Counts values while it reads, with what aliases repeat, so that it can end early."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._level = self._values = 0
-        self._sizes: dict[yaml.Node, int] = {}
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self._level += 1
-        self._check()
-        before, alias = self._values, self.check_event(yaml.AliasEvent)
-        node = super().compose_node(parent, index)
-        if node is not None and alias:
-            self._values += self._sizes.get(node, MOST_VALUES)  # one that stands within itself has no size yet
-        elif node is not None:
-            self._values += 1
-            self._sizes[node] = self._values - before
-        self._check()
-        self._level -= 1
-        return node
-
-    def _check(self) -> None:
-        if self._values > MOST_VALUES or self._level > MOST_LEVELS:
-            raise OvertoneError(f"expected at most {MOST_VALUES} values in {MOST_LEVELS} levels, aliases counted.")
-
-
-def _plain(path: Path) -> object:
-    if path.stat().st_size > MOST_BYTES:
-        raise OvertoneError(f"expected at most {MOST_BYTES // 1000} kB of settings, got {path.stat().st_size} bytes.")
-    return yaml.load(path.read_text(encoding="utf-8"), _PresetLoader)
 
 
 def champion_name(preset: Preset) -> str:
