@@ -75,11 +75,10 @@ $(PEERS): $(STAMP)
 	@$(PIP_INSTALL) --quiet --no-deps "audiomentations==0.43.1" "numpy-rms==0.7.0" "python-stretch==0.3.1"
 	@touch $@
 
-default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband or telephone DATA=its corpus EXTRA=splits
+default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband or telephone RECIPE=its preset DATA=its corpus EXTRA=splits
 	@test -n "$(CHECKPOINT)" || { echo "Expected CHECKPOINT=file of weights, received none." >&2; exit 1; }
-	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	  $(VENV)/bin/overtone export --checkpoint "$(CHECKPOINT)" --preset $(PROFILE) --out "$$folder/model" $(if $(DATA),--data "$(DATA)") $(if $(EXTRA),--extra $(EXTRA)); \
-	  $(VENV_PYTHON) -m experiments.export.pack "$$folder/model" --profile $(PROFILE)
+	@$(VENV)/bin/overtone export --checkpoint "$(CHECKPOINT)" --preset $(or $(RECIPE),$(PROFILE)) --out runtime/overtone/packed/$(PROFILE) \
+	  $(if $(DATA),--data "$(DATA)") $(if $(EXTRA),--extra $(EXTRA))
 
 ui: $(STAMP) ## browse the runs in MLflow
 	@$(VENV)/bin/overtone ui

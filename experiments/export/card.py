@@ -1,17 +1,18 @@
 """The card that goes with an exported model: what it is for, what it learnt from, how good, how late and how fast."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
 from datamodules.corpora.corpus import Corpus
 from evaluation.measures.catalogue import MEASURES, keys_shown
 from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import summary
-from experiments.export.model_index import front_matter
 from experiments.export.parity import Parity
 from experiments.export.source import ModelSource
 from experiments.pages.tables import markdown_table
@@ -23,6 +24,8 @@ from overtone.model_package import Model
 from overtone.preservation import complete_hz
 
 WORST_SPEAKERS = 5
+TASK = {"type": "audio-to-audio", "name": "Speech super-resolution"}
+DIGITS = 4
 HOW_TO_USE = """## How to use it
 
 With the package `overtone`, which needs no torch:
@@ -123,7 +126,7 @@ def write_card(
         speed: measured on this machine; None leaves it out.
     """
     sections = [
-        front_matter(model, source) + "\n\n" + _title(model, source),
+        f"{_front_matter(model, source)}\n\n{_title(model, source)}",
         HOW_TO_USE,
         _use(model),
         _cost(model, speed),
@@ -133,6 +136,58 @@ def write_card(
     ]
     with written_whole(path) as temporary:
         temporary.write_text("\n\n".join(sections) + "\n")
+
+
+def _front_matter(model: Model, source: ModelSource) -> str:
+    """YAML between two lines of dashes, for programs.
+
+    Its ``model-index`` is the one of Hugging Face's model cards: a result per condition, with data set, digest as its
+    revision, and split; of each measure the mean over speakers, the 95 % interval and the version of its definition.
+    """
+    card: dict[str, Any] = {
+        "library_name": "overtone",
+        "pipeline_tag": TASK["type"],
+        "tags": ["speech-super-resolution", "bandwidth-extension", model.name],
+    }
+    if source.scores is not None:
+        card["model-index"] = [{"name": f"overtone {model.name}", "results": list(_results(source))}]
+    return f"---\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1000)}---"
+
+
+def _results(source: ModelSource) -> Iterator[dict[str, Any]]:
+    digest = source.training.get("data_digest")
+    for condition, rows in _means(source).groupby("condition", sort=False):
+        dataset = {
+            "name": f"{source.preset or 'unnamed'} corpus, {condition}",
+            "type": f"overtone-{source.preset or 'corpus'}",
+            "config": str(condition),
+            "split": "test",
+        }
+        metrics = [
+            {
+                "type": row["key"],
+                "name": MEASURES[row["key"]].heading,
+                "value": round(float(row["mean"]), DIGITS),
+                "args": {
+                    "version": MEASURES[row["key"]].version,
+                    "unit": MEASURES[row["key"]].unit,
+                    **{f"{end}_95": round(float(row[end]), DIGITS) for end in ("low", "high")},
+                    "speakers": int(row["speakers"]),
+                },
+            }
+            for row in rows.to_dict("records")
+            if row["utterances"] and row["mean"] == row["mean"]  # a failed score is no number
+        ]
+        if metrics:
+            revision = {"revision": digest} if digest else {}
+            yield {"task": dict(TASK), "dataset": dataset | revision, "metrics": metrics}
+
+
+def _means(source: ModelSource) -> pd.DataFrame:
+    """The headline measures by condition, as `evaluation.statistics.intervals.summary` gives them."""
+    assert source.scores is not None
+    scores = average_seeds(source.scores)
+    return summary(scores, [key for key in keys_shown(Shown.HEADLINE) if key in scores])
 
 
 def _title(model: Model, source: ModelSource) -> str:
@@ -180,21 +235,22 @@ def scores_section(source: ModelSource) -> str:
     """Return the section of scores: the headline measures by condition, and where the model fails."""
     if source.scores is None:
         return "## Scores\n\nNot scored: exported from a file of weights without a score table beside it."
-    scores = average_seeds(source.scores)
-    keys = [key for key in keys_shown(Shown.HEADLINE) if key in scores]
+    means = _means(source)
     rows = [
         (row["condition"], row["key"], f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", row["speakers"])
-        for row in summary(scores, keys).to_dict("records")
+        for row in means.to_dict("records")
         if row["utterances"]
     ]
     uses = source.evidence.get("test_uses")
     used = f" The test split of this corpus had been used for {uses} comparisons by then." if uses else ""
-    words = "\n".join(f"- `{key}` (version {MEASURES[key].version}): {MEASURES[key].description}" for key in keys)
+    words = "\n".join(
+        f"- `{key}` (version {MEASURES[key].version}): {MEASURES[key].description}" for key in means["key"].unique()
+    )
     table = markdown_table(["condition", "measure", "mean", "95 % interval", "speakers"], rows)
     return (
         "## Scores\n\nOn test speakers, of whom none was heard in training; means over speakers. They are of the "
         f"model's own output, without the runtime's preservation of what the input holds.{used}\n\n{table}\n\n{words}"
-        f"\n\n{_levels(source.scores)}{_failures(scores)}"
+        f"\n\n{_levels(source.scores)}{_failures(average_seeds(source.scores))}"
     )
 
 

@@ -73,12 +73,12 @@ def export_package(
         _write_model(source, folder)
         model = load_model(folder)
         parity = _checked_parity(source, model, corpus)
-        versions = f"Made with {', '.join(f'{name} {version}' for name, version in exporter_versions().items())}."
+        versions = f"Made with {', '.join(f'{name} {version}' for name, version in _exporter_versions().items())}."
         (folder / PARITY_RECORD).write_text(json.dumps(parity_record(parity), indent=1))
         (folder / PARITY_PAGE).write_text(parity_page(parity, versions))
         write_card(folder / CARD, model, source, parity, data=data, speed=measure_speed(model))
         write_sums(folder)
-        replace_package(folder, out)
+        _replace_package(folder, out)
     return parity
 
 
@@ -113,20 +113,15 @@ def check_target(out: Path) -> None:
         raise OvertoneError(f"{out}: expected a folder, found a file. Name another folder with --out.")
 
 
-def replace_package(folder: Path, out: Path) -> None:
-    """Move a package to its place; one that is there is set aside first and removed last.
-
-    Args:
-        folder: the new package, in a temporary folder of its own on the same file system as ``out``.
-        out: the place, for which `check_target` holds.
-    """
+def _replace_package(folder: Path, out: Path) -> None:
+    """Move a package, in a temporary folder, to its place; one that is there is set aside first and removed last."""
     former = folder.with_name(f"{folder.name}.former")
     if out.is_dir():
         out.rename(former)  # it is removed with the temporary folder, after the new one is in its place
     folder.rename(out)
 
 
-def exporter_versions() -> dict[str, str]:
+def _exporter_versions() -> dict[str, str]:
     """Return the versions of the libraries that wrote the package."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
@@ -181,7 +176,7 @@ def _configuration(source: ModelSource, graph: Graph) -> dict[str, object]:
         "evidence": source.evidence,
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "libraries": exporter_versions(),
+        "libraries": _exporter_versions(),
     }
 
 
@@ -199,6 +194,6 @@ def _checked_parity(source: ModelSource, model: Model, corpus: Corpus | None) ->
         raise OvertoneError(
             f"{source.origin}: the exported graph differs from the model by {largest.difference:.1e} ({largest.clip}, "
             f"{largest.samples} samples, blocks: {largest.blocks}); nothing was written. Report it with the versions "
-            f"{exporter_versions()}."
+            f"{_exporter_versions()}."
         )
     return parity

@@ -81,19 +81,14 @@ def parity_of(module: StreamingModule, model: Model, clips: dict[str, Waveform],
     for number, (name, clip) in enumerate(clips.items()):
         rows += _clip_rows(module, enhancer, name, clip, closely=number < CLOSELY_LOOKED_AT)
     first = next(iter(clips))
-    for length in odd_lengths(model, len(clips[first])):
+    for length in _odd_lengths(model, len(clips[first])):
         rows.append(_whole_row(module, enhancer, first, clips[first][:length]))
     rows.append(_stereo_row(module, enhancer, clips))
     return Parity(tuple(rows), real)
 
 
-def odd_lengths(model: Model, longest: int) -> list[int]:
-    """Return lengths around one sample, a hop, the latency, and a prime number of samples.
-
-    Args:
-        model: whose hop and latency count.
-        longest: no length is above it, in samples.
-    """
+def _odd_lengths(model: Model, longest: int) -> list[int]:
+    """Lengths around one sample, a hop, the latency, and a prime number of samples."""
     hop, latency = model.hop_samples, model.hop_samples + model.delay_samples
     around = {length + change for length in (hop, latency) for change in (-1, 0, 1)}
     return sorted(length for length in around | {1, 2, 12_345, 12_347} if 0 < length <= longest)

@@ -73,12 +73,11 @@ def champion_source(preset_name: str, runs: Path) -> ModelSource:
     if version is None:
         raise OvertoneError(
             f"{runs}: no champion {name} is registered. Run `overtone compare {preset_name}{runs_option(runs)}` "
-            "first, "
-            "or name a file of weights with --checkpoint."
+            "first, or name a file of weights with --checkpoint."
         )
     folder = version.folder
     return ModelSource(
-        module=streaming_module(folder / "model.pt"),
+        module=_streaming_module(folder / "model.pt"),
         origin=f"{name} version {version.version}",
         preset=preset.name,
         training=_training(folder),
@@ -98,7 +97,7 @@ def checkpoint_source(checkpoint: Path, preset_name: str | None) -> ModelSource:
         OvertoneError: there is no such file or preset, it is no checkpoint, the model cannot stream, or the preset or
             the configuration is of another model.
     """
-    module = streaming_module(checkpoint)
+    module = _streaming_module(checkpoint)
     within = checkpoint.parent.name == "checkpoints"
     folder = checkpoint.parent.parent if within else checkpoint.parent
     finished = not within or (folder / "training.json").is_file()
@@ -133,12 +132,7 @@ def _check_preset(preset: Preset, module: StreamingModule, training: dict[str, A
         raise OvertoneError(f"{wrong} its configuration has other values of data.{other[0]}.")
 
 
-def streaming_module(checkpoint: Path) -> StreamingModule:
-    """Load a model that streams.
-
-    Raises:
-        OvertoneError: no usable checkpoint, or of a model that needs the whole file.
-    """
+def _streaming_module(checkpoint: Path) -> StreamingModule:
     module = load_model(checkpoint)
     if not isinstance(module, StreamingModule):
         raise OvertoneError(

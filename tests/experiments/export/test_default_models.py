@@ -1,4 +1,4 @@
-"""Models that come with the package: found, checked before they are packed, and part of the wheel."""
+"""Models that come with the package: found, fit to be packed, and part of the wheel."""
 
 import json
 import shutil
@@ -11,18 +11,17 @@ from packages import package
 from project import PROJECT
 
 from experiments.cli.main import main
-from experiments.export import pack as default_models
-from experiments.export.pack import LARGEST_BYTES, pack
 from overtone import packed_models
 from overtone.errors import OvertoneError
 from overtone.model_package import CONFIGURATION, load_model, write_sums
 from overtone.packed_models import PROFILES, default_model
 
+LARGEST_BYTES = 20_000_000
+
 
 @pytest.fixture
 def nothing_packed(tmp_path, monkeypatch):
     folder = tmp_path / "packed"
-    monkeypatch.setattr(default_models, "packed_folder", lambda: folder)
     monkeypatch.setattr(packed_models, "packed_folder", lambda: folder)
     return folder
 
@@ -38,7 +37,7 @@ def exported(folder, **configuration):
 
 def test_every_packed_model_is_fit_to_be_packed():
     for profile, sample_rate in PROFILES.items():
-        folder = default_models.packed_folder() / profile
+        folder = packed_models.packed_folder() / profile
         if folder.is_dir():
             model = load_model(folder)
             assert model.sample_rate == sample_rate
@@ -53,34 +52,9 @@ def test_without_a_packed_model_the_commands_say_how_to_name_one(nothing_packed,
     assert "--model DIR" in said and said.count("\n") == 1
 
 
-def test_a_packed_model_is_found_and_replaced(nothing_packed, tmp_path):
-    pack(exported(tmp_path / "first"), "fullband")
+def test_a_packed_model_is_found(nothing_packed):
+    exported(nothing_packed / "fullband")
     assert default_model("fullband") == nothing_packed / "fullband"
-    pack(exported(tmp_path / "second", origin="a better one"), "fullband")
-    assert load_model(default_model("fullband")).configuration["origin"] == "a better one"
-
-
-@pytest.mark.parametrize(
-    ("configuration", "profile", "said"),
-    [
-        ({"preset": "demo"}, "fullband", "never packed"),
-        ({"preset": None}, "fullband", "never packed"),
-        ({}, "telephone", "expected a model at 16000 Hz"),
-        ({}, "music", "unknown profile"),
-    ],
-)
-def test_unfit_models_are_refused(configuration, profile, said, nothing_packed, tmp_path):
-    with pytest.raises(OvertoneError, match=said):
-        pack(exported(tmp_path / "model", **configuration), profile)
-    assert not nothing_packed.exists()
-
-
-def test_a_large_model_is_refused(nothing_packed, tmp_path):
-    folder = exported(tmp_path / "model")
-    (folder / "ballast").write_bytes(bytes(LARGEST_BYTES))
-    write_sums(folder)
-    with pytest.raises(OvertoneError, match="expected at most 20 MB"):
-        pack(folder, "fullband")
 
 
 def test_an_unknown_profile_is_refused():
