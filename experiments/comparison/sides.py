@@ -1,6 +1,5 @@
 """The two things that `overtone diff` puts beside each other: their scores, and what they were configured with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +23,7 @@ from experiments.ranking.primary import PRIMARY, PRIMARY_MEASURES, add_primary
 from experiments.runs import count_test_use, find_runs_folder
 from experiments.scoring.rows import score_pairs
 from experiments.scoring.splits import Utterances, read_scores
+from experiments.tracking.run import flat_parameters
 from experiments.training.fit import make_datamodule
 from models.baselines import CONTROLS, Unprocessed
 from overtone.audio import Waveform
@@ -66,6 +66,7 @@ class Side:
         preset: name of its preset; None where that is not known.
         champion: the system that it stands for; None without one.
         configuration: settings as texts, by their dotted names; empty where none are known.
+        model: the exported model whose scores these are; None where there are scores only.
     """
 
     words: str
@@ -73,24 +74,17 @@ class Side:
     preset: str | None = None
     champion: str | None = None
     configuration: Mapping[str, str] = field(default_factory=dict)
+    model: System | None = None
 
     @property
     def systems(self) -> list[str]:
         """The names of its systems that are no controls."""
         return [str(name) for name in self.scores["system"].unique() if name not in CONTROLS]
 
-
-@dataclass(frozen=True)
-class Sounds:
-    """What two exported models can be heard on.
-
-    Attributes:
-        utterances: of the split.
-        systems: the models of A and of B.
-    """
-
-    utterances: Utterances
-    systems: tuple[System, System]
+    @property
+    def measures(self) -> list[str]:
+        """The keys of what was scored."""
+        return [key for key in (PRIMARY, *MEASURES) if key in self.scores]
 
 
 @dataclass(frozen=True)
@@ -100,13 +94,13 @@ class Sides:
     Attributes:
         a: what was there before.
         b: what is held to it.
-        sounds: of exported models; None where there are scores only.
+        utterances: that exported models were scored on and can be heard on; None where there are scores only.
         remarks: what a reader should know of the scores.
     """
 
     a: Side
     b: Side
-    sounds: Sounds | None = None
+    utterances: Utterances | None = None
     remarks: Sequence[str] = ()
 
 
@@ -178,27 +172,17 @@ def _scored_side(path: Path, options: DiffOptions) -> Side:
             f"{path}: no such file or folder. Expected the folder of a comparison or a training, a score table (.csv), "
             "or an exported model."
         )
-    if path.is_file():
-        return _with_known_champion(Side("score table", _scores(path)))
-    table = _table_in(path, options)
-    side = Side("comparison", _with_control(table))
     if (path / FINDINGS).is_file():
         stored = read_stored(path)
-        source = stored.provenance
-        configuration = {
-            "champion": stored.selection.winner,
-            **_plain(path / RESOLVED),
-            "data_digest": source.data_digest,
-            "commit": source.commit,
-            "libraries": source.versions,
-        }
-        winner = stored.selection.winner
-        return replace(side, preset=stored.preset, champion=winner, configuration=flat(configuration))
-    return _with_known_champion(replace(side, words="training", configuration=_of_training(_plain(path / TRAINING))))
-
-
-def _with_known_champion(side: Side) -> Side:
-    """What holds a single system stands for it."""
+        source, champion = stored.provenance, stored.selection.winner
+        about = {"data_digest": source.data_digest, "commit": source.commit, "libraries": source.versions}
+        configuration = flat_parameters({"champion": champion, **_plain(path / RESOLVED), **about})
+        return Side("comparison", _with_control(_table_in(path, options)), stored.preset, champion, configuration)
+    if path.is_file():
+        side = Side("score table", _scores(path))
+    else:
+        table = _with_control(_table_in(path, options))
+        side = Side("training", table, configuration=_of_training(_plain(path / TRAINING)))
     return replace(side, champion=side.systems[0]) if len(side.systems) == 1 else side
 
 
@@ -239,22 +223,30 @@ def _scores(*paths: Path) -> pd.DataFrame:
 
 
 def _checked_table(path: Path) -> pd.DataFrame:
-    advice = "Expected a table as `overtone evaluate --out TABLE.csv` or a comparison writes it (scores-val.csv)."
     try:
         table = read_scores(path)
+        fault = _fault(table)
     except ValueError as error:  # of pandas' parsers, and of texts that are no UTF-8
-        raise OvertoneError(f"{path}: not a score table ({' '.join(str(error).split())[:100]}). {advice}") from None
+        fault = f"not a score table ({' '.join(str(error).split())[:100]})"
+    if fault:
+        raise OvertoneError(
+            f"{path}: {fault}. Expected a table as `overtone evaluate --out TABLE.csv` or a comparison writes it "
+            "(scores-val.csv)."
+        )
+    floats = dict.fromkeys((key for key in (*MEASURES, PRIMARY) if key in table), float)
+    return table.astype(floats).assign(condition=table["condition"].fillna("").astype(str))
+
+
+def _fault(table: pd.DataFrame) -> str:
+    """What a table lacks to be a score table; empty where it is one."""
     if lacking := [name for name in IDENTITY if name not in table]:
-        raise OvertoneError(f"{path}: not a score table, it has no column {lacking[0]}. {advice}")
+        return f"not a score table, it has no column {lacking[0]}"
     if table.empty:
-        raise OvertoneError(f"{path}: holds no scores. {advice}")
-    for key in (key for key in (*MEASURES, PRIMARY) if key in table):
-        if not pd.api.types.is_numeric_dtype(table[key]):
-            raise OvertoneError(f"{path}: not a score table, column {key} holds words in place of numbers. {advice}")
-        table[key] = table[key].astype(float)
-    if not {*MEASURES, PRIMARY} & set(table):
-        raise OvertoneError(f"{path}: not a score table, it has no column of a measure. {advice}")
-    return table.assign(condition=table["condition"].fillna("").astype(str))
+        return "holds no scores"
+    keys = [key for key in (*MEASURES, PRIMARY) if key in table]
+    if words := [key for key in keys if not pd.api.types.is_numeric_dtype(table[key])]:
+        return f"not a score table, column {words[0]} holds words in place of numbers"
+    return "" if keys else "not a score table, it has no column of a measure"
 
 
 def _plain(path: Path) -> dict[str, Any]:
@@ -272,23 +264,7 @@ def _of_training(configuration: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings of a training under the names that they have in a preset."""
     rest = {name: value for name, value in configuration.items() if name not in ("model", "settings")}
     model = configuration.get("model")
-    return flat(rest | ({"models": {model: configuration.get("settings")}} if model else {}))
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as texts by their dotted names.
-
-    Args:
-        settings: plain values.
-        prefix: stands before each name.
-    """
-    found: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return found
+    return flat_parameters(rest | ({"models": {model: configuration.get("settings")}} if model else {}))
 
 
 # Exported models
@@ -318,12 +294,14 @@ def _scored_packages(options: DiffOptions, progress: Board) -> Sides:
         sums = [check_sums(folder) for folder in folders]
         uses = count_test_use(find_runs_folder(options.workspace.runs), corpus.digest, digest("diff", *sums))
         remarks.append(f"Times that something was scored on the test split of these data: {uses}.")
+    tables = []
     with WorkerPool(options.jobs or available_cores()) as pool:
-        nothing = _scored(Unprocessed(), "doing nothing", utterances, pool, progress)
-        tables = [
-            _scored(system, f"{label} scored", utterances, pool, progress)
-            for label, system in zip("AB", systems, strict=True)
-        ]
+        jobs: dict[str, System] = {"doing nothing": Unprocessed(), "A scored": systems[0], "B scored": systems[1]}
+        for job, system in jobs.items():
+            pairs = ((utterance, system(utterance)) for utterance in utterances)
+            tell = partial(progress.update, job, total=len(utterances))
+            tables.append(score_pairs(pairs, system.name, pool=pool, progress=tell))
+    nothing, *tables = tables
     a, b = (
         Side(
             "exported model",
@@ -331,16 +309,17 @@ def _scored_packages(options: DiffOptions, progress: Board) -> Sides:
             preset.name,
             system.name,
             _of_package(system.enhancer.model),
+            system,
         )
         for system, table in zip(systems, tables, strict=True)
     )
-    return Sides(a, b, Sounds(utterances, (systems[0], systems[1])), remarks)
+    return Sides(a, b, utterances, remarks)
 
 
 def _of_package(model: Model) -> dict[str, str]:
     known = model.configuration
     training = known.get("training") or {"model": model.name, "settings": known.get("settings")}
-    return _of_training(training) | flat({key: known.get(key) for key in SHOWN_OF_A_PACKAGE})
+    return _of_training(training) | flat_parameters({key: known.get(key) for key in SHOWN_OF_A_PACKAGE})
 
 
 def _preset_of(systems: Sequence[PackagedSystem], options: DiffOptions) -> Preset:
@@ -359,12 +338,3 @@ def _preset_of(systems: Sequence[PackagedSystem], options: DiffOptions) -> Prese
                 f"{rate} Hz. Name another --preset."
             )
     return preset
-
-
-def _scored(system: System, job: str, utterances: Utterances, pool: WorkerPool, progress: Board) -> pd.DataFrame:
-    pairs = ((utterance, system(utterance)) for utterance in utterances)
-
-    def tell(done: int) -> None:
-        progress.update(job, done, len(utterances))
-
-    return score_pairs(pairs, system.name, pool=pool, progress=tell)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from evaluation.measures.catalogue import MEASURES
-from evaluation.statistics.intervals import PairedDifference, difference_of, speaker_mean, utterance_pairs
+from evaluation.statistics.intervals import PairedDifference, applicable, difference_of, speaker_mean
 from experiments.ranking.columns import loss, number
 from experiments.ranking.primary import average_seeds
 from overtone.errors import OvertoneError
@@ -15,6 +16,7 @@ A, B = "A", "B"
 BETTER, WORSE = "better", "worse"
 ROUNDING = 1e-6  # the same sums in another order, as other processes make them, differ by less
 MOST_UTTERANCES = 6
+IDENTITY = ["speaker", "file", "condition"]
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,20 @@ class Change:
         key: the measure, or ``primary``.
         a: mean over speakers in A.
         b: the same in B.
-        difference: B minus A, paired; NaN over no utterance where the measure applies to none.
         newly_failed: utterances whose score failed in B and not in A; those that failed in either are in no mean.
-        pairs: the difference of each utterance: columns ``speaker, file, condition, difference``.
+        pairs: the utterances that both scored: columns ``speaker, file, condition, A, B, difference``.
     """
 
     key: str
     a: float
     b: float
-    difference: PairedDifference
     newly_failed: int
     pairs: pd.DataFrame
+
+    @cached_property
+    def difference(self) -> PairedDifference:
+        """B minus A, paired, with its interval; NaN over no utterance where the measure applies to none."""
+        return difference_of(self.pairs)
 
     @property
     def direction(self) -> str:
@@ -66,14 +71,12 @@ class SystemChanges:
 
     Attributes:
         name: in A, and in B where that is another.
-        rows: of A and of B, as systems of one score table, seeds averaged.
         changes: of each measure that both have.
         by_condition: of the most prominent measures and those that are judged, by condition.
         only_in: utterances that one side alone has scored, A's and B's.
     """
 
     name: str
-    rows: pd.DataFrame
     changes: Sequence[Change]
     by_condition: Mapping[str, Sequence[Change]]
     only_in: tuple[int, int]
@@ -113,7 +116,6 @@ def system_changes(
     rows = pd.concat(own, ignore_index=True)
     return SystemChanges(
         names[0] if names[0] == names[1] else f"{names[0]} → {names[1]}",
-        rows,
         [change_in(rows, key) for key in keys],
         {
             condition: [change_in(rows, key, condition) for key in prominent]
@@ -131,22 +133,15 @@ def change_in(rows: pd.DataFrame, key: str, condition: str | None = None) -> Cha
         key: the measure.
         condition: the one that counts; None for the mean over all.
     """
-    rows = rows[[name for name in ("system", "speaker", "file", "condition", key, "not_applicable") if name in rows]]
-    every = utterance_pairs(rows, B, A, key, None if condition is None else [condition])
-    pairs = every.dropna(subset="difference")
-    scale = rows[key].abs().max()
-    pairs = pairs.assign(difference=pairs["difference"].where(pairs["difference"].abs() > ROUNDING * scale, 0.0))
-    paired = {
-        label: part.merge(every[["file", "condition", "difference"]], on=["file", "condition"])
-        for label, part in rows.groupby("system")
-    }
-    means = {label: speaker_mean(part[part["difference"].notna()], key) for label, part in paired.items()}
-    failed = {
-        label: set(part.loc[part[key].isna(), ["file", "condition"]].itertuples(index=False, name=None))
-        for label, part in paired.items()
-    }
-    newly_failed = len(failed[B] - failed[A])
-    return Change(key, means[A], means[B], difference_of(pairs), newly_failed, pairs)
+    least = ROUNDING * rows[key].abs().max()
+    found = applicable(rows if condition is None else rows[rows["condition"] == condition], key)
+    values = {label: found[found["system"] == label].set_index(IDENTITY)[key] for label in (A, B)}
+    pairs = pd.concat(values, axis=1, join="inner").sort_index().reset_index()
+    newly_failed = int((pairs[A].notna() & pairs[B].isna()).sum())
+    pairs = pairs.dropna()
+    difference = pairs[B] - pairs[A]
+    pairs["difference"] = difference.where(difference.abs() > least, 0.0)
+    return Change(key, speaker_mean(pairs, A), speaker_mean(pairs, B), newly_failed, pairs)
 
 
 def largest(change: Change) -> pd.DataFrame:
