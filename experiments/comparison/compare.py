@@ -1,23 +1,26 @@
 """The main job: train every architecture under one budget, choose by the declared rule, report, register."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
 from datamodules.corpora.corpus import Corpus
 from experiments.comparison.comparison import Comparison, Outcome, decide
 from experiments.comparison.options import CompareOptions
-from experiments.comparison.pages import REPORT, Heard, write_pages
 from experiments.comparison.publication import Publisher, sample_names
 from experiments.data.opening import open_corpus, report_corpus
-from experiments.pages.tables import Table, terminal_table
+from experiments.listening.page import write_listening_page
+from experiments.listening.stimuli import chosen_utterances, listening_trials
 from experiments.presets.external import parse_external
 from experiments.presets.preset import RESOLVED, Preset, load_preset, write_preset
+from experiments.presets.winner_rule import UNPROCESSED
+from experiments.publication.overview import LISTENING_TEST, REPORT
 from experiments.registry import build_model
-from experiments.report.markdown import write_leaderboard
-from experiments.report.terminal import print_leaderboard
+from experiments.report.markdown import print_leaderboard, write_leaderboard
+from experiments.report.page import write_report
+from experiments.report.utterances import choose_utterances, heard_systems, report_samples
 from experiments.runs import find_runs_folder, runs_option, sole_use
 from experiments.scoring.splits import write_scores
 from experiments.tracking.registered_models import RegisteredVersion
@@ -27,45 +30,7 @@ from overtone.errors import OvertoneError
 from overtone.progress import Board, board, console
 from overtone.worker_pool import available_cores
 
-
-@dataclass(frozen=True)
-class Entry:
-    """What enters a comparison: the models of a preset with their own settings; `select` enters what studies found.
-
-    Attributes:
-        preset: with the settings, models and seeds that are compared.
-        file: name or file of the preset, by which trainings find it.
-        commands: the command lines that give this result.
-    """
-
-    preset: Preset
-    file: str
-    commands: Sequence[str]
-
-    def is_done(self, comparison: Comparison, tracker: Tracker) -> bool:
-        """Say so, and return True, where nothing is left to do.
-
-        Args:
-            comparison: that is about to begin.
-            tracker: of its runs.
-        """
-        return False
-
-    def register(
-        self, comparison: Comparison, outcome: Outcome, publisher: Publisher
-    ) -> tuple[RegisteredVersion | None, Table | None]:
-        """Register the champion; return its version, if there is one, and a table to print beside the leaderboard.
-
-        Args:
-            comparison: whose trainings were scored.
-            outcome: what it found.
-            publisher: of its results.
-        """
-        place = comparison.winner(outcome)
-        return (publisher.register(place) if place else None), None
-
-
-Enter = Callable[[Corpus, Path, Board], Entry]
+LISTENING_TRIALS = 6
 
 
 def compare(preset_name: str, options: CompareOptions) -> None:
@@ -79,20 +44,23 @@ def compare(preset_name: str, options: CompareOptions) -> None:
         OvertoneError: a user's mistake, an unusable corpus, a failed training, another comparison in the same folder.
     """
     preset = restricted(load_preset(preset_name), options)
-    entry = Entry(preset, preset_name, [options.command("compare", preset_name)])
-    run_comparison(preset, options, lambda *_: entry)
+    with opened(preset, options) as (how, tracker, corpus, progress):
+        comparison = Comparison(preset, corpus, how.workspace.runs, progress)
+        outcome, publisher = carry_out(comparison, preset_name, how, [options.command("compare", preset_name)], tracker)
+        version = publisher.register(outcome.winner) if outcome.winner else None
+    announce(outcome, version, how.workspace.tracking)
 
 
-def run_comparison(preset: Preset, options: CompareOptions, enter: Enter) -> None:
-    """Train what enters, choose on val, score test once, report and register.
+@contextmanager
+def opened(preset: Preset, options: CompareOptions) -> Iterator[tuple[CompareOptions, Tracker, Corpus, Board]]:
+    """Hold the folder for runs and yield the options with it, the tracker of its runs, the corpus, and progress.
 
     Args:
         preset: names the corpus and the models.
         options: what the command line changes of it.
-        enter: given corpus, folder for runs and progress, returns what is compared.
 
     Raises:
-        OvertoneError: as `compare`.
+        OvertoneError: another comparison holds the folder, or the corpus or the tracking cannot be used.
     """
     runs = find_runs_folder(options.workspace.runs)
     options = replace(options, workspace=replace(options.workspace, runs=runs))
@@ -102,58 +70,81 @@ def run_comparison(preset: Preset, options: CompareOptions, enter: Enter) -> Non
     with sole_use(runs, "comparison"), board() as progress:
         corpus = open_corpus(preset, options.workspace, progress)
         report_corpus(corpus, progress)
-        entry = enter(corpus, runs, progress)
-        comparison = Comparison(entry.preset, corpus, runs, progress)
-        if entry.is_done(comparison, tracker):
-            return
-        comparison.externals.ask_for_estimates()
-        jobs = options.jobs or default_jobs(entry.preset, options.distribution)
-        comparison.train(entry.file, options.workspace, options.distribution, jobs)
-        outcome = decide(comparison, entry.commands)
-        publisher = report(comparison, outcome, tracker)
-        version, table = entry.register(comparison, outcome, publisher)
-    _announce(comparison, outcome, version, options.workspace.tracking)
-    if table is not None:
-        console.print(terminal_table(table))
+        yield options, tracker, corpus, progress
 
 
-def _announce(comparison: Comparison, outcome: Outcome, version: RegisteredVersion | None, tracking: str) -> None:
-    """Print the result, and where to find more of it."""
+def carry_out(
+    comparison: Comparison, preset_file: str, options: CompareOptions, commands: Sequence[str], tracker: Tracker
+) -> tuple[Outcome, Publisher]:
+    """Train what enters, choose on val, score test once, and report.
+
+    Args:
+        comparison: what is compared.
+        preset_file: name or file of its preset, by which trainings find it.
+        options: what the command line changes.
+        commands: the command lines that give this result.
+        tracker: keeps the runs.
+
+    Returns:
+        What was found, and what registers the champion.
+
+    Raises:
+        OvertoneError: a training failed, or estimates of a system from outside have to be made first.
+    """
+    comparison.externals.ask_for_estimates()
+    jobs = options.jobs or _default_jobs(comparison.preset, options.distribution)
+    comparison.train(preset_file, options.workspace, options.distribution, jobs)
+    outcome = decide(comparison, commands)
+    return outcome, _report(outcome, tracker)
+
+
+def announce(outcome: Outcome, version: RegisteredVersion | None, tracking: str) -> None:
+    """Print the result, and where to find more of it.
+
+    Args:
+        outcome: what the comparison found.
+        version: that its champion was registered as.
+        tracking: where the runs are tracked.
+    """
     print_leaderboard(console, outcome.findings)
-    console.print(f"Report: {comparison.folder / REPORT}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {outcome.comparison.folder / REPORT}", soft_wrap=True, highlight=False)
     if version is not None:
         console.print(f"Registered {version.model_name} version {version.version}, alias champion.", highlight=False)
     if tracking == "mlflow":
-        named = runs_option(comparison.runs)
+        named = runs_option(outcome.comparison.runs)
         command = f"overtone ui{named}" if named else "overtone ui (or make ui)"
         console.print(f"Browse the runs and listen: {command}", highlight=False, soft_wrap=True)
     elif tracking != "none":
         console.print("Browse the runs and listen: on the tracking server.", highlight=False)
 
 
-def report(comparison: Comparison, outcome: Outcome, tracker: Tracker) -> Publisher:
-    """Write tables and pages and complete the tracked runs.
-
-    Args:
-        comparison: whose trainings were scored.
-        outcome: what it found.
-        tracker: keeps the runs.
-
-    Returns:
-        The publisher, which registers the champion.
-    """
-    folder, findings = comparison.folder, outcome.findings
+def _report(outcome: Outcome, tracker: Tracker) -> Publisher:
+    """Write tables and pages, and complete the tracked runs."""
+    comparison, findings = outcome.comparison, outcome.findings
+    folder = comparison.folder
     write_preset(comparison.preset, folder / RESOLVED)
     write_scores(outcome.val, folder / "scores-val.csv")
     write_scores(findings.scores, folder / "scores-test.csv")
     tables = write_leaderboard(findings, folder)
-    heard = Heard.of(findings)
-    utterances = outcome.test_split.utterances.find(heard.names | set(sample_names(findings.scores)))
+    chosen, systems = choose_utterances(findings), heard_systems(findings)
+    rows = findings.scores[["speaker", "file", "condition"]].drop_duplicates()
+    trials = chosen_utterances(list(rows.itertuples(index=False, name=None)), LISTENING_TRIALS)
+    names = {*(one.name for one in chosen), *trials, *sample_names(findings.scores)}
+    utterances = outcome.test_split.utterances.find(names)
     enhance = comparison.enhancer(outcome.val)
-    pages = write_pages(findings, folder, heard, utterances, enhance, comparison.key)
+    samples = report_samples(chosen, utterances, systems, enhance, findings.scores)
+    write_report(findings, folder / REPORT, samples, {"Listening test": LISTENING_TEST})
+    write_listening_page(
+        folder / LISTENING_TEST,
+        listening_trials([utterances[name] for name in trials], [n for n in systems if n != UNPROCESSED], enhance),
+        title=f"Listening test: {findings.preset}",
+        comparison_key=comparison.key,
+        preset=findings.preset,
+        seed=0,
+    )
     publisher = Publisher(tracker, comparison.preset, comparison.corpus, folder, findings)
     publisher.publish(comparison.places, utterances, comparison.progress)
-    publisher.publish_comparison([*pages, *tables, folder / "scores-test.csv"])
+    publisher.publish_comparison([folder / REPORT, folder / LISTENING_TEST, *tables, folder / "scores-test.csv"])
     return publisher
 
 
@@ -182,13 +173,8 @@ def restricted(preset: Preset, options: CompareOptions) -> Preset:
     return replace(preset, models=models, once=once, seeds=options.seeds or preset.seeds, external=external)
 
 
-def default_jobs(preset: Preset, distribution: Distribution) -> int:
-    """Return how many trainings fit side by side: one if a training takes all cores or several GPUs.
-
-    Args:
-        preset: says how many threads a training has.
-        distribution: over how many processes a training is spread.
-    """
+def _default_jobs(preset: Preset, distribution: Distribution) -> int:
+    """How many trainings fit side by side: one if a training takes all cores or several GPUs."""
     threads, devices = preset.budget.threads, distribution.devices
     if threads is None or (devices > 1 and distribution.accelerator != "cpu" and torch.cuda.is_available()):
         return 1

@@ -169,25 +169,28 @@ class Comparison:
 
         return enhance
 
-    def winner(self, outcome: "Outcome") -> TrainingPlace | None:
-        """Return the training that ships: the winner's seed with the best primary score on val."""
-        winner = outcome.findings.selection.winner
-        return self.best_place(outcome.val, winner) if winner else None
-
 
 @dataclass(frozen=True)
 class Outcome:
     """What a comparison found.
 
     Attributes:
+        comparison: whose trainings were scored.
         val: the score table that the winner was chosen on.
         test_split: the utterances that were scored once.
         findings: all else.
     """
 
+    comparison: Comparison
     val: pd.DataFrame
     test_split: ScoredSplit
     findings: Findings
+
+    @property
+    def winner(self) -> TrainingPlace | None:
+        """The training that ships: the winner's seed with the best primary score on val; None without a winner."""
+        winner = self.findings.selection.winner
+        return self.comparison.best_place(self.val, winner) if winner else None
 
 
 def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
@@ -224,4 +227,4 @@ def decide(comparison: Comparison, commands: Sequence[str]) -> Outcome:
         ratings=heard.ratings if heard else None,
         remarks=heard.remarks if heard else {},
     )
-    return Outcome(val, test_split, findings)
+    return Outcome(comparison, val, test_split, findings)

@@ -43,8 +43,7 @@ class Decision:
         resolved: the file of the preset with them.
         finalists: who entered.
         storage: where the studies lie, without a password.
-        comparison: the finalists' comparison.
-        outcome: what it found.
+        outcome: what the finalists' comparison found.
         links: what follows the MLflow server's address to open a study or a run, by its name.
     """
 
@@ -52,7 +51,6 @@ class Decision:
     resolved: Path
     finalists: Sequence[Finalist]
     storage: str
-    comparison: Comparison
     outcome: Outcome
     links: Mapping[str, str]
 
@@ -66,21 +64,18 @@ class Decision:
             "data digest": source.data_digest,
             "studies in": self.storage,
             "resolved preset": self.resolved.name,
-            "comparison": self.comparison.folder.name,
+            "comparison": self.outcome.comparison.folder.name,
             "comparisons that have scored this test split": self.outcome.findings.test_uses,
         }
 
 
-def finalist_scores(
-    preset: Preset, finalists: Sequence[Finalist], comparison: Comparison, outcome: Outcome
-) -> pd.DataFrame:
+def finalist_scores(preset: Preset, finalists: Sequence[Finalist], outcome: Outcome) -> pd.DataFrame:
     """Sum up the finalists, beside the preset's own settings where these were trained in full and scored before.
 
     Args:
         preset: with its own settings.
         finalists: who entered.
-        comparison: of the finalists.
-        outcome: what it found.
+        outcome: what their comparison found.
 
     Returns:
         A row per finalist: ``model, study, trial, trials, asked, tuned``, the study's ``best`` objective and that of
@@ -88,7 +83,7 @@ def finalist_scores(
         ``default_seeds_SPLIT`` trainings, and their paired ``difference_SPLIT`` (negative: tuning helped), with a 95 %
         interval that allows for other trainings. NaN where it is unknown.
     """
-    rows = []
+    comparison, rows = outcome.comparison, []
     for finalist in finalists:
         row: dict[str, Any] = {"model": finalist.model, "tuned": finalist.tuned, "seeds": comparison.preset.seeds}
         if study := finalist.study:
@@ -138,7 +133,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
         table: as `finalist_scores` gives it.
         place: the training that ships.
     """
-    folder = decision.comparison.folder
+    folder = decision.outcome.comparison.folder
     words = words_of(decision, table)
     # The leaderboard is wider than a run's page; the comparison's run shows it as a table.
     leaderboard = leaderboard_markdown(decision.outcome.findings, title=False)
@@ -153,7 +148,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
             files[f"trials-{finalist.model}.csv"] = path = folder / f"trials-{finalist.model}.csv"
             with written_whole(path) as temporary:
                 trial_table(finalist.study.study).to_csv(temporary, index=False)
-    return Evidence(digest("selection", decision.comparison.key), _tags(decision, place), words, files)
+    return Evidence(digest("selection", decision.outcome.comparison.key), _tags(decision, place), words, files)
 
 
 def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
@@ -161,7 +156,7 @@ def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
         "training": place.folder.name,
         "storage": decision.storage,
         "resolved_preset": decision.resolved.name,
-        "seeds": str(decision.comparison.preset.seeds),
+        "seeds": str(decision.outcome.comparison.preset.seeds),
         "selected": datetime.now().isoformat(" ", "seconds"),
     }
     for finalist in decision.finalists:
@@ -264,9 +259,9 @@ def write_record(decision: Decision, table: pd.DataFrame, version: str | None, t
             for finalist in decision.finalists
         ],
         "scores": json.loads(table.to_json(orient="records", double_precision=6)),
-        "trainings": [place.folder.name for place in decision.comparison.places],
+        "trainings": [place.folder.name for place in decision.outcome.comparison.places],
     }
-    with written_whole(decision.comparison.folder / RECORD) as temporary:
+    with written_whole(decision.outcome.comparison.folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2))
 
 

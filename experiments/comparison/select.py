@@ -1,12 +1,11 @@
 """From studies to a champion: each architecture at its study's best, trained again with several seeds, and compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from datamodules.corpora.corpus import Corpus
-from experiments.comparison.compare import Entry, restricted, run_comparison
-from experiments.comparison.comparison import Comparison, Outcome
+from experiments.comparison.compare import announce, carry_out, opened, restricted
+from experiments.comparison.comparison import Comparison
 from experiments.comparison.evidence import (
     RECORD,
     Decision,
@@ -17,8 +16,7 @@ from experiments.comparison.evidence import (
     write_record,
 )
 from experiments.comparison.options import CompareOptions, SelectOptions
-from experiments.comparison.publication import Publisher
-from experiments.pages.tables import Table
+from experiments.pages.tables import terminal_table
 from experiments.presets.preset import Preset, champion_name, load_preset
 from experiments.runs import Workspace, find_runs_folder
 from experiments.sweep.finalists import Finalist, cautions, find_finalists, inequalities, resolved_preset
@@ -34,47 +32,6 @@ LEAST_SEEDS = 3
 WIDE = 100  # characters that all columns of the finalists' table take
 
 
-@dataclass(frozen=True)
-class FinalistsEntry(Entry):
-    """The architectures with the settings that their studies found best.
-
-    Attributes:
-        declared: the preset before the studies' settings.
-        options: of the command.
-        finalists: who enters.
-        storage: URL of the Optuna storage with the studies.
-    """
-
-    declared: Preset
-    options: SelectOptions
-    finalists: Sequence[Finalist]
-    storage: str
-
-    def is_done(self, comparison: Comparison, tracker: Tracker) -> bool:
-        """Say so, and return True, when the same selection was finished before with the same tracking.
-
-        Raises:
-            OvertoneError: it was not, and the studies had unequal budgets, which is not allowed.
-        """
-        if nothing_new(comparison, tracker, self.options.comparison.workspace.tracking, comparison.progress):
-            return True
-        refuse_unequal(self.finalists, self.options.allow_unequal)
-        return False
-
-    def register(
-        self, comparison: Comparison, outcome: Outcome, publisher: Publisher
-    ) -> tuple[RegisteredVersion | None, Table | None]:
-        """Register the champion with the grounds of the decision; return its version and the finalists."""
-        links = study_links(publisher.tracker, self.declared, self.finalists) | publisher.links
-        storage = without_password(self.storage)
-        decision = Decision(self.declared, Path(self.file), self.finalists, storage, comparison, outcome, links)
-        scores = finalist_scores(self.declared, self.finalists, comparison, outcome)
-        place = comparison.winner(outcome)
-        version = publisher.register(place, make_evidence(decision, scores, place)) if place else None
-        write_record(decision, scores, version.version if version else None, self.options.comparison.workspace.tracking)
-        return version, finalists_table(scores, intervals=False, own=console.width >= WIDE)
-
-
 def select(preset_name: str, options: SelectOptions) -> None:
     """Train each study's best with several seeds, choose by the declared rule, and register the champion.
 
@@ -87,29 +44,30 @@ def select(preset_name: str, options: SelectOptions) -> None:
     Raises:
         OvertoneError: a user's mistake, no study, unequal studies, an unusable corpus, a failed training.
     """
-    preset = with_enough_seeds(load_preset(preset_name), options.comparison)
-
-    def enter(corpus: Corpus, runs: Path, progress: Board) -> Entry:
+    preset = _with_enough_seeds(load_preset(preset_name), options.comparison)
+    with opened(preset, options.comparison) as (how, tracker, corpus, progress):
+        runs, tracking = how.workspace.runs, how.workspace.tracking
         storage = options.storage or default_storage(runs)
         finalists = find_finalists(preset, corpus.digest, storage, options.study)
         path, resolved = resolved_preset(preset, finalists, runs)
         _report_finalists(finalists, progress)
-        commands = reproduction(preset_name, options, path, resolved)
-        return FinalistsEntry(resolved, str(path), commands, preset, options, finalists, storage)
+        comparison = Comparison(resolved, corpus, runs, progress)
+        if _nothing_new(comparison, tracker, tracking):
+            return
+        refuse_unequal(finalists, options.allow_unequal)
+        commands = _reproduction(preset_name, options.comparison, path, resolved)
+        outcome, publisher = carry_out(comparison, str(path), how, commands, tracker)
+        links = _study_links(tracker, preset, finalists) | publisher.links
+        decision = Decision(preset, path, finalists, without_password(storage), outcome, links)
+        scores, place = finalist_scores(preset, finalists, outcome), outcome.winner
+        version = publisher.register(place, make_evidence(decision, scores, place)) if place else None
+        write_record(decision, scores, version.version if version else None, tracking)
+    announce(outcome, version, tracking)
+    console.print(terminal_table(finalists_table(scores, intervals=False, own=console.width >= WIDE)))
 
-    run_comparison(preset, options.comparison, enter)
 
-
-def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
-    """Return the preset with the models that were asked for and at least three seeds.
-
-    Args:
-        preset: as it is declared.
-        options: what the command line changes of it.
-
-    Raises:
-        OvertoneError: fewer were asked for, or a model is not in the preset.
-    """
+def _with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
+    """The preset with the models that were asked for and at least three seeds."""
     seeds = max(preset.seeds, LEAST_SEEDS) if options.seeds is None else options.seeds
     if seeds < LEAST_SEEDS:
         raise OvertoneError(
@@ -118,15 +76,8 @@ def with_enough_seeds(preset: Preset, options: CompareOptions) -> Preset:
     return replace(restricted(preset, replace(options, seeds=seeds)), once=[])
 
 
-def nothing_new(comparison: Comparison, tracker: Tracker, tracking: str, progress: Board) -> bool:
-    """Say so, and return True, when the same selection was finished before with the same tracking.
-
-    Args:
-        comparison: that is about to begin.
-        tracker: of its runs.
-        tracking: where they are tracked.
-        progress: told what was found before.
-    """
+def _nothing_new(comparison: Comparison, tracker: Tracker, tracking: str) -> bool:
+    """Say so, and return True, when the same selection was finished before with the same tracking."""
     record = read_record(comparison)
     if record is None or record["tracking"] != tracking:
         return False
@@ -135,7 +86,7 @@ def nothing_new(comparison: Comparison, tracker: Tracker, tracking: str, progres
     if champion is None and record["version"] is not None:
         return False
     result = _result_text(record["winner"], record["version"], name, champion)
-    progress.say(
+    comparison.progress.say(
         f"Nothing new since {record['finished']}: the same settings, data and code were selected from then, and "
         f"nothing is trained, scored or registered. {result} See {comparison.folder / RECORD}"
     )
@@ -172,27 +123,14 @@ def refuse_unequal(finalists: Sequence[Finalist], allowed: bool) -> None:
         )
 
 
-def reproduction(preset_name: str, options: SelectOptions, path: Path, resolved: Preset) -> list[str]:
-    """Return the command that selects again, and the one that needs no study any more.
-
-    Args:
-        preset_name: name or file of the preset.
-        options: of the command.
-        path: file of the resolved preset.
-        resolved: the preset in it.
-    """
-    how = replace(options.comparison, seeds=resolved.seeds)
+def _reproduction(preset_name: str, options: CompareOptions, path: Path, resolved: Preset) -> list[str]:
+    """The command that selects again, and the one that needs no study any more."""
+    how = replace(options, seeds=resolved.seeds)
     return [how.command("select", preset_name), replace(how, models=(), seeds=None).command("compare", str(path))]
 
 
-def study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
-    """Bring each study's page up to date; return what opens it, by the study's name.
-
-    Args:
-        tracker: of the studies' runs.
-        preset: as it is declared.
-        finalists: with their studies.
-    """
+def _study_links(tracker: Tracker, preset: Preset, finalists: Sequence[Finalist]) -> dict[str, str]:
+    """Bring each study's page up to date; return what opens it, by the study's name."""
     if not tracker.keeps:
         return {}
     links = {}

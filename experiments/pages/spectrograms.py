@@ -102,15 +102,6 @@ def spectrogram_picture(
     return figure
 
 
-def figure_array(figure: Figure) -> NDArray[np.uint8]:
-    """Render a figure into pixels ``(height, width, 3)``."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
-
-
 def _new_figure(inches: tuple[float, float], title: str = "") -> Figure:
     from matplotlib.figure import Figure
 

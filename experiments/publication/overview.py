@@ -13,7 +13,7 @@ from experiments.ranking.band_levels import over_conditions
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import RATING_COLUMNS, plain_table
 from experiments.ranking.primary import PRIMARY
-from experiments.report.band_levels import band_levels_picture
+from experiments.report.figures import band_levels_picture
 from experiments.report.markdown import overview_markdown
 from experiments.report.tables import leaderboard_table, overview_columns
 from experiments.report.words import headline

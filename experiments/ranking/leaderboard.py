@@ -135,3 +135,28 @@ def _training_means(trainings: pd.DataFrame) -> pd.DataFrame:
     if "cpu_seconds" in means:
         means["train_cpu_hours"] = means["cpu_seconds"] / 3600
     return means.reindex(columns=list(TRAINING_COSTS))
+
+
+def with_cost(leaderboard: pd.DataFrame, key: str) -> list[Row]:
+    """Return the rows of a leaderboard whose cost is known, in its order.
+
+    Args:
+        leaderboard: as `build_leaderboard` gives it.
+        key: the column of the cost.
+    """
+    rows = rows_of(leaderboard)
+    return [row for row in rows if math.isfinite(row[PRIMARY]) and float(row.get(key, 0.0)) > 0.0]
+
+
+def pareto_frontier(rows: Iterable[Row], key: str) -> list[Row]:
+    """Return the rows that no other one beats in cost and primary score at once, cheapest first.
+
+    Args:
+        rows: of a leaderboard.
+        key: the column of the cost.
+    """
+    frontier: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row[key], row[PRIMARY])):
+        if not frontier or row[PRIMARY] < frontier[-1][PRIMARY]:
+            frontier.append(row)
+    return frontier

@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import Cost, Row, number, rows_of, span
-from experiments.ranking.compute import CostPoint, cost_points, pareto_frontier
+from experiments.ranking.band_levels import over_conditions
+from experiments.ranking.columns import Cost, Row, band_heading, kilohertz, level, number, rows_of, span
 from experiments.ranking.findings import Findings
+from experiments.ranking.leaderboard import pareto_frontier, with_cost
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Status
 
@@ -39,8 +40,11 @@ AROUND_MARK = [
 ]
 BESIDE_LINE = [(1.5, side * 0.25 * step, "left") for step in range(100) for side in (1, -1)]
 CURVES_A_ROW = 3
+LEVELS_A_ROW = 4
+LIMIT_DB = 24.0  # of levels: what is farther off is not there, or is noise, and the panel says how far
 
 Points = Sequence[tuple[float, float]]
+Named = tuple[str, float, float, str]  # name, place from left to right, score, colour
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def interval_picture(findings: Findings) -> Picture:
 
 
 def _draw_intervals(rows: Sequence[Row]) -> Figure:
-    figure = new_figure(7.5, 0.8 + 0.28 * len(rows))
+    figure = _new_figure(7.5, 0.8 + 0.28 * len(rows))
     axes = figure.subplots()
     for place, row in enumerate(rows):
         colour = COLOURS.get(row["status"], INK)
@@ -107,61 +111,57 @@ def cost_picture(findings: Findings, cost: Cost) -> Picture | None:
     Returns:
         None where no system's cost is known, or the cost is none to draw.
     """
-    points = cost_points(findings.leaderboard, cost.key) if cost.plotted else []
-    if not points:
+    rows = with_cost(findings.leaderboard, cost.key) if cost.plotted else []
+    if not rows:
         return None
-    shown = {point.name for point in points}
+    shown = {row["system"] for row in rows}
     controls = {
         str(row["system"]): float(row[PRIMARY])
         for row in rows_of(findings.leaderboard)
         if row["status"] in LINES and row["system"] not in shown and math.isfinite(row[PRIMARY])
     }
-    numbers = (f"{point.name}: {cost.text(point.cost)}, {number(point.score, PRIMARY)}" for point in points)
+    numbers = (f"{row['system']}: {cost.text(row[cost.key])}, {number(row[PRIMARY], PRIMARY)}" for row in rows)
     words = f"primary score ↓ by {cost.name}. {', '.join(numbers)}"
-    return Picture(partial(_draw_costs, cost, points, controls), words)
+    return Picture(partial(_draw_costs, cost, rows, controls), words)
 
 
-def _draw_costs(cost: Cost, points: Sequence[CostPoint], controls: Mapping[str, float]) -> Figure:
+def _draw_costs(cost: Cost, rows: Sequence[Row], controls: Mapping[str, float]) -> Figure:
     from matplotlib.ticker import LogLocator
 
-    figure = new_figure(7.2, 4.4)
+    figure = _new_figure(7.2, 4.4)
     axes = figure.subplots()
     axes.set_xscale("log")
-    cheapest, dearest = (of(point.cost for point in points) for of in (min, max))
+    cheapest, dearest = (of(row[cost.key] for row in rows) for of in (min, max))
     margin = max(1.3, math.sqrt(LEAST_RANGE * cheapest / dearest))
     axes.set_xlim(cheapest / margin, dearest * margin)
-    axes.set_ylim(0.0, 1.05 * min(max(*(point.score for point in points), *controls.values(), 0.1), MOST_PRIMARY))
+    axes.set_ylim(0.0, 1.05 * min(max(*(row[PRIMARY] for row in rows), *controls.values(), 0.1), MOST_PRIMARY))
     for score in controls.values():
         axes.axhline(score, color=SOFT, linestyle=(0, (4, 4)), linewidth=0.8, zorder=0)
-    frontier = pareto_frontier(point for point in points if point.status.passed)
-    axes.step(
-        [point.cost for point in frontier], [point.score for point in frontier], where="post", color=ACCENT, zorder=1
-    )
-    for point in points:
-        colour = COLOURS.get(point.status, INK)
-        filled = PAPER if point.status is Status.DISQUALIFIED else colour
-        height = min(point.score, MOST_PRIMARY)
-        axes.plot(
-            [point.cost], [height], MARKS.get(point.status, "o"), color=colour, markerfacecolor=filled, clip_on=False
-        )
+    frontier = pareto_frontier((row for row in rows if row["status"].passed), cost.key)
+    line = [row[cost.key] for row in frontier], [row[PRIMARY] for row in frontier]
+    axes.step(*line, where="post", color=ACCENT, zorder=1)
+    for row in rows:
+        colour = COLOURS.get(row["status"], INK)
+        filled = PAPER if row["status"] is Status.DISQUALIFIED else colour
+        place = [row[cost.key]], [min(row[PRIMARY], MOST_PRIMARY)]
+        axes.plot(*place, MARKS.get(row["status"], "o"), color=colour, markerfacecolor=filled, clip_on=False)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: cost.text(value))
     axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.set_xlabel(cost.name)
     axes.set_ylabel("primary score ↓")
-    _write_names(figure, axes, points, controls)
+    marks = [(row["system"], row[cost.key], row[PRIMARY], COLOURS.get(row["status"], INK)) for row in rows]
+    _write_names(figure, axes, marks, [(name, 1.0, score, SOFT) for name, score in controls.items()])
     return figure
 
 
-def _write_names(figure: Figure, axes: Axes, points: Sequence[CostPoint], controls: Mapping[str, float]) -> None:
+def _write_names(figure: Figure, axes: Axes, marks: Sequence[Named], lines: Sequence[Named]) -> None:
     """Write each name at the nearest place to its mark, or to the end of its line, where it covers no other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     renderer = FigureCanvasAgg(figure).get_renderer()
-    lines = [(name, 1.0, score, SOFT) for name, score in controls.items()]
-    marks = [(point.name, point.cost, point.score, COLOURS.get(point.status, INK)) for point in points]
     for names, coordinates, places in (
         (lines, axes.get_yaxis_transform(), BESIDE_LINE),
         (marks, axes.transData, AROUND_MARK),
@@ -203,11 +203,7 @@ def _last_losses(system: str, lines: Sequence[Points]) -> str:
 
 
 def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
-    height = math.ceil(len(curves) / CURVES_A_ROW)
-    figure = new_figure(9.0, 0.6 + 1.8 * height)
-    panels = figure.subplots(height, CURVES_A_ROW, sharex=True, squeeze=False).ravel()
-    for panel in panels[len(curves) :]:
-        panel.set_axis_off()
+    figure, panels = _panels(len(curves), CURVES_A_ROW, (9.0, 1.8), sharey=False)
     for panel, (system, lines) in zip(panels, curves.items(), strict=False):
         panel.set_title(_last_losses(system, lines), fontsize=9, color=INK)
         for points in lines:
@@ -218,13 +214,85 @@ def _draw_curves(curves: Mapping[str, Sequence[Points]]) -> Figure:
     return figure
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure whose parts make room for each other.
+def band_levels_picture(findings: Findings) -> Picture:
+    """Return bias and spread over frequency: a panel per system, controls included, the same axes for all.
 
     Args:
-        width: in inches.
-        height: in inches.
+        findings: of a comparison that has levels.
     """
+    levels: dict[str, list[Row]] = {system: [] for system in findings.systems}
+    for row in rows_of(over_conditions(findings.band_levels)):
+        levels[row["system"]].append(row)
+    shown = {system: rows for system, rows in levels.items() if rows}
+    colours = {system: COLOURS.get(findings.selection.status(system), INK) for system in shown}
+    numbers = "; ".join(f"{system}: {_level_words(rows)}" for system, rows in shown.items())
+    words = f"Level error over frequency in dB, bias ± spread. {numbers}"
+    return Picture(partial(_draw_band_levels, shown, colours), words)
+
+
+def _level_words(rows: Sequence[Row]) -> str:
+    return ", ".join(
+        f"{band_heading(row['low_hz'], row['high_hz'])} kHz {level(row['bias_db'], row['spread_db'])}" for row in rows
+    )
+
+
+def _draw_band_levels(levels: Mapping[str, Sequence[Row]], colours: Mapping[str, str]) -> Figure:
+    figure, panels = _panels(len(levels), LEVELS_A_ROW, (10.0, 1.7), sharey=True)
+    edges = sorted({row[side] for rows in levels.values() for row in rows for side in ("low_hz", "high_hz")})
+    for panel, (system, rows) in zip(panels, levels.items(), strict=False):
+        panel.set_title(system, fontsize=9, color=colours[system])
+        panel.axhline(0.0, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+        _draw_levels(panel, rows, colours[system])
+    axes = panels[0]
+    axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(-LIMIT_DB, LIMIT_DB)
+    axes.set_yticks([-20, -10, 0, 10, 20])
+    ticks = edges if len(edges) < 6 else sorted({*edges[::3], edges[-1]})
+    axes.set_xticks(ticks, [kilohertz(hz) for hz in ticks])
+    axes.set_xticks([], minor=True)
+    figure.supxlabel("frequency, kHz", fontsize=9, color=INK)
+    figure.supylabel("level error, dB: bias ± spread", fontsize=9, color=INK)
+    return figure
+
+
+def _draw_levels(panel: Axes, rows: Sequence[Row], colour: str) -> None:
+    """A step a band; one that is beyond the axis has its number at the border."""
+    for row in rows:
+        bias, spread = row["bias_db"], row["spread_db"]
+        span = (row["low_hz"], row["high_hz"])
+        if math.isnan(bias):
+            continue
+        panel.fill_between(span, bias - spread, bias + spread, color=colour, alpha=0.2, linewidth=0)
+        panel.plot(span, [bias, bias], color=colour, linewidth=2, solid_capstyle="butt")
+    beyond = [row for row in rows if abs(row["bias_db"]) > LIMIT_DB]
+    if not beyond:
+        return
+    worst = max(beyond, key=lambda row: abs(row["bias_db"]))
+    below, right = worst["bias_db"] < 0, worst is rows[-1]
+    panel.text(
+        worst["high_hz" if right else "low_hz"],
+        (-0.9 if below else 0.9) * LIMIT_DB,
+        f"{'▼' if below else '▲'} {worst['bias_db']:+.0f} dB ",
+        ha="right" if right else "left",
+        va="bottom" if below else "top",
+        fontsize=9,
+        color=colour,
+    )
+
+
+def _panels(count: int, a_row: int, inches: tuple[float, float], *, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of so many panels; inches are its width and the height of a row."""
+    rows = math.ceil(count / a_row)
+    figure = _new_figure(inches[0], 0.6 + inches[1] * rows)
+    panels = list(figure.subplots(rows, a_row, sharex=True, sharey=sharey, squeeze=False).flat)
+    for panel in panels[count:]:
+        panel.set_axis_off()
+    return figure, panels
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, whose parts make room for each other."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

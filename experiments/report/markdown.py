@@ -1,17 +1,24 @@
-"""The report as Markdown, and the files of tables beside it."""
+"""The report as Markdown, whole and in short, the files of tables beside it, and what of it a terminal shows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.pages.tables import Table, table_markdown
+from rich.console import Console
+from rich.markdown import Markdown
+
+from evaluation.measures.catalogue import keys_shown
+from evaluation.measures.declaration import Shown
+from experiments.pages.tables import Table, table_markdown, terminal_table
 from experiments.ranking.findings import Findings, save_findings
 from experiments.ranking.leaderboard import plain_table
+from experiments.ranking.primary import PRIMARY
 from experiments.report.sections import Folded, Part, Section, sections
 from experiments.report.tables import leaderboard_table, overview_columns
-from experiments.report.words import disqualified, flag_notes, headline
+from experiments.report.words import disqualified, explanation, flag_notes, headline, listed, notes
 from overtone.files import written_whole
 
 LEADERBOARD, WORDS = "leaderboard.csv", "leaderboard.md"
+WIDE = 110  # characters that the wide table takes on a terminal, with the longest names
 
 
 def leaderboard_markdown(findings: Findings, *, title: bool = True) -> str:
@@ -77,3 +84,19 @@ def write_leaderboard(findings: Findings, folder: Path) -> list[Path]:
         temporary.write_text(leaderboard_markdown(findings), encoding="utf-8")
     save_findings(findings, folder)
     return [folder / LEADERBOARD, folder / WORDS]
+
+
+def print_leaderboard(console: Console, findings: Findings) -> None:
+    """Print the headline, the table in as many columns as fit, its notes, and what the rule said.
+
+    Args:
+        console: where to.
+        findings: of the comparison.
+    """
+    columns = [PRIMARY, *keys_shown(Shown.COMPACT), "latency_ms"]
+    if console.width >= WIDE:
+        columns = [PRIMARY, "interval", *keys_shown(Shown.OVERVIEW), "rtf", "latency_ms", "macs"]
+    console.print(Markdown(headline(findings)))
+    console.print(terminal_table(leaderboard_table(findings, columns, behind=False)))
+    console.print(Markdown(listed(notes(findings))))
+    console.print(Markdown(explanation(findings.selection)))

@@ -11,8 +11,7 @@ from experiments.ranking.band_levels import over_conditions
 from experiments.ranking.columns import COSTS, heading
 from experiments.ranking.findings import Findings
 from experiments.ranking.primary import PRIMARY
-from experiments.report.band_levels import band_levels_picture
-from experiments.report.figures import Picture, cost_picture, curves_picture, interval_picture
+from experiments.report.figures import Picture, band_levels_picture, cost_picture, curves_picture, interval_picture
 from experiments.report.tables import (
     MOST_FAILURES,
     band_levels_table,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from evaluation.statistics.hypothesis_tests import POWER, SIGNIFICANCE
 from experiments.pages.tables import FLAG
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.ranking.columns import COSTS, Cost, number, plain_heading, rows_of, with_prefix
-from experiments.ranking.compute import CostPoint, cost_points, pareto_frontier
+from experiments.ranking.columns import COSTS, Cost, Row, number, plain_heading, rows_of, with_prefix
 from experiments.ranking.findings import Findings
+from experiments.ranking.leaderboard import pareto_frontier, with_cost
 from experiments.ranking.outranking import flagged, reads_target, without_target
 from experiments.ranking.paired_tests import family_of, smallest_p_value
 from experiments.ranking.primary import PRIMARY
@@ -210,27 +210,27 @@ def _with_cost(one: Candidate) -> str:
 def frontier_sentences(findings: Findings) -> list[str]:
     """Return which systems give most for each cost that is known, a sentence or two each."""
     passed = [
-        (cost, [one for one in cost_points(findings.leaderboard, cost.key) if one.status.passed])
+        (cost, [row for row in with_cost(findings.leaderboard, cost.key) if row["status"].passed])
         for cost in COSTS.values()
         if cost.plotted
     ]
-    return [_frontier_sentences(cost, points) for cost, points in passed if points]
+    return [_frontier_sentences(cost, rows) for cost, rows in passed if rows]
 
 
-def _frontier_sentences(cost: Cost, points: Sequence[CostPoint]) -> str:
-    def text(point: CostPoint) -> str:
-        return f"{cost.text(point.cost)}; {number(point.score, PRIMARY)}"
+def _frontier_sentences(cost: Cost, rows: Sequence[Row]) -> str:
+    def text(row: Row) -> str:
+        return f"{cost.text(row[cost.key])}; {number(row[PRIMARY], PRIMARY)}"
 
-    frontier = pareto_frontier(points)
-    first, *others = (f"`{point.name}` ({text(point)})" for point in frontier)
+    frontier = pareto_frontier(rows, cost.key)
+    first, *others = (f"`{row['system']}` ({text(row)})" for row in frontier)
     words = f"By {cost.name}: {first} is the cheapest" + (
         f"; more buys a better score with {', then '.join(others)}." if others else " and the best."
     )
-    beaten = []
-    for point in points:
-        if point not in frontier:
-            better = next(one for one in reversed(frontier) if one.cost <= point.cost)
-            beaten.append(f"`{point.name}` ({text(point)}; `{better.name}` costs no more and scores no worse)")
+    beaten, unbeaten = [], [row["system"] for row in frontier]
+    for row in rows:
+        if row["system"] not in unbeaten:
+            better = next(one for one in reversed(frontier) if one[cost.key] <= row[cost.key])
+            beaten.append(f"`{row['system']}` ({text(row)}; `{better['system']}` costs no more and scores no worse)")
     return f"{words} Not worth it by this cost: {', '.join(beaten)}." if beaten else words
 
 

@@ -194,16 +194,16 @@ def test_finalists_stand_beside_the_settings_that_were_compared_before(preset_fi
     finalists = find_finalists(preset, corpus.digest, default_storage(tmp_path))
     comparison = Comparison(resolved_preset(preset, finalists, tmp_path)[1], corpus, tmp_path, Board(None))
     tuned = add_primary(score_rows({"telephone": 0.2, "mp3": 0.3}, seeds=(0.0, 1.0, 2.0)))
-    outcome = Outcome(val=tuned, findings=SimpleNamespace(scores=tuned), test_split=None)
+    outcome = Outcome(comparison, val=tuned, findings=SimpleNamespace(scores=tuned), test_split=None)
 
-    (row,) = finalist_scores(preset, finalists, comparison, outcome).to_dict("records")
+    (row,) = finalist_scores(preset, finalists, outcome).to_dict("records")
     assert row["primary_val"] == pytest.approx(0.26 + 0.01 / 3) and math.isnan(row["difference_val"])
     assert row["seed_sd_val"] == pytest.approx(0.01 / 3**0.5)
     for seed in range(2):
         place = training_place(tmp_path, preset, "dnn_fft", seed, corpus.digest)
         write_scores(score_rows({"telephone": 0.3, "mp3": 0.4}), table_path(place.folder, comparison.split("val")))
         place.record.write_text("{}")
-    (row,) = finalist_scores(preset, finalists, comparison, outcome).to_dict("records")
+    (row,) = finalist_scores(preset, finalists, outcome).to_dict("records")
     assert row["default_seeds_val"] == 2 and row["default_val"] == pytest.approx(0.36)
     assert row["difference_val"] == pytest.approx(row["primary_val"] - row["default_val"])
     assert row["difference_low_val"] <= row["difference_val"] <= row["difference_high_val"] < 0

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import soundfile
+from figures import figure_array
 
 from datamodules.corpora.preparation import prepare
 from experiments.cli.main import main
 from experiments.data.figures import clip_figure, corpus_figure
 from experiments.data.inspect import is_prepared, read_table, splits_table, typical_clip
-from experiments.pages.spectrograms import figure_array
 
 
 def sound(seed, seconds=1.0, rate=16000):

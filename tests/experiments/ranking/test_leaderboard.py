@@ -12,8 +12,7 @@ from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Provenance
 from experiments.ranking.leaderboard import plain_table
 from experiments.ranking.primary import add_primary
-from experiments.report.markdown import leaderboard_markdown, write_leaderboard
-from experiments.report.terminal import print_leaderboard
+from experiments.report.markdown import leaderboard_markdown, print_leaderboard, write_leaderboard
 from experiments.report.words import frontier_sentences, headline, notes
 
 CANDIDATES = {

@@ -19,9 +19,9 @@ from score_tables import GOOD, cost_table, findings_of, score_table
 from evaluation.contracts import Utterance
 from experiments.pages.samples import Sample
 from experiments.presets.winner_rule import WinnerRule
-from experiments.ranking.compute import CostPoint, pareto_frontier
 from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Provenance, TrainingCurve
+from experiments.ranking.leaderboard import pareto_frontier
 from experiments.report.figures import curves_picture
 from experiments.report.page import write_report
 from experiments.report.utterances import choose_utterances, heard_systems, report_samples, shortened_to_fit
@@ -337,12 +337,12 @@ def test_training_curves_are_inside_their_panels(findings):
 
 
 def test_the_frontier_holds_what_nothing_beats_in_both():
-    points = [
-        CostPoint(name, cost, score, "candidate")
+    rows = [
+        {"system": name, "macs": cost, "primary": score}
         for name, cost, score in (("a", 1, 0.5), ("b", 2, 0.6), ("c", 3, 0.3), ("d", 3, 0.4), ("e", 9, 0.3))
     ]
-    assert [point.name for point in pareto_frontier(points)] == ["a", "c"]
-    assert pareto_frontier([]) == []
+    assert [row["system"] for row in pareto_frontier(rows, "macs")] == ["a", "c"]
+    assert pareto_frontier([], "macs") == []
 
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path, findings):

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from figures import figure_array
 from project import PROJECT
 
-from experiments.pages.spectrograms import figure_array, spectrogram_row
+from experiments.pages.spectrograms import spectrogram_row
 from experiments.tracking.registered_models import Registry, Words
 from experiments.tracking.run import Run, flat_parameters
 from experiments.tracking.tracker import Tracker, open_tracker
