@@ -128,15 +128,19 @@ def _report(outcome: Outcome, tracker: Tracker) -> Publisher:
     tables = write_leaderboard(findings, folder)
     chosen, systems = choose_utterances(findings), heard_systems(findings)
     rows = findings.scores[["speaker", "file", "condition"]].drop_duplicates()
-    trials = chosen_utterances(list(rows.itertuples(index=False, name=None)), LISTENING_TRIALS)
+    trials = chosen_utterances(list(rows.itertuples(index=False, name=None)), LISTENING_TRIALS + 1)
     names = {*(one.name for one in chosen), *trials, *sample_names(findings.scores)}
     utterances = outcome.test_split.utterances.find(names)
     enhance = comparison.enhancer(outcome.val)
     samples = report_samples(chosen, utterances, systems, enhance, findings.scores)
     write_report(findings, folder / REPORT, samples, {"Listening test": LISTENING_TEST})
+    *heard, last = listening_trials(
+        [utterances[name] for name in trials], [n for n in systems if n != UNPROCESSED], enhance
+    )
     write_listening_page(
         folder / LISTENING_TEST,
-        listening_trials([utterances[name] for name in trials], [n for n in systems if n != UNPROCESSED], enhance),
+        heard or [last],
+        practice=last,
         title=f"Listening test: {findings.preset}",
         comparison_key=comparison.key,
         preset=findings.preset,

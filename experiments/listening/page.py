@@ -16,10 +16,12 @@ from string import Template
 import numpy as np
 
 from experiments.listening.stimuli import REFERENCE, ListeningTrial, matched
-from experiments.listening.votes import NAME, VOTES_FORMAT, VOTES_VERSION
+from experiments.listening.votes import HEADPHONE_ROUNDS, NAME, VOTES_FORMAT, VOTES_VERSION
 from experiments.pages.embedding import asset, audio_uri
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
+
+SCRIPTS = ("listening_player.js", "headphone_check.js", "listening.js")  # one function, in this order
 
 
 def write_listening_page(
@@ -30,6 +32,7 @@ def write_listening_page(
     comparison_key: str,
     preset: str,
     seed: int,
+    practice: ListeningTrial | None = None,
 ) -> None:
     """Write a listening test as a page of its own, whole or not at all.
 
@@ -40,26 +43,31 @@ def write_listening_page(
         comparison_key: which comparison the votes belong to (its folder is ``<preset>-<key>``).
         preset: the comparison's preset.
         seed: of the order of the sounds in the file; each listener's orders have a seed of their own.
+        practice: what is tried first and does not count; None where there is too little for one apart, so that the
+            first of ``trials`` serves.
 
     Raises:
         OvertoneError: no trials, one whose sounds cannot be level-matched, or a name that votes cannot carry.
     """
     _check(trials, comparison_key, preset)
+    every = [*trials, practice] if practice else trials
     sounds = [
         (number, system, audio_uri(waveform, trial.sample_rate).partition(",")[2])
-        for number, trial in enumerate(trials)
+        for number, trial in enumerate(every)
         for system, waveform in matched(trial).items()
     ]
     order = np.random.default_rng(seed).permutation(len(sounds))
+    planned = [
+        {
+            "file": trial.file,
+            "condition": trial.condition,
+            "sounds": {sounds[index][1]: i for i, index in enumerate(order) if sounds[index][0] == number},
+        }
+        for number, trial in enumerate(every)
+    ]
     plan = {
-        "trials": [
-            {
-                "file": trial.file,
-                "condition": trial.condition,
-                "sounds": {sounds[index][1]: i for i, index in enumerate(order) if sounds[index][0] == number},
-            }
-            for number, trial in enumerate(trials)
-        ],
+        "trials": planned[: len(trials)],
+        "practice": planned[-1 if practice else 0],
         "reference": REFERENCE,
     }
     data = {
@@ -67,6 +75,7 @@ def write_listening_page(
         "version": VOTES_VERSION,
         "seed": seed,
         "sample_rate": trials[0].sample_rate,
+        "headphone_rounds": HEADPHONE_ROUNDS,
         "plan": base64.b64encode(json.dumps(plan).encode()).decode(),
         "audio": [sounds[index][2] for index in order],
         "preset": preset,
@@ -77,7 +86,7 @@ def write_listening_page(
         title=escape(title),
         style=asset("page.css") + asset("listening.css", "listening"),
         data=json.dumps(data).replace("<", "\\u003c"),
-        script=asset("listening_player.js", "listening") + asset("listening.js", "listening"),
+        script="".join(asset(name, "listening") for name in SCRIPTS),
     )
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

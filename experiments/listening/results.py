@@ -14,7 +14,8 @@ from experiments.listening.statistics import (
     rated_pairs,
     rated_systems,
 )
-from experiments.listening.votes import Votes, read_votes, vote_rows
+from experiments.listening.stimuli import ANCHORS
+from experiments.listening.votes import HEADPHONE_ROUNDS, Votes, read_votes, vote_rows
 from experiments.pages.tables import markdown_table
 from experiments.ranking.columns import probability, rows_of
 from experiments.ranking.leaderboard import RATING_COLUMNS
@@ -24,8 +25,8 @@ SCREENED = (
     f"rated the hidden reference below {REFERENCE_FLOOR} in more than {MISSED_SHARE * 100:.0f}\u00a0% of the trials"
 )
 COLUMNS = [
-    *("session", "listener", "method", "seed", "finished", "trial", "file", "condition", "position", "system"),
-    *("rating", "seconds"),
+    *("session", "listener", "method", "seed", "headphones", "finished", "trial", "file", "condition", "position"),
+    *("system", "rating", "seconds"),
 ]
 
 
@@ -102,6 +103,15 @@ class Results:
         )
         if listeners < BS1534_LISTENERS:
             words += f" BS.1534-3 calls {BS1534_LISTENERS} listeners often sufficient; fewer are a beginning."
+        words += "".join(
+            f" `{name}` is the reference without what is above {cutoff_hz / 1000:g} kHz."
+            for name, cutoff_hz in ANCHORS.items()
+            if name in set(self.systems["system"])
+        )
+        checked = self.votes.drop_duplicates("listener")["headphones"].dropna()
+        if not checked.empty:
+            passed = int((checked == HEADPHONE_ROUNDS).sum())
+            words += f" The check of headphones was passed by {passed} of {_count(len(checked), 'listener')}."
         cells = (
             [
                 row["system"],

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.corpora.loudness import LoudnessMeter
+from datamodules.degradation.filters import lowpass
+from datamodules.degradation.scene import Scene
 from evaluation.contracts import Utterance
 from experiments.pages.samples import loudest_part, playable
 from experiments.presets.winner_rule import UNPROCESSED
@@ -13,6 +15,8 @@ from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 
 REFERENCE = "reference"
+# The reference through low-passes: low-range and mid-range anchor of ITU-R BS.1534-3, in Hz.
+ANCHORS = {"low_anchor": 3500.0, "mid_anchor": 7000.0}
 TARGET_LUFS = -23.0  # EBU R 128: leaves speech room enough for its peaks
 CEILING = 10 ** (-1 / 20)
 EDGE_SECONDS = 0.01
@@ -25,7 +29,7 @@ class ListeningTrial:
     Attributes:
         reference: the wideband ``(samples,)``.
         stimuli: system to its waveform ``(samples,)``, as long as the reference. `unprocessed`, the narrowband, must
-            be among them: it is the anchor.
+            be among them.
         sample_rate: of all waveforms, in Hz.
         condition: the named degradation.
         file: the utterance, as the score table names it.
@@ -112,9 +116,10 @@ def listening_trials(
     *,
     seconds: float = 6.0,
 ) -> list[ListeningTrial]:
-    """Make a trial of each utterance: its loudest part, from every system and unprocessed.
+    """Make a trial of each utterance: its loudest part, from every system, unprocessed and as both anchors.
 
-    A system from outside that has no usable output of one of them is left out of all.
+    An anchor that ends above the Nyquist frequency would be the reference and is left out. A system from outside that
+    has no usable output of one of them is left out of all.
 
     Args:
         utterances: see `chosen_utterances`; ITU-R BS.1534-3 advises against more than 12 s and 15 trials.
@@ -141,11 +146,21 @@ def _trial(utterance: Utterance, outputs: Mapping[str, Waveform], seconds: float
     sounds: Mapping[str, Waveform] = {
         REFERENCE: utterance.wideband,
         UNPROCESSED: utterance.narrowband,
+        **_anchors(utterance),
         **outputs,
     }
     excerpts = {name: _faded(waveform[window], utterance.sample_rate) for name, waveform in sounds.items()}
     reference = excerpts.pop(REFERENCE)
     return ListeningTrial(reference, excerpts, utterance.sample_rate, utterance.condition, utterance.file)
+
+
+def _anchors(utterance: Utterance) -> dict[str, Waveform]:
+    scene = Scene(utterance.sample_rate, np.random.default_rng(0))
+    return {
+        name: lowpass(utterance.wideband, scene, cutoff_hz=cutoff_hz, family="elliptic")
+        for name, cutoff_hz in ANCHORS.items()
+        if cutoff_hz < utterance.sample_rate / 2
+    }
 
 
 def _faded(waveform: Waveform, sample_rate: int) -> Waveform:

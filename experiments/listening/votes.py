@@ -15,13 +15,14 @@ from pydantic import (
     model_validator,
 )
 
-from experiments.listening.stimuli import REFERENCE
+from experiments.listening.stimuli import ANCHORS, REFERENCE
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.errors import OvertoneError
 
 VOTES_FORMAT: Final = "overtone-listening-votes"
 VOTES_VERSION: Final = 1
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+HEADPHONE_ROUNDS: Final = 3  # by luck alone, all of them are right once in 27
 LARGEST_BYTES = 2_000_000
 SHOWN = 80
 
@@ -58,7 +59,11 @@ class Trial(_Checked):
 
 
 class Votes(_Checked):
-    """One session of a listener; ``text`` is the file that it was read from."""
+    """One session of a listener.
+
+    ``headphones`` is how many rounds of the check were right, None of tests before there was one; ``text`` is the file
+    that it was read from.
+    """
 
     format: str = Field(pattern=f"^{VOTES_FORMAT}$")
     version: int = Field(ge=VOTES_VERSION, le=VOTES_VERSION)
@@ -69,6 +74,7 @@ class Votes(_Checked):
     method: Literal["mushra"]
     seed: int = Field(ge=0, lt=2**32)
     finished: AwareDatetime
+    headphones: int | None = Field(default=None, ge=0, le=HEADPHONE_ROUNDS)
     trials: list[Trial] = Field(min_length=1, max_length=500)
     text: str = ""
 
@@ -105,7 +111,7 @@ def read_votes(path: Path) -> Votes:
 
 def vote_rows(votes: Votes) -> list[dict[str, Any]]:
     """Return the ratings of a session, a row each, with what is common to the session and the trial."""
-    of_session = {key: getattr(votes, key) for key in ("session", "listener", "method", "seed")}
+    of_session = {key: getattr(votes, key) for key in ("session", "listener", "method", "seed", "headphones")}
     of_session["finished"] = votes.finished.isoformat()
     return [
         of_session
@@ -129,7 +135,7 @@ def check_votes(votes: Votes, path: Path, systems: Collection[str], utterances: 
         OvertoneError: an unknown system, file or condition.
     """
     comparison = f"{votes.preset}-{votes.comparison}"
-    if unknown := sorted({name for trial in votes.trials for name in trial.order} - {*systems, REFERENCE}):
+    if unknown := sorted({name for trial in votes.trials for name in trial.order} - {*systems, REFERENCE, *ANCHORS}):
         raise OvertoneError(
             f"{path}: votes on {unknown[0]!r}, which is not on the leaderboard of {comparison}. "
             "Are they of another comparison?"

@@ -25,6 +25,19 @@ OPTIONS = [
 PATIENCE = 90.0  # seconds; on a busy machine a browser takes long to start
 
 
+CHECK = "document.querySelector('h2').textContent === 'Volume and headphones'"
+
+
+def answer_headphone_check(browser, place=0, inside=False):
+    """Go through the check before the exercise of a listening test with one answer to every round."""
+    browser.wait(CHECK, inside)
+    while browser.run("document.querySelector('.next').disabled", inside):
+        browser.run("document.querySelector('.tones').click()", inside)
+        browser.run(f"document.querySelectorAll('.answer')[{place}].click()", inside)
+    browser.run("document.querySelector('.next').click()", inside)
+    browser.wait("document.querySelector('h2').textContent === 'Exercise'", inside)
+
+
 def _pipe():
     """A pipe whose ends are neither 3 nor 4, which the browser gets as its own."""
     ends = os.pipe()

@@ -1,4 +1,4 @@
-// The test itself: its screens, its random orders, its votes; comes after listening_player.js.
+// The test itself: its screens, its random orders, its votes; comes after listening_player.js and headphone_check.js.
 
 const FRAMED = window.parent !== window; // as an artifact in MLflow, which allows scripts and nothing else
 const LABELS = ['Bad', 'Poor', 'Fair', 'Good', 'Excellent'];
@@ -41,8 +41,7 @@ class Test {
       + 'MLflow, where browsers let it save nothing: a test that is interrupted is lost, and your votes appear at the '
       + 'end as text to copy. Better: download this page (in MLflow by the arrow above) and open the file.')] : [];
     const points = [
-      'Use headphones, in a quiet room. On a phone, switch off silent mode.',
-      'Set the volume when you hear the first sounds, and leave it there afterwards.',
+      'Use headphones, in a quiet room. On a phone, switch off silent mode. A check of both, and of the volume, comes first.',
       'All sounds of a recording are equally loud. The page does not tell which system made which sound, and each listener gets another order.',
       `Nothing is sent anywhere: at the end you ${FRAMED ? 'copy' : 'save a file with'} your votes and pass it on.`,
     ];
@@ -61,7 +60,7 @@ class Test {
     this.state = {
       session: hex(8), listener: this.listener(clean), name: clean, method: 'mushra',
       seed: given ? Number(given[1]) >>> 0 : crypto.getRandomValues(new Uint32Array(1))[0],
-      started: new Date().toISOString(), finished: null, trained: false, trials: [], comment: '',
+      started: new Date().toISOString(), finished: null, headphones: null, trained: false, trials: [], comment: '',
     };
     this.draw();
     this.next();
@@ -86,14 +85,14 @@ class Test {
     const random = generator(this.state.seed), { trials } = this.plan;
     this.order = shuffled(trials.map((_, i) => i), random);
     this.orders = trials.map(trial => shuffled(Object.keys(trial.sounds).sort(), random));
-    this.exercise = this.order[random() % trials.length];
-    this.exerciseOrder = shuffled(this.orders[this.exercise], random);
+    this.exerciseOrder = shuffled(Object.keys(this.plan.practice.sounds).sort(), random);
   }
 
   async next() {
     const { state } = this, total = this.order.length;
     storage.write(this.storeName, state);
     if (state.finished || state.trials.length >= total) return this.end();
+    if (state.headphones == null) return this.check();
     await this.rate(state.trained ? state.trials.length : -1, total);
   }
 
@@ -108,12 +107,46 @@ class Test {
     }
   }
 
+  // ---- volume and headphones
+
+  async check() {
+    const { state, plan } = this;
+    if (!await this.loaded([plan.practice.sounds[plan.reference]])) return;
+    let right = null;
+    const go = element('button', { type: 'button', class: 'main next', disabled: true, onclick: () => {
+      tones.stop();
+      state.headphones = right;
+      this.next();
+    } }, 'To the exercise');
+    const tones = new HeadphoneCheck(this.player.context, generator(~state.seed), this.data.headphone_rounds, found => {
+      right = found;
+      go.disabled = false;
+      if (right === this.data.headphone_rounds) go.focus();
+    });
+    const speech = element('button', { type: 'button', class: 'toggle', onclick: () => {
+      tones.stop();
+      if (this.player.playing) this.player.stop(); else this.player.play(0);
+    } }, 'Play');
+    tones.play.addEventListener('click', () => this.player.stop());
+    this.show(
+      element('h2', {}, 'Volume and headphones'),
+      element('h3', {}, 'Volume'),
+      element('p', {}, 'Set your device so that this speech is easy to listen to, and leave it there until the end.'),
+      element('div', { class: 'transport' }, speech),
+      element('h3', {}, 'Headphones'),
+      element('p', {}, 'Of three tones, which is the softest? It is told apart through headphones only.'),
+      tones.node,
+      element('div', { class: 'actions' }, go),
+    );
+    this.toggle = speech;
+  }
+
   // ---- rating
 
   async rate(number, total) {
-    const training = number < 0, item = training ? this.exercise : this.order[number];
+    const training = number < 0, item = this.order[number];
     const order = training ? this.exerciseOrder : this.orders[item];
-    const { sounds } = this.plan.trials[item];
+    const { sounds } = training ? this.plan.practice : this.plan.trials[item];
     if (!await this.loaded([sounds[this.plan.reference], ...order.map(system => sounds[system])])) return;
     this.trial = { begun: performance.now(), heard: new Set(), ratings: order.map(() => null), plays: order.map(() => 0) };
     const sliders = order.map((_, i) => this.slider(i));
@@ -134,7 +167,7 @@ class Test {
     this.show(
       this.heading(training ? 'Exercise' : `Recording ${number + 1} of ${total}`, training ? 0 : number, total),
       element('p', {}, training
-        ? 'Set your volume now. Then try: which of the sounds come close to the reference? This one does not count.'
+        ? 'Try it: which of the sounds come close to the reference? This recording does not count.'
         : 'How good is each sound, compared with the reference? One of them is the reference itself: it should get 100.'),
       this.transport('Reference'), (this.loopSlot = element('div')),
       element('div', { class: 'scale', 'aria-hidden': 'true' }, element('span'), element('div', {},
@@ -318,10 +351,10 @@ class Test {
 
   votes() {
     const { state, data } = this;
-    const { session, listener, name, method, seed, started, finished, complete, comment, trials } = state;
+    const { session, listener, name, method, seed, headphones, started, finished, complete, comment, trials } = state;
     return JSON.stringify({
       format: data.format, version: data.version, preset: data.preset, comparison: data.comparison, test: data.test,
-      page_seed: data.seed, session, listener, name, user_agent: navigator.userAgent, method, seed, started, finished,
+      page_seed: data.seed, session, listener, name, user_agent: navigator.userAgent, method, seed, headphones, started, finished,
       complete, comment: comment.replace(/[^\P{C}\n]/gu, ' '), trials,
     }, null, 1);
   }

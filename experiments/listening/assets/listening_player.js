@@ -186,12 +186,20 @@ class Loop {
   drag(event) {
     const start = this.seconds(event);
     this.canvas.setPointerCapture(event.pointerId);
+    const move = moved => {
+      this.marked = [start, this.seconds(moved)].sort((one, other) => one - other);
+      this.draw();
+    };
     const end = ended => {
+      this.marked = null;
+      this.canvas.removeEventListener('pointermove', move);
       this.canvas.removeEventListener('pointerup', end);
       this.canvas.removeEventListener('pointercancel', end);
       const stop = this.seconds(ended);
       if (Math.abs(stop - start) > 0.15) this.choose(Math.min(start, stop), Math.max(start, stop));
+      else this.draw();
     };
+    this.canvas.addEventListener('pointermove', move);
     this.canvas.addEventListener('pointerup', end);
     this.canvas.addEventListener('pointercancel', end);
   }
@@ -218,10 +226,11 @@ class Loop {
     const height = canvas.height = Math.max(canvas.clientHeight, 1) * (window.devicePixelRatio || 1);
     const style = getComputedStyle(canvas), bar = width / peaks.length;
     const x = seconds => seconds / player.duration * width;
+    const [from, to] = this.marked || [player.from, player.to]; // marked: while it is dragged
     context.fillStyle = style.backgroundColor;
     context.fillRect(0, 0, width, height);
     peaks.forEach((peak, i) => {
-      const inside = (i + 1) * bar > x(player.from) && i * bar < x(player.to);
+      const inside = (i + 1) * bar > x(from) && i * bar < x(to);
       context.globalAlpha = inside ? 0.85 : 0.25;
       context.fillStyle = style.color;
       const tall = Math.max(peak * height * 0.9, 1);

@@ -8,13 +8,13 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from listening_browser import EXECUTABLE, Browser
+from listening_browser import CHECK, EXECUTABLE, Browser, answer_headphone_check
 from scipy.signal import sosfilt
 
 from datamodules.corpora.loudness import k_weighting
 from evaluation.contracts import Utterance
 from experiments.listening.page import write_listening_page
-from experiments.listening.stimuli import ListeningTrial, chosen_utterances, listening_trials, matched
+from experiments.listening.stimuli import ANCHORS, ListeningTrial, chosen_utterances, listening_trials, matched
 from experiments.listening.votes import check_votes, read_votes, vote_rows
 from experiments.pages.samples import Sample, sample_html
 from overtone.errors import OvertoneError
@@ -170,12 +170,33 @@ def test_a_trial_is_the_busiest_excerpt_from_every_system():
     wideband = np.concatenate([np.zeros(2 * RATE, np.float32), tone(300, seconds=1), np.zeros(RATE, np.float32)])
     utterance = Utterance("f", "s", "telephone", RATE, wideband / 2, wideband, 4000.0, 8000.0, True)
     (trial,) = listening_trials([utterance], ["wavegan"], lambda name, one: one.narrowband * 3, seconds=1.0)
-    assert list(trial.stimuli) == ["unprocessed", "wavegan"]
+    assert list(trial.stimuli) == ["unprocessed", *ANCHORS, "wavegan"]
     assert {len(trial.reference), *map(len, trial.stimuli.values())} == {RATE}
     middle = slice(RATE // 4, -RATE // 4)
     np.testing.assert_allclose(trial.reference[middle], wideband[2 * RATE : 3 * RATE][middle])
     np.testing.assert_allclose(trial.stimuli["wavegan"], trial.reference * 1.5, rtol=1e-5)
     assert trial.reference[0] == 0
+
+
+def test_anchors_are_the_low_passes_of_the_standard():
+    """ITU-R BS.1534-3: 0.1 dB to 3.5 (7) kHz, 25 dB down from 4 (8) kHz on, 50 dB down from 4.5 (9) kHz on."""
+    rate = 48_000
+    click = np.zeros(rate, np.float32)
+    click[rate // 2] = 1.0
+    utterance = Utterance("f", "s", "telephone", rate, click, click, 4000.0, 24_000.0, True)
+    (trial,) = listening_trials([utterance], [], lambda name, one: one.narrowband, seconds=1.0)
+    for name, cutoff in {"low_anchor": 3500, "mid_anchor": 7000}.items():
+        levels = 20 * np.log10(np.abs(np.fft.rfft(trial.stimuli[name])) + 1e-9)  # a bin a Hz
+        assert np.abs(levels[: cutoff + 1]).max() < 0.1
+        assert levels[round(cutoff * 8 / 7) :].max() < -25
+        assert levels[round(cutoff * 9 / 7) :].max() < -50
+
+
+def test_an_anchor_that_would_be_the_reference_is_left_out():
+    speech = tone(300)
+    utterance = Utterance("f", "s", "telephone", 12_000, speech, speech, 3000.0, 6000.0, True)
+    (trial,) = listening_trials([utterance], [], lambda name, one: one.narrowband)
+    assert list(trial.stimuli) == ["unprocessed", "low_anchor"]
 
 
 # ---- the file
@@ -200,6 +221,15 @@ def test_the_plan_says_which_sound_is_whose(tmp_path):
             assert frequency(sound(data, index)) == pytest.approx(TONES[system], abs=1)
     indices = [index for trial in plan["trials"] for index in trial["sounds"].values()]
     assert sorted(indices) == list(range(8)) and indices != sorted(indices)
+
+
+def test_what_is_practised_on_is_not_rated(tmp_path):
+    *rated, practice = trials(3)
+    given = {"title": "t", "comparison_key": "k", "preset": "p", "seed": 7}
+    write_listening_page(tmp_path / "p.html", rated, practice=practice, **given)
+    plan = json.loads(base64.b64decode(data_of((tmp_path / "p.html").read_text())["plan"]))
+    assert [one["file"] for one in plan["trials"]] == ["eve/0.wav", "eve/1.wav"]
+    assert plan["practice"]["file"] == "eve/2.wav"
 
 
 def test_the_same_seed_gives_the_same_page_and_hostile_titles_stay_text(tmp_path):
@@ -234,6 +264,9 @@ window.heardHertz = () => {
 """
 
 
+TONES_HEARD = "[0, 1].flatMap(side => [...window.started.at(-1).getChannelData(side)])"
+
+
 def system_at(hertz):
     return min(TONES, key=lambda name: abs(TONES[name] - hertz))
 
@@ -266,7 +299,7 @@ def take_mushra(browser, page, seed, count, name):
     browser.open(f"{page.as_uri()}#seed={seed}", SPY)
     browser.run(f"document.querySelector('.name').value = {json.dumps(name)}")
     click(browser, ".rate")
-    browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+    answer_headphone_check(browser)
     click(browser, ".next")
     orders = []
     for number in range(1, count + 1):
@@ -302,6 +335,42 @@ def test_a_whole_rating_decodes_to_the_systems_that_were_heard(tmp_path):
 
 
 @needs_browser
+def test_headphones_are_checked_and_a_loop_is_dragged(tmp_path):
+    page = write(tmp_path / "listening.html")
+    with Browser() as browser:
+        browser.open(f"{page.as_uri()}#seed=3", SPY)
+        click(browser, ".rate")
+        browser.wait(CHECK)
+        for number in range(3):
+            assert browser.run("document.querySelector('.answer').disabled")
+            click(browser, ".tones")
+            tones = np.array(browser.run(TONES_HEARD)).reshape(2, 3, -1)
+            alone = np.abs(tones[0]).max(axis=1)  # as headphones give it to one ear
+            together = np.abs(tones.mean(axis=0)).max(axis=1)  # as loudspeakers give it to both
+            assert sorted(alone) == pytest.approx([0.075, 0.15, 0.15], rel=1e-3)
+            assert sorted(together) == pytest.approx([0, 0.075, 0.15], abs=1e-3)
+            softest = int(np.argmin(alone))
+            assert int(np.argmin(together)) != softest
+            wrong = int(np.argmin(together)) if number == 0 else softest
+            browser.run(f"document.querySelectorAll('.answer')[{wrong}].click()")
+        assert "Right in 2 of 3 rounds" in browser.run("document.querySelector('.missing').textContent")
+        click(browser, ".next")
+        browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+        left, top, width = browser.run(
+            "(() => { const box = document.querySelector('canvas').getBoundingClientRect();"
+            " return [box.left, box.top + box.height / 2, box.width]; })()"
+        )
+        steps = [("mousePressed", 0.25), ("mouseMoved", 0.5), ("mouseMoved", 0.75), ("mouseReleased", 0.75)]
+        for kind, share in steps:
+            browser._call(
+                "Input.dispatchMouseEvent", type=kind, x=left + share * width, y=top, button="left", clickCount=1
+            )
+        bounds = browser.run("['.begin', '.finish'].map(one => Number(document.querySelector(one).value))")
+        assert bounds == pytest.approx([0.3, 0.9], abs=0.05)
+        assert browser.errors == []
+
+
+@needs_browser
 def test_switching_keeps_the_position_and_a_loop_stays_inside(tmp_path):
     page = write(tmp_path / "listening.html")
     watch = """
@@ -313,7 +382,8 @@ def test_switching_keeps_the_position_and_a_loop_stays_inside(tmp_path):
     with Browser() as browser:
         browser.open(f"{page.as_uri()}#seed=3", SPY + watch)
         click(browser, ".rate")
-        browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+        answer_headphone_check(browser)
+        browser.run("window.started.length = 0")
         browser.key("r")
         assert browser.run("window.started.length") == 5
         browser.key("2")
@@ -345,7 +415,7 @@ def test_an_interrupted_session_goes_on_where_it_was(tmp_path):
     with Browser() as browser:
         browser.open(f"{page.as_uri()}#seed=3", SPY)
         click(browser, ".rate")
-        browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+        answer_headphone_check(browser)
         click(browser, ".next")
         browser.wait("document.querySelector('h2').textContent === 'Recording 1 of 2'")
         first = rate_recording(browser)
@@ -374,5 +444,5 @@ def test_a_browser_without_storage_works_in_memory(tmp_path):
     with Browser() as browser:
         browser.open(page.as_uri(), refuse)
         click(browser, ".rate")
-        browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+        answer_headphone_check(browser)
         assert browser.errors == []

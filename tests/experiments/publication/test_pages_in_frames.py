@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from axe import violations
-from listening_browser import EXECUTABLE, Browser
+from listening_browser import CHECK, EXECUTABLE, Browser, answer_headphone_check
 from score_tables import GOOD, findings_of, score_table
 
 from experiments.listening.page import write_listening_page
@@ -63,7 +63,9 @@ def test_axe_finds_nothing_on_report_epochs_and_listening_test(browser, tmp_path
         browser.open(page.as_uri())
         assert violations(browser) == [], page.name
     browser.run("document.querySelector('.rate').click()")
-    browser.wait("document.querySelector('h2').textContent === 'Exercise'")
+    browser.wait(CHECK)
+    assert violations(browser) == []
+    answer_headphone_check(browser)
     assert violations(browser) == []
 
 
@@ -107,7 +109,7 @@ def test_a_finished_listening_test_shows_its_votes(browser, tmp_path):
     show(browser, path.read_text(), tmp_path)
     assert "download this page" in browser.run("document.querySelector('.warning').innerText", inside=True)
     press(browser, ".rate")
-    browser.wait("document.querySelector('h2').textContent === 'Exercise'", inside=True)
+    answer_headphone_check(browser, inside=True)
     press(browser, ".next")
     browser.wait("document.querySelector('h2').textContent === 'Recording 1 of 1'", inside=True)
     press_all = "document.querySelectorAll('.sound').forEach(one => one.click())"
