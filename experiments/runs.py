@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ from overtone.files import written_whole
 from overtone.progress import console
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+COMMAND_VARIABLE = "OVERTONE_COMMAND"  # what `users_command` gave in the process that started this one
+
+
+def users_command() -> str:
+    """Return the command that the user started, such as ``overtone compare``, in the processes that it starts too."""
+    return os.environ.get(COMMAND_VARIABLE) or " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
 
 
 def usual_runs_folder() -> Path:

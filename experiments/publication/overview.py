@@ -15,7 +15,7 @@ from experiments.ranking.leaderboard import RATING_COLUMNS, plain_table
 from experiments.ranking.primary import PRIMARY
 from experiments.report.figures import band_levels_picture
 from experiments.report.markdown import overview_markdown
-from experiments.report.tables import leaderboard_table, overview_columns
+from experiments.report.tables import overview_table
 from experiments.report.words import headline
 from experiments.runs import comparison_experiment
 from experiments.tracking.registered_models import CHAMPION_FOLDER, Words
@@ -46,7 +46,7 @@ def registry_words(model_name: str, findings: Findings, keys: Mapping[str, str])
         findings: of the comparison that it won.
         keys: run keys of its training, ``run``, of what holds its files, ``package``, and of its ``comparison``.
     """
-    table = table_markdown(leaderboard_table(findings, overview_columns(findings), behind=False, guards=True))
+    table = table_markdown(overview_table(findings))
     load = f"""```python
 import mlflow
 

@@ -13,7 +13,7 @@ from experiments.ranking.findings import Findings, save_findings
 from experiments.ranking.leaderboard import plain_table
 from experiments.ranking.primary import PRIMARY
 from experiments.report.sections import Folded, Part, Section, sections
-from experiments.report.tables import leaderboard_table, overview_columns
+from experiments.report.tables import leaderboard_table, overview_table
 from experiments.report.words import disqualified, explanation, flag_notes, headline, listed, notes
 from overtone.files import written_whole
 
@@ -40,8 +40,13 @@ def overview_markdown(findings: Findings, links: Mapping[str, str] | None = None
         links: addresses of pages by what they are called.
     """
     ways = " · ".join(f"**[{name}]({address})**" for name, address in (links or {}).items())
-    table = table_markdown(leaderboard_table(findings, overview_columns(findings), behind=False, guards=True))
-    parts = [headline(findings), ways, table, *disqualified(findings.selection), *flag_notes(findings)]
+    parts = [
+        headline(findings),
+        ways,
+        table_markdown(overview_table(findings)),
+        *disqualified(findings.selection),
+        *flag_notes(findings),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

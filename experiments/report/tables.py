@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -27,7 +28,7 @@ from experiments.ranking.columns import Row as Values
 from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Findings
 from experiments.ranking.guards import guard_names
-from experiments.ranking.leaderboard import RATING_COLUMNS, status_text
+from experiments.ranking.leaderboard import RATING_COLUMNS
 from experiments.ranking.outranking import reads_target, without_target
 from experiments.ranking.paired_tests import detectable_keys, family_of
 from experiments.ranking.primary import PRIMARY
@@ -68,14 +69,21 @@ def overview_columns(findings: Findings) -> list[str]:
     return [key for key in (PRIMARY, "visqol", *heard, "latency_ms") if key in known]
 
 
-def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool = True, guards: bool = False) -> Table:
+def overview_table(findings: Findings) -> Table:
+    """Return the leaderboard in short for MLflow, whose tables leave no space between columns; controls come last."""
+    table = leaderboard_table(findings, overview_columns(findings), behind=False)
+    columns = [replace(column, heading=f"{column.heading}\u00a0".replace(" ", "\u00a0")) for column in table.columns]
+    rows = sorted(table.rows, key=lambda row: row.kind == Status.CONTROL)
+    return replace(table, columns=columns, rows=[Row([f"{one}\u00a0\u00a0" for one in row.cells]) for row in rows])
+
+
+def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool = True) -> Table:
     """Return the leaderboard; a control that is ahead of candidates without reading the target is flagged.
 
     Args:
         findings: of the comparison.
         keys: the columns of numbers, ``interval`` for that of the primary score.
         behind: whether a last column names the controls that are ahead of a candidate.
-        guards: whether the status of a disqualified candidate names the guards.
     """
     flags = flagged_systems(findings)
     columns = [
@@ -93,7 +101,7 @@ def leaderboard_table(findings: Findings, keys: Sequence[str], *, behind: bool =
         cells: list[Cell | str] = [
             cell(row, "rank"),
             Cell(system, flag=ahead),
-            Cell(status_text(row) if guards else str(status), explanation=note),
+            Cell(str(status), explanation=note),
             *(cell(row, key) for key in keys),
             *([", ".join(without_target(row["outranked_by"]))] if behind else []),
         ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.runs import users_command
 from experiments.tracking.errors import first_line, one_line, store_errors
 from experiments.tracking.folder import RunRecord, run_folder, tag_experiment
 from experiments.tracking.publish import Feed, publish_changed, publish_experiment
@@ -223,8 +223,7 @@ def open_tracker(kind: str, runs_dir: Path) -> Tracker:
 
 
 def _origin_tags() -> dict[str, str]:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]).strip() or "python"
-    return {"mlflow.user": _user(), "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
+    return {"mlflow.user": _user(), "mlflow.source.name": users_command(), "mlflow.source.type": "LOCAL"}
 
 
 def _user() -> str:

@@ -1,7 +1,8 @@
 """MLflow's server as `overtone ui` starts it: an app in the sense of MLflow's plugins, with a first page of our own.
 
-It is MLflow's page but for one script. That leads the bare address to the newest experiment, and leaves MLflow's
-Assistant closed, which otherwise covers a third of the table at a first visit.
+It is MLflow's page but for one script. That leads the bare address to the newest experiment, leaves MLflow's Assistant
+closed, which otherwise covers a third of the table at a first visit, and opens runs in their form for training: that
+for GenAI would surround them with judges and prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 APP_NAME = "overtone"
 FRAGMENT_VARIABLE = "OVERTONE_UI_FRAGMENT"  # what follows the server's address to open the newest experiment
-ASSISTANT_KEY = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"  # in the browser's storage: that it has been seen
+# In the browser's storage, each as MLflow's page writes it: the Assistant has been seen; which form pages have.
+STORED = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.workflowType_v1": '"machine_learning"',
+}
 
 
 def create_app() -> FastAPI:
@@ -44,8 +49,9 @@ def first_page(html: str, fragment: str) -> str:
         html: MLflow's.
         fragment: from ``#`` on; empty for MLflow's own first page.
     """
+    stored = json.dumps(list(STORED.items()))
     script = (
         f"<script>if (!location.hash) location.hash = {json.dumps(fragment)};"
-        f" try {{ localStorage.setItem({json.dumps(ASSISTANT_KEY)}, 'true'); }} catch {{ }}</script>"
+        f" try {{ for (const [key, value] of {stored}) localStorage[key] ??= value; }} catch {{ }}</script>"
     )
     return html.replace("<script", f"{script}<script", 1)

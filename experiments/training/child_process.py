@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from experiments.runs import COMMAND_VARIABLE, users_command
 from overtone.errors import OvertoneError, in_words
 
 Event = dict[str, Any]
@@ -48,7 +49,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=os.environ | dict(environment or {}),
+                env=os.environ | {COMMAND_VARIABLE: users_command()} | dict(environment or {}),
                 start_new_session=True,
             )
         self._reader = threading.Thread(target=self._read, daemon=True)

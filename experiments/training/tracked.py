@@ -68,7 +68,7 @@ def run_tags(preset: Preset, place: TrainingPlace, corpus: "Corpus") -> dict[str
     return {
         "model": place.model,
         "architecture": architecture,
-        "variant": "plain" if architecture == place.model else "original",
+        "variant": "causal" if architecture == place.model else "original",
         "seed": str(place.seed),
         "preset": preset.name,
         "data_digest": corpus.digest,

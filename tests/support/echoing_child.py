@@ -3,13 +3,14 @@
 import sys
 import time
 
+from experiments.runs import users_command
 from experiments.training.child_process import serve
 from overtone.errors import OvertoneError
 
 
 def work(request, say):
     print("a library's words")
-    say({"asked": request})
+    say({"asked": request, "command": users_command()})
     if request.get("fails"):
         raise OvertoneError("it fails")
     end = time.monotonic() + request.get("seconds", 0.0)

@@ -23,6 +23,7 @@ from experiments.ranking.conditions import ConditionFactors
 from experiments.ranking.findings import Provenance, TrainingCurve
 from experiments.ranking.leaderboard import pareto_frontier
 from experiments.report.figures import curves_picture
+from experiments.report.markdown import overview_markdown
 from experiments.report.page import write_report
 from experiments.report.utterances import choose_utterances, heard_systems, report_samples, shortened_to_fit
 from overtone.errors import OvertoneError
@@ -372,3 +373,14 @@ def test_a_browser_shows_it_without_sideways_scrolling_and_switches_at_the_same_
         browser.run(f"{second}.click()")
         browser.wait(f"{audio}[1].paused && Math.abs({audio}[0].currentTime - {audio}[1].currentTime) < 0.05")
         assert not browser.errors
+
+
+def test_the_overview_names_candidates_before_controls_in_seven_columns_and_says_why_others_are_out():
+    scores = score_table({"wavegan": GOOD, "dnn_fft": GOOD | {"visqol": 1.0}})
+    text = overview_markdown(findings_of(scores), {"Report": "run:abc/artifacts/report.html"})
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines[0].count("|") - 1 <= 7
+    systems = [line.split("|")[2].strip().split("\u00a0")[0] for line in lines[2:]]
+    assert set(systems[:2]) == {"wavegan", "dnn_fft"} and "unprocessed" in systems[2:]
+    assert "- `dnn_fft` (" in text and "visqol is 1.00" in text
+    assert "**[Report](run:abc/artifacts/report.html)**" in text

@@ -21,7 +21,7 @@ from experiments.tracking.registered_models import Registry, Words
 from experiments.tracking.run import Run, flat_parameters
 from experiments.tracking.tracker import Tracker, open_tracker
 from experiments.tracking.ui import serve_ui
-from experiments.tracking.ui_app import first_page
+from experiments.tracking.ui_app import STORED, first_page
 from overtone.errors import OvertoneError
 
 
@@ -261,13 +261,24 @@ def test_the_page_is_served_until_interrupted(tracker: Tracker):
 def test_the_first_page_is_mlflow_s_with_a_script_in_front_of_its_own():
     page = first_page('<head><script src="main.js"></script></head>', "#/experiments/1/runs?a=b")
     first, second = re.findall("<script.*?</script>", page)
-    assert '"#/experiments/1/runs?a=b"' in first and second == '<script src="main.js"></script>'
+    assert (
+        all(word in first for word in ("#/experiments/1/runs?a=b", *STORED))
+        and second == '<script src="main.js"></script>'
+    )
 
 
 def test_tracking_is_imported_without_mlflow():
     modules = "experiments.tracking.tracker, experiments.tracking.publish, experiments.tracking.ui"
     program = f"import sys, {modules}; print('mlflow' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], cwd=PROJECT, text=True).strip() == "False"
+
+
+def test_titles_of_spectrograms_do_not_run_into_each_other():
+    names = ["narrowband", "spectrogram_autoencoder_original, blocks alone", "spectrogram_autoencoder_original"]
+    figure = spectrogram_row(dict.fromkeys(names, np.zeros(8000, np.float32)), 8000)
+    figure_array(figure)
+    for panel in figure.axes[: len(names)]:
+        assert panel.title.get_window_extent().width <= panel.get_window_extent().width
 
 
 @pytest.mark.parametrize("samples", [1, 100, 8000, 480_000])

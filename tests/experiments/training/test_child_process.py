@@ -8,6 +8,7 @@ import pytest
 from processes import children_of, is_running, wait_for
 from project import PROJECT
 
+from experiments.runs import users_command
 from experiments.training.child_process import INTERRUPTED, ChildProcess, exit_text
 
 PATHS = ":".join(str(PROJECT / folder) for folder in (".", "runtime", "tests/support"))
@@ -30,7 +31,7 @@ def test_events_arrive_in_order_and_prints_go_to_the_log(started, tmp_path):
     child = started(number=3)
     wait_for(lambda: child.code is not None)
     assert child.code == 0
-    assert child.events() == [{"asked": {"number": 3}}, {"last": True}]
+    assert child.events() == [{"asked": {"number": 3}, "command": users_command()}, {"last": True}]
     assert child.events() == []
     assert (tmp_path / "logs" / "child.log").read_text() == "a library's words\n"
 
