@@ -76,7 +76,11 @@ def spectrogram_row(
     panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
     image = _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
     for panel, label in zip(panels, waveforms, strict=True):
-        panel.set_title(label, fontsize=12, fontweight="bold")
+        lines = label.replace(", ", ",\n")
+        # Long names become smaller, so that they do not run into their neighbours: a bold letter is about 0.7 of its size
+        # wide, and a panel a little narrower than its share.
+        size = min(12.0, 72 * width / (0.75 * max(map(len, lines.splitlines()), default=1)))
+        panel.set_title(lines, fontsize=size, fontweight="bold")
         panel.set_xlabel("s", fontsize=9, labelpad=1)
     panels[0].set_ylabel("kHz", fontsize=9)
     figure.colorbar(image, ax=list(panels), pad=0.01, aspect=30).set_label("dB", fontsize=9)
