@@ -77,8 +77,8 @@ def spectrogram_row(
     image = _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
     for panel, label in zip(panels, waveforms, strict=True):
         lines = label.replace(", ", ",\n")
-        # Long names become smaller, so that they do not run into their neighbours: a bold letter is about 0.7 of its size
-        # wide, and a panel a little narrower than its share.
+        # Long names become smaller, so that they do not run into their neighbours: a bold letter is about 0.7 of its
+        # size wide, and a panel a little narrower than its share.
         size = min(12.0, 72 * width / (0.75 * max(map(len, lines.splitlines()), default=1)))
         panel.set_title(lines, fontsize=size, fontweight="bold")
         panel.set_xlabel("s", fontsize=9, labelpad=1)
