@@ -88,7 +88,9 @@ def create_app(enhancement: Enhancement) -> Flask:
 def _add_interface(app: Flask, enhancement: Enhancement) -> None:
     @app.get("/")
     def page() -> str:
-        return render_template("index.html", facts=enhancement.facts(), version=version("overtone"))
+        return render_template(
+            "index.html", facts=enhancement.facts(), limits=enhancement.limits, version=version("overtone")
+        )
 
     @app.post("/api/enhance")
     def enhance() -> Response:

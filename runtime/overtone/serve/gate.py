@@ -147,11 +147,7 @@ class Gate:
         return bytes(body)
 
     def _too_large(self) -> Refused:
-        return Refused(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"The upload is larger than {self._limits.upload_bytes / 2**20:g} MiB. "
-            "Cut it, send FLAC, or use `overtone enhance`, which has no limit.",
-        )
+        return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._limits.too_large)
 
 
 def is_loopback(host: str) -> bool:

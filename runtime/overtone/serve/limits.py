@@ -33,6 +33,26 @@ class Limits:
     body_seconds: float = 300.0
     connections: int = 256
 
-    def facts(self) -> dict[str, float]:
+    @property
+    def longest(self) -> str:
+        """The longest audio in words, the same in every sentence."""
+        seconds = self.upload_seconds
+        return f"{seconds:g} seconds" if seconds < 60 else f"{seconds / 60:g} minutes"
+
+    @property
+    def largest(self) -> str:
+        """The largest upload in words."""
+        return f"{self.upload_bytes / 2**20:g} MiB"
+
+    @property
+    def too_large(self) -> str:
+        """What is said of a larger one, by the page before it sends it and by the server."""
+        return (
+            f"The upload is larger than {self.largest}. "
+            "Cut it, send FLAC, or use `overtone enhance`, which has no limit."
+        )
+
+    def facts(self) -> dict[str, float | str]:
         """The limits that a user needs to know."""
-        return {name: getattr(self, name) for name in ("upload_bytes", "upload_seconds", "channels", "streams")}
+        names = ("upload_bytes", "upload_seconds", "channels", "streams", "too_large")
+        return {name: getattr(self, name) for name in names}

@@ -75,7 +75,7 @@ class Upload:
         if frames > self._limits.upload_seconds * self.recording.rate:
             raise Refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The audio is longer than {self._limits.upload_seconds:g} seconds. "
+                f"The audio is longer than {self._limits.longest}. "
                 "Cut it, or use `overtone enhance`, which has no limit.",
             )
 

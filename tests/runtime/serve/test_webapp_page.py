@@ -1,8 +1,11 @@
 """The page as its users meet it: headless Chromium with a WAV for a microphone, on a desk and on a telephone."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
+from axe import violations
 from listening_browser import EXECUTABLE
 from packages import RATE, package
 from processes import wait_for
@@ -223,6 +226,65 @@ def test_everything_that_is_used_has_a_name(page):
     assert nameless == []
 
 
+def test_axe_finds_nothing_before_and_after_enhancing_and_live(page):
+    assert violations(page) == []
+    page.click("#sample")
+    predicted(page)
+    assert violations(page) == []
+    page.click("#tab-live")
+    assert violations(page) == []
+
+
+def test_on_a_telephone_everything_can_be_hit_and_nothing_is_cut_off(page):
+    """WCAG 2.2, success criterion 2.5.8: targets of at least 24 pixels."""
+    page.click("#sample")
+    predicted(page)
+    small = page.run(
+        "[...document.querySelectorAll('button, .button, .switch, .choice label, input[type=range]')]"
+        ".filter((one) => one.checkVisibility()).map((one) => [one.outerHTML, one.getBoundingClientRect()])"
+        ".filter(([, box]) => box.height < 40 || box.width < 24 || box.left < 0 || box.right > innerWidth)"
+        ".map(([html]) => html)"
+    )
+    assert small == []
+
+
+def test_what_the_server_refuses_is_refused_before_it_is_drawn_and_in_its_words(page, server, tmp_path):
+    path = tmp_path / "surround.wav"
+    path.write_bytes(encoded(clip(0.3, channels=6)))
+    page.choose(path)
+    wait_shown(page, "#problem")
+    status, _, body = server.enhance(path.read_bytes())
+    assert status == 422
+    assert page.text("#problem") == json.loads(body)["error"]
+    assert not shown(page, "#comparison")
+    page.complaints = [one for one in page.complaints if "422" not in one]  # the console lists the refusal itself
+
+
+def test_a_truncated_file_is_rescued_and_the_page_says_what_is_missing(page, tmp_path):
+    path = tmp_path / "cut.wav"
+    path.write_bytes(encoded(clip(3.0), subtype="PCM_16")[:48044])
+    page.choose(path)
+    page.wait("!document.querySelector('#predict').disabled")
+    assert "It ends 1.5 s before its stated end." in page.text("#status")
+    predicted(page)
+    assert "The recording ends 1.5 s before its stated end." in page.text("#status")
+
+
+def test_on_another_machine_s_address_the_page_says_how_to_get_a_microphone(server, tmp_path):
+    with WebBrowser(None, tmp_path, **SIZES["telephone"]) as page:
+        page._call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
+            "Object.defineProperty(window, 'isSecureContext', { value: false });",
+        )
+        page.visit(server.address)
+        page.click("#record")
+        wait_shown(page, "#problem")
+        words = page.text("#problem")
+        assert f"and this is {server.address.rstrip('/')}" in words
+        assert f"ssh -N -L 8000:127.0.0.1:{server.port} 127.0.0.1" in words and "HTTPS" in words
+
+
 def test_without_permission_the_page_says_what_to_do(server, tmp_path):
     with WebBrowser(None, tmp_path, **SIZES["desk"]) as page:
         page._call("Browser.setPermission", permission={"name": "microphone"}, setting="denied")
@@ -241,7 +303,31 @@ def test_while_the_server_is_gone_the_page_says_so(tmp_path):
             page.visit(server.address)
             page.choose(path)
             page.wait("!document.querySelector('#predict').disabled")
-        page.click("#predict")
-        wait_shown(page, "#problem")
-        assert "overtone serve" in page.text("#problem")
+        for pressed in ("#predict", "#sample"):
+            page.click(pressed)
+            wait_shown(page, "#problem")
+            assert page.text("#problem").startswith("The server does not answer. See whether `overtone serve`")
+            page.run("document.querySelector('#problem').hidden = true")
         assert not page.run("document.querySelector('#predict').disabled")
+
+
+def test_a_live_stream_whose_server_goes_away_says_so_and_a_recording_is_kept(tmp_path):
+    microphone = tmp_path / "microphone.wav"
+    soundfile.write(microphone, 0.3 * tone(PITCH, RATE, 4.0), RATE, subtype="PCM_16")
+    with WebBrowser(microphone, tmp_path, **SIZES["desk"]) as page:
+        with running_server() as server:
+            page.visit(server.address)
+            page.click("#tab-live")
+            page.click("#live")
+            page.wait("document.querySelector('#live-status').textContent.startsWith('Live')")
+            page.click("#live")
+            page.click("#tab-clip")
+            page.click("#record")
+            page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 0.3")
+        page.click("#record")
+        page.wait("!document.querySelector('#predict').disabled")
+        assert shown(page, "#comparison")
+        page.click("#tab-live")
+        page.click("#live")
+        wait_shown(page, "#live-problem")
+        assert page.text("#live-problem").startswith("The server does not answer.")

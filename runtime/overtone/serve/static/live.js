@@ -1,4 +1,5 @@
 // The microphone through the server and back to the ear, while one speaks.
+import { whyClosed, worklet } from './api.js';
 import { Microphone, decibels } from './microphone.js';
 import { TOP_HZ, prepared } from './plot.js';
 import { sentence } from './problem.js';
@@ -48,7 +49,7 @@ export class Live {
 
   async openPlayback() {
     const { context } = this.microphone;
-    await context.audioWorklet.addModule(new URL('playback_worklet.js', import.meta.url));
+    await worklet(context, 'playback_worklet.js');
     this.playback = new AudioWorkletNode(context, 'playback', {
       numberOfInputs: 0, numberOfOutputs: 1, outputChannelCount: [1],
       processorOptions: { reserveSamples: Math.round(RESERVE_SECONDS * context.sampleRate) },
@@ -67,8 +68,11 @@ export class Live {
     const socket = this.socket = new WebSocket(address);
     socket.binaryType = 'arraybuffer';
     socket.onmessage = ({ data }) => (typeof data === 'string' ? this.told(JSON.parse(data)) : this.take(new Float32Array(data)));
-    socket.onclose = () => {
-      if (this.socket === socket) this.fail(this.said || 'The server closed the stream: it may be busy with others, or have stopped. Try again in a moment.');
+    socket.onclose = async () => {
+      if (this.socket !== socket) return;
+      this.stop('');
+      const why = this.said || await whyClosed();
+      if (!this.running) this.fail(why);
     };
     this.said = '';
   }

@@ -1,4 +1,5 @@
 // The microphone as it is, in blocks.
+import { worklet } from './api.js';
 import { Problem } from './problem.js';
 
 const WORDS = {
@@ -11,7 +12,7 @@ export class Microphone {
   // take(block): a Float32Array of blockSamples at .rate
   static async open(blockSamples, take, rate) {
     if (!navigator.mediaDevices || !window.AudioWorkletNode) {
-      throw new Problem('Browsers give a page the microphone only from this machine or over HTTPS. Open it as http://127.0.0.1 or http://localhost, or choose a file.');
+      throw new Problem(window.isSecureContext ? 'This browser cannot record. Try a current Firefox, Chrome or Safari, or choose a file.' : insecure());
     }
     let stream;
     try {
@@ -38,7 +39,7 @@ export class Microphone {
   async listen(blockSamples, take, rate) {
     this.context = await contextOf(this.stream, rate);
     this.rate = this.context.sampleRate;
-    await this.context.audioWorklet.addModule(new URL('capture_worklet.js', import.meta.url));
+    await worklet(this.context, 'capture_worklet.js');
     this.capture = new AudioWorkletNode(this.context, 'capture', {
       numberOfInputs: 1, numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit', processorOptions: { blockSamples },
     });
@@ -67,6 +68,14 @@ async function contextOf(stream, rate) {
     }
   }
   throw new Problem('The browser does not let the page listen to this microphone. Choose a file instead.');
+}
+
+// Of an address such as http://192.168.1.5:8000, where the machine that serves is another.
+function insecure() {
+  const { origin, hostname, port } = window.location;
+  return `Browsers give a page the microphone only over HTTPS or from the machine that serves it, and this is ${origin}. `
+    + `On a computer, run: ssh -N -L 8000:127.0.0.1:${port || 80} ${hostname}, and open http://127.0.0.1:8000. For a phone, put `
+    + 'HTTPS before the server: “Behind a reverse proxy” in its documentation. Files work here as well.';
 }
 
 export function decibels(block) {

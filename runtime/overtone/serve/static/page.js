@@ -65,7 +65,7 @@ async function finishRecording(note) {
     return;
   }
   const stamp = new Date().toISOString().slice(0, 19).replace(/[:T]/g, '-');
-  await choose(blob, `recording-${stamp}.wav`, note);
+  await choose(blob, `recording-${stamp}.wav`, { note, recorded: true });
 }
 
 function showRecorder() {
@@ -81,47 +81,47 @@ function showRecorder() {
   }
 }
 
-function choose(blob, name, note = '') {
+function choose(blob, name, { note = '', recorded = false } = {}) {
   working.abort(); // of an earlier choice
   working = new AbortController();
   return attempt(async (signal) => {
     forget();
-    if (blob.size > facts.limits.upload_bytes) {
-      throw new Problem(`${name} is larger than ${Math.round(facts.limits.upload_bytes / 2 ** 20)} MiB. Cut it, save it as FLAC, or use the command overtone enhance, which has no limit.`);
-    }
-    if (!blob.size) throw new Problem(`${name} is empty. Record or choose another.`);
     say(`${note}Reading ${name} …`);
-    const { buffer, sent } = await opened(blob, name, signal);
-    if (buffer.duration > facts.limits.upload_seconds) {
-      throw new Problem(`${name} is longer than ${facts.limits.upload_seconds / 60} minutes. Cut it, or use the command overtone enhance, which has no limit.`);
-    }
+    const { buffer, sent, loss } = await (recorded ? ownRecording(blob) : opened(blob, name, signal));
     signal.throwIfAborted();
     chosen = { blob: sent, name };
     await show('original', buffer, signal);
     element('predict').disabled = false;
     element('name').textContent = name;
-    say(`${note}${name}, ${seconds(buffer.duration)}. Enhance adds what is missing.`);
+    say(`${note}${name}, ${seconds(buffer.duration)}.${loss ? ` It ${loss}.` : ''} Enhance adds what is missing.`);
   });
 }
 
-// A WAV is read here; anything else as the server reads it, so that both sides of the comparison begin together.
-// What only the browser can read, such as WebM, is sent as WAV.
+// Read by the browser, so that it is there whatever becomes of the server.
+async function ownRecording(blob) {
+  return { buffer: await read(blob), sent: blob };
+}
+
+// A file is read by the server: what it refuses is refused before anything is drawn, what it rescues is seen, and both
+// sides of the comparison begin together. What only the browser can read, such as WebM, is sent as WAV.
 async function opened(blob, name, signal) {
-  if (/\.wav$/i.test(name)) {
-    const buffer = await read(blob);
-    if (buffer) return { buffer, sent: blob };
-  }
   try {
-    const buffer = await read(await api.decode(blob, signal));
-    if (buffer) return { buffer, sent: blob };
+    return await decoded(blob, name, signal);
   } catch (problem) {
     if (problem.status !== 415) throw problem;
     const buffer = await read(blob);
     if (!buffer) throw new Problem(`${name} is not audio that the server or this browser can read. Save it as WAV, FLAC or MP3.`);
-    const channels = Array.from({ length: Math.min(buffer.numberOfChannels, facts.limits.channels) }, (_, one) => buffer.getChannelData(one));
-    return { buffer, sent: wav(channels, buffer.sampleRate) };
+    const channels = Array.from({ length: buffer.numberOfChannels }, (_, one) => buffer.getChannelData(one));
+    return decoded(wav(channels, buffer.sampleRate), name, signal);
   }
-  throw new Problem(`The browser cannot play ${name}. Save it as WAV and try again.`);
+}
+
+async function decoded(sent, name, signal) {
+  if (sent.size > facts.limits.upload_bytes) throw new Problem(facts.limits.too_large); // the server would hang up
+  const { blob, loss } = await api.decode(sent, signal);
+  const buffer = await read(blob);
+  if (!buffer) throw new Problem(`The browser cannot play ${name}. Save it as WAV and try again.`);
+  return { buffer, sent, loss };
 }
 
 async function read(blob) {
@@ -136,9 +136,7 @@ async function read(blob) {
 
 async function trySample() {
   await attempt(async () => {
-    const answer = await fetch(new URL('sample.flac', import.meta.url));
-    if (!answer.ok) throw new Problem('The sample could not be fetched. Is overtone serve still running?');
-    await choose(await answer.blob(), 'sample.flac');
+    await choose(await api.sample(), 'sample.flac');
   });
 }
 
