@@ -27,9 +27,7 @@ def check_registered(name: str) -> None:
         OvertoneError: no such name.
     """
     if name not in MODELS:
-        now = name.removesuffix("_seed") + "_original"
-        hint = f" The form as first published is called {now} now." if now in MODELS and name != now else ""
-        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.{hint}")
+        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.")
 
 
 def model_class(name: str) -> type["SpeechModule"]:

@@ -24,10 +24,6 @@ BS1534_LISTENERS = 20
 SCREENED = (
     f"rated the hidden reference below {REFERENCE_FLOOR} in more than {MISSED_SHARE * 100:.0f}\u00a0% of the trials"
 )
-COLUMNS = [
-    *("session", "listener", "method", "seed", "headphones", "finished", "trial", "file", "condition", "position"),
-    *("system", "rating", "seconds"),
-]
 
 
 def stored_votes(folder: Path) -> list[Votes]:
@@ -64,11 +60,11 @@ class Results:
         """Sum up the sessions of the listeners that count.
 
         Args:
-            stored: all sessions; of several by one listener the last counts.
+            stored: all sessions, one or more; of several by one listener the last counts.
         """
         latest = {one.listener: one for one in sorted(stored, key=lambda one: (one.finished, one.session))}
         counted = sorted(latest.values(), key=lambda one: one.session)
-        table = pd.DataFrame([row for votes in counted for row in vote_rows(votes)], columns=COLUMNS)
+        table = pd.DataFrame(row for votes in counted for row in vote_rows(votes))
         excluded = excluded_listeners(table)
         table["excluded"] = table["listener"].isin(excluded)
         good = table[~table["excluded"]]

@@ -39,7 +39,6 @@ def two_way_interval(
     items: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval of a mean over ratings that other listeners and other items would both change.
@@ -55,7 +54,6 @@ def two_way_interval(
         listeners: who gave each ``(ratings,)``.
         items: the recording of each ``(ratings,)``.
         resamples: how many.
-        confidence: share of the resamples inside the interval.
         seed: of the draws.
 
     Returns:
@@ -78,7 +76,7 @@ def two_way_interval(
     weights = np.einsum("rl,li,ri->r", drawn[0], counts, drawn[1], optimize=True)
     totals = np.einsum("rl,li,ri->r", drawn[0], sums, drawn[1], optimize=True)
     means = np.divide(totals, weights, out=np.full(resamples, np.nan), where=weights > 0)
-    low, high = percentiles(means, min(size for size in shape if size > 1), confidence)
+    low, high = percentiles(means, min(size for size in shape if size > 1), CONFIDENCE)
     return Interval(mean, low, high, *shape)
 
 

@@ -12,7 +12,6 @@ from evaluation.contracts import Utterance
 from experiments.pages.samples import loudest_part, playable
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.audio import Waveform
-from overtone.errors import OvertoneError
 
 REFERENCE = "reference"
 # The reference through low-passes: low-range and mid-range anchor of ITU-R BS.1534-3, in Hz.
@@ -41,11 +40,6 @@ class ListeningTrial:
     condition: str
     file: str
 
-    @property
-    def label(self) -> str:
-        """Its name in messages."""
-        return f"trial {self.file} ({self.condition})"
-
 
 def matched(trial: ListeningTrial) -> dict[str, Waveform]:
     """Bring all stimuli of a trial and the hidden reference to one loudness.
@@ -53,32 +47,23 @@ def matched(trial: ListeningTrial) -> dict[str, Waveform]:
     Integrated loudness after ITU-R BS.1770-4, gated, so that pauses do not count: -23 LUFS, or less where a stimulus
     would pass -1 dBFS then; nothing is clipped or limited. A stimulus that is silent stays as it is.
 
+    Args:
+        trial: of finite samples.
+
     Returns:
         System to waveform ``(samples,)``; the reference is `REFERENCE`.
-
-    Raises:
-        OvertoneError: lengths that differ, a waveform that is not finite, or a reference that is silent.
     """
-    for name, waveform in trial.stimuli.items():
-        if len(waveform) != len(trial.reference):
-            raise OvertoneError(
-                f"{trial.label}: {name} has {len(waveform)} samples, expected the reference's {len(trial.reference)}."
-            )
     sounds = {REFERENCE: trial.reference, **trial.stimuli}
-    loudness = {name: _loudness(waveform, trial, name) for name, waveform in sounds.items()}
-    if loudness[REFERENCE] is None:
-        raise OvertoneError(f"{trial.label}: {REFERENCE} is silent, so that levels cannot be matched. Leave it out.")
+    loudness = {name: _loudness(waveform, trial.sample_rate) for name, waveform in sounds.items()}
     heard = {name: level for name, level in loudness.items() if level is not None}
     headroom = [level + 20 * np.log10(CEILING / float(np.abs(sounds[name]).max())) for name, level in heard.items()]
-    target = min(TARGET_LUFS, *headroom)
+    target = min([TARGET_LUFS, *headroom])
     gains = {name: np.float32(10 ** ((target - level) / 20)) for name, level in heard.items()}
     return {name: waveform * gains.get(name, np.float32(1)) for name, waveform in sounds.items()}
 
 
-def _loudness(waveform: Waveform, trial: ListeningTrial, name: str) -> float | None:
-    if not np.isfinite(waveform).all():
-        raise OvertoneError(f"{trial.label}: {name} holds NaN or infinite samples. Leave that system or trial out.")
-    meter = LoudnessMeter(trial.sample_rate)
+def _loudness(waveform: Waveform, sample_rate: int) -> float | None:
+    meter = LoudnessMeter(sample_rate)
     meter.add(waveform)
     return meter.lufs
 

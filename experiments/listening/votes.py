@@ -16,12 +16,12 @@ from pydantic import (
 )
 
 from experiments.listening.stimuli import ANCHORS, REFERENCE
+from experiments.presets.external import NAME
 from experiments.presets.winner_rule import UNPROCESSED
 from overtone.errors import OvertoneError
 
 VOTES_FORMAT: Final = "overtone-listening-votes"
 VOTES_VERSION: Final = 1
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 HEADPHONE_ROUNDS: Final = 3  # by luck alone, all of them are right once in 27
 LARGEST_BYTES = 2_000_000
 SHOWN = 80

@@ -8,7 +8,6 @@ import yaml
 
 from datamodules.pair_settings import PairSettings
 from experiments.presets.preset import PRESETS, Preset, load_preset
-from experiments.registry import check_registered
 from overtone.errors import OvertoneError
 
 DEMO = yaml.safe_load((PRESETS / "demo.yaml").read_text())
@@ -114,10 +113,6 @@ def test_a_file_that_is_no_preset_is_refused_at_once(tmp_path, text):
     assert time.process_time() - started < 2
 
 
-def test_names_of_before_are_refused_with_those_of_today():
+def test_a_name_of_before_is_refused_with_that_of_today():
     with pytest.raises(OvertoneError, match=r"Known: demo.* The original project's recipe is called original now\."):
         load_preset("seed")
-    with pytest.raises(
-        OvertoneError, match=r"Registered: .* The form as first published is called wavegan_original now"
-    ):
-        check_registered("wavegan_seed")
