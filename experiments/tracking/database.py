@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
+import sys
 from contextlib import closing
 from pathlib import Path
 
-from experiments.tracking.errors import StoreAway, first_line, say, store_errors
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -22,6 +20,20 @@ ADDRESSES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
+
+
+class StoreAway(Exception):
+    """MLflow does not answer, or cannot be written; the message is the reason."""
+
+
+def say(line: str) -> None:
+    """Print a line for the user beside what the command prints."""
+    print(f"overtone: {line}", file=sys.stderr, flush=True)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def database_uri(path: Path) -> str:
@@ -52,49 +64,20 @@ def require_unlocked(runs: Path) -> None:
 
 
 def prepare_database(runs: Path) -> bool:
-    """Make the database, unless it is there and whole; return whether it is new.
+    """Make the database whole or not at all, or see that one that is there suits its place; return whether it is new.
 
     To be called by one process at a time.
     """
     path = runs / DATABASE_NAME
-    if path.is_file() and _is_half_made(path):
-        aside = path.with_name(f"{DATABASE_NAME}.half-made")
-        path.replace(aside)
-        say(f"{path}: its making was interrupted; a new one is made, the old one is now {aside.name}.")
     if path.is_file():
         _follow_a_move(runs)
         return False
-    with written_whole(path) as temporary:
-        _create(temporary, runs)
-    return True
-
-
-def _create(path: Path, runs: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(database_uri(path), (runs / ARTIFACTS_NAME).as_uri())
-    store.engine.dispose()
-
-
-def _is_half_made(path: Path) -> bool:
-    """Whether a database without runs cannot be completed, as one whose making was killed or ran out of disk."""
-    with closing(sqlite3.connect(path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        if "runs" in tables and connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():
-            return False
-    # On a copy: MLflow keeps connections to the files that it opened.
-    with tempfile.TemporaryDirectory(prefix="overtone-") as scratch:
-        try:
-            _create(Path(shutil.copy(path, scratch)), path.parent)
-        except (*store_errors(), _migration_error()):
-            return True
-    return False
-
-
-def _migration_error() -> type[Exception]:
-    from alembic.util import CommandError
-
-    return CommandError
+    with written_whole(path) as temporary:
+        store = SqlAlchemyStore(database_uri(temporary), (runs / ARTIFACTS_NAME).as_uri())
+        store.engine.dispose()
+    return True
 
 
 def _follow_a_move(runs: Path) -> None:

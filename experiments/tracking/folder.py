@@ -28,7 +28,7 @@ CURVES_HEADER = "time_ms,step,name,value\n"
 NAME_LENGTH = 80
 LONGEST_LINE = 4096
 
-Stamp = tuple[int, int]
+Stamp = list[int]  # as JSON gives it back
 
 
 def now_ms() -> int:
@@ -142,7 +142,7 @@ class RunFolder:
                 path = Path(folder, name)
                 if not name.startswith(".") and path.is_file():
                     state = path.stat()
-                    found[path.relative_to(self.path).as_posix()] = (state.st_size, state.st_mtime_ns)
+                    found[path.relative_to(self.path).as_posix()] = [state.st_size, state.st_mtime_ns]
         return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from experiments.runs import held
-from experiments.tracking.errors import one_line, reason, say, store_errors
+from experiments.tracking.database import say
 from experiments.tracking.folder import (
     CURVES_NAME,
     EXPERIMENT_NAME,
@@ -23,14 +23,14 @@ from experiments.tracking.folder import (
     run_folders,
     write_json,
 )
-from experiments.tracking.store import NOTE_TAG, MlflowStore, long_calls, open_store, shortened
+from experiments.tracking.store import NOTE_TAG, MlflowStore, one_line, open_store, reason, shortened, store_errors
 from overtone.errors import OvertoneError
 from overtone.progress import console
 
 MARKERS_NAME = ".published"
 LOCK_NAME = ".publish.lock"
 PARENT_TAG = "mlflow.parentRunId"
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
+PAUSE_SECONDS = 30.0  # between two looks whether a store that was away answers again
 # MLflow refuses longer tags, and more in one call.
 RUN_TAG_LENGTH = 8000
 PER_CALL, POINTS_PER_CALL = 100, 1000
@@ -59,7 +59,7 @@ class View:
     @property
     def pending(self) -> bool:
         """Whether the folder was changed since it was last published as a whole."""
-        return _plain(self.folder.stamps()) != read_json(self._marker).get("files")
+        return self.folder.stamps() != read_json(self._marker).get("files")
 
     def update(self) -> None:
         """Send what the store lacks. What it has already is not doubled: points are the same by time and value."""
@@ -70,9 +70,10 @@ class View:
             self.run_id = ""  # it may have been deleted: look again the next time
             raise
 
-    def mark(self) -> None:
-        """Note that the store has what was sent, so that the next command need not ask."""
-        write_json(self._marker, {"run": self.run_id, "files": _plain(self._sent)})
+    def publish(self) -> None:
+        """Send what the store lacks, and note that it has it, so that the next command need not ask."""
+        self.update()
+        write_json(self._marker, {"run": self.run_id, "files": self._sent})
 
     def _update(self) -> None:
         stamps = self.folder.stamps()
@@ -105,7 +106,7 @@ class View:
         self._sent = {
             path: stamp
             for path, stamp in stamps.items()
-            if sizes.get(path) == stamp[0] and (marked is None or marked.get(path) == list(stamp))
+            if sizes.get(path) == stamp[0] and (marked is None or marked.get(path) == stamp)
         }
 
     def _send_record(self, record: RunRecord) -> None:
@@ -152,23 +153,7 @@ class Feed:
 
     def __init__(self, store: MlflowStore) -> None:
         self.store = store
-        self._away = False
-        self._pause, self._retry_at = FIRST_PAUSE, 0.0
-
-    def bring(self, view: View, last: bool = False) -> None:
-        """Bring a view up to date, if the store answers.
-
-        Args:
-            view: of the store.
-            last: whether the run is closed: the store is asked even if it did not answer a moment ago.
-        """
-
-        def action() -> None:
-            view.update()
-            if last:
-                view.mark()
-
-        self.attempt(action, at_once=last)
+        self._retry_at = 0.0  # not 0 while the store is away
 
     def attempt(self, action: Callable[[], None], at_once: bool = False) -> None:
         """Do something with the store, unless it is away.
@@ -177,46 +162,30 @@ class Feed:
             action: raises what MLflow raises.
             at_once: whether the store is asked even if it did not answer a moment ago.
         """
-        if self._away and not at_once and time.monotonic() < self._retry_at:
+        away = self._retry_at > 0
+        if time.monotonic() < self._retry_at and not at_once:
             return
         try:
-            if self._away:
+            if away:
                 self.store.require_answer()
             action()
-            if self._away:
+            if away:
                 publish_changed(self.store)
         except store_errors() as error:
             self.note(error)
             return
-        if self._away:
+        if away:
             say(f"{self.store.place}: tracking answers; what it missed is published.")
-        self._away, self._pause = False, FIRST_PAUSE
+        self._retry_at = 0.0
 
     def note(self, error: BaseException) -> None:
         """Note that the store is away, and leave it alone for a while."""
-        if not self._away:
+        if not self._retry_at:
             say(
                 f"{self.store.place}: tracking does not answer ({reason(error)}). Runs are kept in "
                 f"{_tracked(self.store)}; the next command, or overtone publish, brings them there."
             )
-        else:
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._away, self._retry_at = True, time.monotonic() + self._pause
-
-
-def publish(folder: RunFolder, store: MlflowStore) -> None:
-    """Bring a run's folder to a store; twice is the same as once.
-
-    Args:
-        folder: the run's.
-        store: what gets whatever it lacks.
-
-    Raises:
-        OvertoneError: the run's record is damaged.
-    """
-    view = View(store, folder)
-    view.update()
-    view.mark()
+        self._retry_at = time.monotonic() + PAUSE_SECONDS
 
 
 def publish_experiment(folder: Path, store: MlflowStore) -> None:
@@ -266,7 +235,7 @@ def publish_command(folders: Sequence[Path], runs: Path, tracking: str) -> None:
         if folders and not below:
             raise OvertoneError(f"{root}: holds no {RECORD_NAME}, expected the folder of a run, or one around runs.")
         found += below
-    with one_line(store), long_calls():
+    with one_line(store):
         store.require_answer()
         failures = _publish_all(found, store)
     if failures:
@@ -284,7 +253,7 @@ def _publish_all(folders: Sequence[RunFolder], store: MlflowStore) -> list[str]:
     errors: tuple[type[Exception], ...] = (OvertoneError, *store_errors())
     for folder in folders:
         try:
-            publish(folder, store)
+            View(store, folder).publish()
         except errors as error:
             store.require_answer()
             failures.append(f"{folder.path}: cannot be published ({reason(error)}).")
@@ -301,11 +270,6 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     rest = iter(items)
     while some := list(islice(rest, size)):
         yield some
-
-
-def _plain(stamps: Mapping[str, Stamp]) -> dict[str, list[int]]:
-    """As JSON gives them back."""
-    return {path: list(stamp) for path, stamp in stamps.items()}
 
 
 def _dataset_input(plain: Mapping[str, Any]) -> Any:  # noqa: ANN401 (MLflow's DatasetInput)

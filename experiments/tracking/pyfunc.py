@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -62,17 +61,13 @@ def _save(model: Path, package: Path, scratch: Path) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep MLflow from telling the user, who runs a comparison, about its own files."""
-    bar, logger = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", logging.getLogger("mlflow")
-    before, level = os.environ.get(bar), logger.level
-    os.environ[bar] = "false"
+    logger = logging.getLogger("mlflow")
+    level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.setLevel(level)
-        os.environ.pop(bar)
-        if before is not None:
-            os.environ[bar] = before
 
 
 def _runtime_code(scratch: Path) -> Path:

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from experiments.tracking.pyfunc import pyfunc_folder
-from experiments.tracking.store import KEY_TAG, MlflowStore, long_calls
+from experiments.tracking.store import KEY_TAG, MlflowStore, one_line
 from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Registry:
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         temporary.mkdir(parents=True, exist_ok=True)
         try:
-            with long_calls():
+            with one_line(self._store):
                 self._store.client.download_artifacts(run_id, CHAMPION_FOLDER, str(temporary))
             with self._store.locked():
                 if not folder.is_dir():

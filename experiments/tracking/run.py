@@ -205,7 +205,7 @@ class Run:
 
     def _bring(self, last: bool = False) -> None:
         if self._feed and self.view:
-            self._feed.bring(self.view, last)
+            self._feed.attempt(self.view.publish if last else self.view.update, at_once=last)
 
     def __enter__(self) -> Self:
         return self

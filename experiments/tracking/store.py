@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +18,12 @@ from experiments.runs import held, without_credentials
 from experiments.tracking.database import (
     ARTIFACTS_NAME,
     DATABASE_NAME,
+    StoreAway,
     database_uri,
+    first_line,
     prepare_database,
     require_unlocked,
 )
-from experiments.tracking.errors import StoreAway, reason
 from experiments.tracking.folder import RunRecord
 from overtone.errors import OvertoneError
 
@@ -46,8 +47,7 @@ SILENT_ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 # MLflow's own retries would hold a training up for minutes; its folder keeps all that a server misses.
-SHORT_CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-LONG_CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "6", "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"}
+CALLS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 # MLflow refuses longer tags.
 EXPERIMENT_TAG_LENGTH = 20_000
 
@@ -72,7 +72,7 @@ class MlflowStore:
         self.runs_dir = runs_dir
         self.uri = uri
         self.is_new = False
-        for name, value in (SILENT_ENVIRONMENT | SHORT_CALLS).items():  # some are read at the import
+        for name, value in (SILENT_ENVIRONMENT | CALLS).items():  # some are read at the import
             os.environ.setdefault(name, value)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
@@ -214,37 +214,52 @@ def open_store(kind: str, runs_dir: Path) -> MlflowStore | None:
     Args:
         kind: ``mlflow``, ``none``, or the ``http://HOST:PORT`` of an MLflow server.
         runs_dir: the folder for runs.
-
-    Raises:
-        OvertoneError: the kind is unknown.
     """
     if kind == "none":
         return None
-    if kind == "mlflow":
-        return MlflowStore(runs_dir.resolve())
-    if kind.startswith(("http://", "https://")):
-        return MlflowStore(runs_dir.resolve(), kind.rstrip("/"))
-    raise OvertoneError(f"--tracking {kind}: unknown; expected mlflow, none, or an address such as http://HOST:5000.")
+    return MlflowStore(runs_dir.resolve(), None if kind == "mlflow" else kind.rstrip("/"))
 
 
-_found: list[dict[str, str]] = []  # what each open block of `long_calls` found in the environment, in any thread
-_found_lock = threading.Lock()
+def store_errors() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors that calls of MLflow end in when its server or database cannot be used."""
+    import requests
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return StoreAway, requests.RequestException, MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError
+
+
+def reason(error: BaseException) -> str:
+    """Return why MLflow cannot be used, in one line and without the address, which may hold a password."""
+    import requests
+    from sqlalchemy.exc import DBAPIError
+
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, requests.ConnectionError):
+            return "no connection"
+        if isinstance(one, requests.Timeout):
+            return "no answer in time"
+        if isinstance(one, DBAPIError):
+            return first_line(one.orig or one)
+        one = one.__cause__ or one.__context__
+    return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
 @contextmanager
-def long_calls() -> Iterator[None]:
-    """Let calls take as long as large files need, and retry them for minutes, unless the environment says otherwise.
+def one_line(store: MlflowStore) -> Iterator[None]:
+    """Turn an error of MLflow's into one line for the user.
 
-    All threads share the environment, from which MLflow reads this: the last block that is left restores it.
+    Raises:
+        OvertoneError: MLflow's server or database cannot be used.
     """
-    with _found_lock:
-        before = {name: os.environ[name] for name in LONG_CALLS}
-        _found.append(before)
-        os.environ.update({name: LONG_CALLS[name] for name, value in before.items() if value == SHORT_CALLS[name]})
     try:
         yield
-    finally:
-        with _found_lock:
-            before = _found.pop()
-            if not _found:
-                os.environ.update(before)
+    except store_errors() as error:
+        what, advice = "store", "Make the folder writable or free some space, choose another with --runs DIR"
+        if store.uri is not None:
+            what, advice = "server", "Start it and run the same command again, name another with --tracking"
+        raise OvertoneError(
+            f"{store.place}: the tracking {what} cannot be used ({reason(error)}). {advice}, or pass --tracking none."
+        ) from error

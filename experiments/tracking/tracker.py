@@ -10,12 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.runs import users_command
-from experiments.tracking.errors import first_line, one_line, store_errors
+from experiments.tracking.database import first_line
 from experiments.tracking.folder import RunRecord, run_folder, tag_experiment
 from experiments.tracking.publish import Feed, publish_changed, publish_experiment
 from experiments.tracking.registered_models import RegisteredVersion, Registry, Words
 from experiments.tracking.run import Run
-from experiments.tracking.store import KEY_TAG, NOTE_TAG, VIEW_KEY, VIEW_TAG, MlflowStore, long_calls, open_store
+from experiments.tracking.store import (
+    KEY_TAG,
+    NOTE_TAG,
+    VIEW_KEY,
+    VIEW_TAG,
+    MlflowStore,
+    one_line,
+    open_store,
+    store_errors,
+)
 from overtone.errors import OvertoneError
 
 # What MLflow answers when the address is right and the server in trouble.
@@ -38,12 +47,9 @@ class Tracker:
     """
 
     def __init__(self, store: MlflowStore | None = None) -> None:
-        self._store = store
         self._feed = Feed(store) if store else None
-        if store:
-            self._open(store)
-
-    def _open(self, store: MlflowStore) -> None:
+        if store is None:
+            return
         from mlflow.exceptions import MlflowException
 
         with one_line(store):
@@ -65,19 +71,18 @@ class Tracker:
     @property
     def keeps(self) -> bool:
         """Whether anything is kept."""
-        return self._store is not None
-
-    @property
-    def store(self) -> MlflowStore:
-        """MLflow's store, of a tracker that keeps anything."""
-        assert self._store is not None
-        return self._store
+        return self._feed is not None
 
     @property
     def feed(self) -> Feed:
         """What keeps the store up to date, of a tracker that keeps anything."""
         assert self._feed is not None
         return self._feed
+
+    @property
+    def store(self) -> MlflowStore:
+        """MLflow's store, of a tracker that keeps anything."""
+        return self.feed.store
 
     def run(self, experiment: str, name: str, tags: Mapping[str, str], key: str, parent: Run | None = None) -> Run:
         """Open the run with this key, or create it.
@@ -91,12 +96,12 @@ class Tracker:
             key: the run key: equal keys are the same run.
             parent: the run under which it stands in the table of runs.
         """
-        if self._store is None:
+        if not self.keeps:
             return Run()
         above = parent.folder.read() if parent and parent.folder else None
         record = RunRecord(experiment, name, key, [above.name, above.key] if above else [])
         record.tags = _origin_tags()
-        run = Run(run_folder(self._store.runs_dir, experiment, name, key), self._feed, key)
+        run = Run(run_folder(self.store.runs_dir, experiment, name, key), self._feed, key)
         run.open(record, tags)
         return run
 
@@ -127,17 +132,9 @@ class Tracker:
         self._tag_experiment(experiment, {VIEW_TAG + VIEW_KEY: json.dumps(view)})
 
     def _tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
-        if self._store is not None:
-            folder = tag_experiment(self._store.runs_dir, experiment, tags)
+        if self.keeps:
+            folder = tag_experiment(self.store.runs_dir, experiment, tags)
             self.feed.attempt(lambda: publish_experiment(folder, self.store))
-
-    def experiment_fragment(self, experiment: str) -> str:
-        """Return what follows MLflow's address to open the experiment's table of runs, empty if it does not answer."""
-        found: list[str] = []
-        if self._store is not None:
-            store = self._store
-            self.feed.attempt(lambda: found.append(store.experiment_fragment(store.experiment_id(experiment))))
-        return "".join(found)
 
     def latest_fragment(self) -> str:
         """Return the fragment of the experiment with the newest run.
@@ -168,13 +165,13 @@ class Tracker:
         Raises:
             OvertoneError: MLflow does not answer.
         """
-        if self._store is None or run.view is None:
+        if run.view is None:
             return None
-        with one_line(self._store), long_calls():
+        with one_line(self.store):
             run.view.update()
             tags = {KEY_TAG: run.key, **tags}
-            said = replace(words, version=self._store.linked(words.version, run.view.folder.read().experiment))
-            return self._with_files(Registry(self._store).register(model_name, run.id, folder, tags, said))
+            said = replace(words, version=self.store.linked(words.version, run.view.folder.read().experiment))
+            return Registry(self.store).register(model_name, run.id, folder, tags, said)
 
     def champion(self, model_name: str) -> RegisteredVersion | None:
         """Return the registered champion, None when there is none.
@@ -182,11 +179,10 @@ class Tracker:
         Raises:
             OvertoneError: MLflow does not answer.
         """
-        if self._store is None:
+        if not self.keeps:
             return None
-        with one_line(self._store):
-            version = Registry(self._store).champion(model_name)
-        return self._with_files(version) if version else None
+        with one_line(self.store):
+            return Registry(self.store).champion(model_name)
 
     def roll_back(self, model_name: str) -> RegisteredVersion:
         """Swap the aliases ``champion`` and ``previous`` and return the new champion.
@@ -194,19 +190,12 @@ class Tracker:
         Raises:
             OvertoneError: there is no previous version, or MLflow does not answer.
         """
-        if self._store is None:
+        if not self.keeps:
             raise OvertoneError(
                 f"{model_name}: nothing is registered with --tracking none; expected --tracking mlflow."
             )
-        with one_line(self._store):
-            return self._with_files(Registry(self._store).roll_back(model_name))
-
-    def _with_files(self, version: RegisteredVersion) -> RegisteredVersion:
-        def fetch() -> Path:
-            with one_line(self.store):
-                return version.fetch()
-
-        return replace(version, fetch=fetch)
+        with one_line(self.store):
+            return Registry(self.store).roll_back(model_name)
 
 
 def open_tracker(kind: str, runs_dir: Path) -> Tracker:
@@ -217,7 +206,7 @@ def open_tracker(kind: str, runs_dir: Path) -> Tracker:
         runs_dir: the folder for runs.
 
     Raises:
-        OvertoneError: the folder cannot be written, the address is no MLflow server's, or the kind is unknown.
+        OvertoneError: the folder cannot be written, or the address is no MLflow server's.
     """
     return Tracker(open_store(kind, runs_dir))
 

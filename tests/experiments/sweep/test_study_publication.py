@@ -131,7 +131,9 @@ def test_published_again_nothing_is_doubled_and_the_page_opens_folded(tracker, p
     experiment = tracker.store.client.get_experiment_by_name(sweep_experiment(preset))
     view = json.loads(experiment.tags["mlflow.sharedViewState.overtone"])
     assert view["orderByKey"] == "attributes.start_time", "sorted by anything else, MLflow does not fold trials up"
-    assert tracker.latest_fragment() == tracker.experiment_fragment(sweep_experiment(preset))
+    assert tracker.latest_fragment() == tracker.store.experiment_fragment(
+        tracker.store.experiment_id(sweep_experiment(preset))
+    )
 
 
 def complete(number, width=lambda n: 8 + n):

@@ -22,7 +22,7 @@ from experiments.tracking.tracker import open_tracker
 def logged(tracker, key="key"):
     """A run with some of everything."""
     with tracker.run("demo", "wavegan-seed0", {"model": "wavegan"}, key) as run:
-        run.log_parameters({"model": {"width": 64}})
+        run.log_parameters({"width": 64})
         run.log_metrics({"val/lsd": 1.5, "train/loss": 0.1}, step=3)
         run.log_text("<b>hello</b>", "samples.html")
         run.log_table(pd.DataFrame({"lsd": [1.25]}), "tables/per_utterance.json")
@@ -56,7 +56,7 @@ def test_the_folder_has_all_that_was_logged(tmp_path):
     assert run.folder.path.parent == tmp_path / "tracked" / "demo"
     record = json.loads((run.folder.path / "run.json").read_text())
     assert (record["experiment"], record["name"], record["key"]) == ("demo", "wavegan-seed0", "key")
-    assert (record["status"], record["params"]) == ("FINISHED", {"model.width": "64"})
+    assert (record["status"], record["params"]) == ("FINISHED", {"width": "64"})
     assert record["tags"]["model"] == "wavegan"
     curves = pd.read_csv(run.folder.path / "curves.csv")
     assert curves[["step", "name", "value"]].values.tolist() == [[3, "val/lsd", 1.5], [3, "train/loss", 0.1]]
