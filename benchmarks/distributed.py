@@ -24,11 +24,9 @@ from experiments.pages.tables import markdown_table
 from experiments.presets.preset import PRESETS, Preset, load_preset
 from experiments.registry import build_model
 from experiments.runs import Workspace
-from experiments.training.distribution import Distribution
-from experiments.training.fit import TrainingRecord, quiet_libraries
+from experiments.training.distribution import Distribution, TrainRequest
+from experiments.training.fit import TrainingRecord, quiet_libraries, run_training
 from experiments.training.places import training_place
-from experiments.training.requests import TrainRequest
-from experiments.training.tracked import run_training
 from experiments.training.train import train_side_by_side
 from overtone.progress import Board
 

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import inspect
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -28,6 +29,12 @@ def digest(*parts: object) -> str:
     """Return a short digest of plain values; the same on every machine."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_stamp(path: str | Path) -> list[object]:
+    """Return what changes when a file does: its path, its size and the time of its last change."""
+    status = os.stat(path)
+    return [str(path), status.st_size, status.st_mtime_ns]
 
 
 def training_code(model: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-from experiments.cli import data
 from experiments.cli.main import COMMANDS as LABORATORY
+from experiments.cli.main import DATA_ACTIONS
 from overtone.cli.models import COMMANDS as RUNTIME
 
 PAGE, MARK = "commands.md", "<!-- commands -->"
@@ -33,7 +33,7 @@ def commands_markdown() -> str:
 
 def parsers() -> Iterator[tuple[str, ArgumentParser]]:
     """Yield each command as it is typed, with its parser; those with actions once for each."""
-    actions = {"data": data.ACTIONS}
+    actions = {"data": DATA_ACTIONS}
     for name, command in {**RUNTIME, **LABORATORY}.items():
         named: dict[str, Callable[[], ArgumentParser]]
         if name in actions:

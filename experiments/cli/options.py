@@ -34,11 +34,28 @@ def command_parser(description: str, prog: str | None = None) -> ArgumentParser:
     return ArgumentParser(prog=prog, description=description, formatter_class=PlainHelp)
 
 
+def options_parser(cls: type, description: str, without: Collection[str] = (), **positional: str) -> ArgumentParser:
+    """Return the parser of a command whose options are the fields of a dataclass, as `add_options` adds them.
+
+    Args:
+        cls: the dataclass.
+        description: in the command's help.
+        without: names of fields that are no options of this command.
+        positional: arguments before the options, each with its help.
+    """
+    parser = command_parser(description)
+    for name, text in positional.items():
+        parser.add_argument(name, help=text)
+    add_options(parser, cls, without)
+    return parser
+
+
 def add_options(parser: ArgumentParser, cls: type, without: Collection[str] = ()) -> None:
     """Add an option for each field of a dataclass, with its type, its default and the help that the docstring gives.
 
-    A field without a default is a positional argument, one that is a dataclass itself gives its own fields as options,
-    and a tuple is written as NAME,NAME. A field's metadata are keywords for `add_argument`.
+    A field without a default is a positional argument, unless its metadata say that it is a required option; one that
+    is a dataclass itself gives its own fields as options, and a tuple is written as NAME,NAME. A field's metadata are
+    keywords for `add_argument`.
 
     Args:
         parser: of the command.
@@ -60,13 +77,15 @@ def add_options(parser: ArgumentParser, cls: type, without: Collection[str] = ()
             option["choices"] = typing.get_args(kind)
         else:
             option["type"] = next((number for number in (int, float) if number in (kind, *typing.get_args(kind))), str)
-        required = field.default is field.default_factory is dataclasses.MISSING
+        has_default = not (field.default is field.default_factory is dataclasses.MISSING)
         if field.default in (None, ()):
             option["default"] = SUPPRESS  # the dataclass has it
-        elif not required:
+        elif has_default:
             make = field.default_factory
-            option["default"] = field.default if make is dataclasses.MISSING else str(make())
-        name = field.name if required else f"--{field.name.replace('_', '-')}"
+            default = field.default if make is dataclasses.MISSING else make()
+            option["default"] = str(default) if isinstance(default, Path) else default
+        is_option = has_default or "required" in field.metadata
+        name = f"--{field.name.replace('_', '-')}" if is_option else field.name
         parser.add_argument(name, **(option | field.metadata))
 
 

@@ -22,10 +22,9 @@ from experiments.ranking.primary import add_primary
 from experiments.ranking.selection import champion_seed, choose
 from experiments.runs import Workspace, count_test_use
 from experiments.scoring.splits import ScoredSplit, ScoringTask, Utterances, scored, split_key
-from experiments.training.distribution import Distribution
+from experiments.training.distribution import Distribution, TrainRequest
 from experiments.training.fit import TrainingRecord, make_datamodule
 from experiments.training.places import TrainingPlace, training_place
-from experiments.training.requests import TrainRequest
 from experiments.training.train import tell_damaged, train_side_by_side
 from experiments.training.trained_system import TrainedSystem, cost_of
 from models.baselines import CONTROLS, build_controls

@@ -31,8 +31,8 @@ from experiments.tracking.registered_models import RegisteredVersion
 from experiments.tracking.run import Run
 from experiments.tracking.store import KEY_TAG
 from experiments.tracking.tracker import Tracker
+from experiments.training.fit import run_tags
 from experiments.training.places import TrainingPlace
-from experiments.training.tracked import run_tags
 from experiments.training.trained_system import TrainedSystem
 from overtone.audio import Waveform
 from overtone.files import written_whole

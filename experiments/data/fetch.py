@@ -2,9 +2,9 @@
 
 import shlex
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.table import Table
 from datamodules.fetching.archive import FLOOR_BYTES, ArchiveError, extract
 from datamodules.fetching.catalogue import Catalogue, Dataset, RemoteFile, load_catalogue, write_manifest
 from datamodules.fetching.download import Expectation, download, probe_size
+from experiments.data.options import FetchOptions
 from experiments.runs import held
 from overtone.errors import OvertoneError, in_words
 from overtone.progress import Board, board, console
@@ -22,40 +23,38 @@ LOCK_NAME = ".fetch.lock"  # stays: a lock on a file that was removed keeps nobo
 _MOST_EXPANSION = 5  # times the catalogue's estimate: beyond that an archive is a bomb
 
 
-def fetch_command(name: str, out: Path, dry_run: bool, keep_archives: bool, mirror: str | None) -> None:
-    """Download, verify and unpack a corpus of the catalogue into ``out``/name, and write its manifest.
+def fetch_command(options: FetchOptions) -> None:
+    """Download, verify and unpack a corpus of the catalogue into a folder of its name, and write its manifest.
 
     Archives that are unpacked already are not downloaded again, and a download that was cut continues, so the same
     command finishes whatever stopped before.
 
     Args:
-        name: a corpus' name or alias; ``list`` prints the catalogue.
-        out: the folder that holds corpora.
-        dry_run: only say what would be downloaded: files, sizes, licence, place and room; asks no server.
-        keep_archives: leave the archives in ``out``/name/archives.
-        mirror: name of the mirror to ask first, or an address to ask instead of all mirrors.
+        options: which corpus, and how; a dry run asks no server.
 
     Raises:
         OvertoneError: no such corpus or mirror, no room, no mirror gave a file, an archive is broken or hostile, or
-            ``out`` cannot be written.
+            the folder cannot be written.
     """
-    catalogue = load_catalogue()
-    if name == "list":
+    catalogue, mirror = load_catalogue(), options.mirror
+    if options.name == "list":
         _print_catalogue(catalogue.datasets)
         return
-    dataset = _find(catalogue, name)
+    dataset = _find(catalogue, options.name)
     for file in dataset.files:
         dataset.urls(file, mirror)
-    folder = out / dataset.name
-    _refuse_file(folder)
+    folder = options.out / dataset.name
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise OvertoneError(f"{existing}: expected a folder for corpora, got a file. Name another one with --out.")
     _describe(dataset)
-    if dry_run:
+    if options.dry_run:
         _print_plan(dataset, folder, mirror)
         return
     busy = f"{folder}: being fetched by another process. Wait for it, or name another --out."
     try:
         with held(folder / LOCK_NAME, busy), board() as progress:
-            _fetch(dataset, folder, keep_archives, mirror, progress)
+            _fetch(dataset, folder, options.keep_archives, mirror, progress)
             counts = write_manifest(dataset, folder)
     except OSError as error:
         raise OvertoneError(in_words(error)) from None
@@ -73,12 +72,6 @@ def _find(catalogue: Catalogue, name: str) -> Dataset:
     except OvertoneError:
         _print_catalogue(catalogue.datasets)
         raise
-
-
-def _refuse_file(folder: Path) -> None:
-    existing = _existing(folder)
-    if not existing.is_dir():
-        raise OvertoneError(f"{existing}: expected a folder for corpora, got a file. Name another one with --out.")
 
 
 @dataclass(frozen=True)
@@ -105,14 +98,11 @@ class _Step:
 
 
 def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | None, progress: Board) -> None:
-    steps = [
-        _Step(file, urls, folder / "archives" / file.name, file.size if file.size is not None else probe_size(urls))
-        for file, urls in _missing(dataset, folder, mirror)
-    ]
+    steps = _steps(dataset, folder, mirror, probe=True)
     _check_room(dataset, folder, steps, keep_archives)
     for step in steps:
         expected = Expectation(step.file.size, step.file.checksum)
-        download(step.urls, step.archive, expected, _Megabytes(progress, step.file.name))
+        download(step.urls, step.archive, expected, partial(_show, progress, step.file.name))
         _unpack(dataset, step.archive, folder / step.file.folder, progress)
         if not keep_archives:
             step.archive.unlink()
@@ -122,13 +112,12 @@ def _fetch(dataset: Dataset, folder: Path, keep_archives: bool, mirror: str | No
 
 
 def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> None:
-    report = _Megabytes(progress, archive.name)
     try:
         extract(
             archive,
             folder,
             most_bytes=max(round(_MOST_EXPANSION * dataset.expansion * archive.stat().st_size), FLOOR_BYTES),
-            report=lambda done, total: report("unpack", done, total),
+            report=partial(_show, progress, archive.name, "unpack"),
         )
     except ArchiveError as error:
         # Otherwise it would count as downloaded where no checksum tells that it is broken.
@@ -136,10 +125,15 @@ def _unpack(dataset: Dataset, archive: Path, folder: Path, progress: Board) -> N
         raise OvertoneError(f"{error} The archive was removed: the same command downloads it again.") from None
 
 
-def _missing(dataset: Dataset, folder: Path, mirror: str | None) -> Iterator[tuple[RemoteFile, list[str]]]:
+def _steps(dataset: Dataset, folder: Path, mirror: str | None, *, probe: bool) -> list[_Step]:
+    """Return what is left to fetch; a server is asked for sizes that the catalogue lacks if ``probe``."""
+    steps = []
     for file in dataset.files:
         if not (folder / file.folder).is_dir():
-            yield file, dataset.urls(file, mirror)
+            urls = dataset.urls(file, mirror)
+            size = probe_size(urls) if probe and file.size is None else file.size
+            steps.append(_Step(file, urls, folder / "archives" / file.name, size))
+    return steps
 
 
 def _check_room(dataset: Dataset, folder: Path, steps: Sequence[_Step], keep_archives: bool) -> None:
@@ -169,24 +163,10 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-class _Megabytes:
-    """Shows how far a file is in megabytes, ten times a second at most, with the speed."""
-
-    def __init__(self, progress: Board, name: str) -> None:
-        self._progress, self._name = progress, name
-        self._began: dict[str, tuple[float, int]] = {}
-        self._last = 0.0
-
-    def __call__(self, what: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        began, first = self._began.setdefault(what, (now, done))
-        if now - self._last < 0.1 and done != total:
-            return
-        self._last = now
-        speed = (done - first) / _MB / max(now - began, 0.1)
-        whole = max(1, (done if total is None else total) // int(_MB))
-        part = whole if done == total else min(done // int(_MB), whole - 1)
-        self._progress.update(f"{what} {self._name} (MB)", part, whole, f"{speed:.1f} MB/s")
+def _show(progress: Board, name: str, what: str, done: int, total: int | None) -> None:
+    """Show how far a file is in megabytes; one whose size is not known is never shown as whole before its end."""
+    whole = max(1, (done if total is None else total) // int(_MB))
+    progress.update(f"{what} {name} (MB)", whole if done == total else min(done // int(_MB), whole - 1), whole)
 
 
 def _print_catalogue(datasets: Sequence[Dataset]) -> None:
@@ -223,12 +203,14 @@ def _describe(dataset: Dataset) -> None:
 
 
 def _print_plan(dataset: Dataset, folder: Path, mirror: str | None) -> None:
-    missing = list(_missing(dataset, folder, mirror))
-    for file, urls in missing:
-        size = "size unknown, asked from the server before the download" if file.size is None else _in_mb(file.size)
-        proof = file.checksum.split(":")[0] if file.checksum else "no checksum published"
-        _say(f"  {urls[0]}: {size}, {proof}")
-    if not missing:
+    steps = _steps(dataset, folder, mirror, probe=False)
+    for step in steps:
+        size, checksum = step.size, step.file.checksum
+        amount = "size unknown, asked from the server before the download"
+        if size is not None:
+            amount = f"{size / _MB:,.1f} MB ({size} bytes)"
+        _say(f"  {step.urls[0]}: {amount}, {checksum.split(':')[0] if checksum else 'no checksum published'}")
+    if not steps:
         _say(f"  Nothing to download: all archives are unpacked in {folder}.")
     mirrors = [mirror] if mirror and mirror not in dataset.mirrors else dataset.mirrors
     _say(f"  Mirrors: {', '.join(mirrors)}")
@@ -240,15 +222,10 @@ def _print_plan(dataset: Dataset, folder: Path, mirror: str | None) -> None:
     if dataset.unverified:
         words = ", ".join(word.replace("_", " ") for word in dataset.unverified)
         _say(f"  Not verified against a second source: {words}")
-    steps = [_Step(file, urls, folder / "archives" / file.name, file.size) for file, urls in missing]
     least = "at least " * any(step.size is None for step in steps)
     needed = _room_needed(dataset, steps, keep_archives=False)
     _say(f"  Into {folder}: {least}{needed / _GB:.1f} GB needed, {_room_free(folder) / _GB:.1f} GB free")
     _say("Dry run: nothing was downloaded.")
-
-
-def _in_mb(size: int) -> str:
-    return f"{size / _MB:,.1f} MB ({size} bytes)"
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from datamodules.corpora.manifest import SPLITS
 from datamodules.degradation.conditions import parse_conditions
 from datamodules.degradation.scene import HeldRecordings, Scene
 from experiments.pages.spectrograms import spectrogram_row
+from experiments.presets.preset import load_preset
 from overtone.audio import Waveform, resample
 from overtone.audio_files.recordings import read_audio
 
@@ -139,7 +140,5 @@ def _damaged(clip: Waveform, scene: Scene, step: dict[str, dict[str, float]]) ->
 
 
 def _conditions(clip: Waveform, scene: Scene, preset: str) -> dict[str, Waveform]:
-    from experiments.presets.preset import load_preset
-
     conditions = parse_conditions(load_preset(preset).data.test_conditions, fixed=True)
     return {"uncompressed": clip} | {condition.name: condition.apply(clip, scene) for condition in conditions}

@@ -9,6 +9,7 @@ from rich.table import Table
 from datamodules.corpora.manifest import MANIFEST, SPLITS, find_manifest
 from datamodules.corpora.preparation import COLUMNS, REJECTED, kind_of_reason, prepare
 from experiments.data.figures import FULL_BAND_HZ, clip_figure, corpus_figure
+from experiments.data.options import InspectOptions
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 from overtone.progress import board, console
@@ -20,35 +21,32 @@ _TYPICAL_SECONDS = 4.0
 _MOST_ROWS = 8
 
 
-def inspect_command(source: Path, clip: Path | None, condition_preset: str | None, out: Path | None) -> None:
+def inspect_command(options: InspectOptions) -> None:
     """Print what a corpus holds, and draw it: ``corpus.png``, and ``clip.png`` with one clip under damage.
 
     A corpus without measurements is measured for this command only.
 
     Args:
-        source: folder or manifest.
-        clip: the audio file to draw, None for a typical one of the corpus.
-        condition_preset: draw this preset's test conditions; None for the four stages of the original's recipe.
-        out: folder for the pictures, None for the manifest's own, or this one where the corpus is not prepared.
+        options: which corpus, and where its pictures go.
 
     Raises:
         OvertoneError: there is no such corpus, clip or preset, or nothing in the corpus is usable.
     """
-    if clip is not None and not clip.is_file():
-        raise OvertoneError(f"{clip}: no such audio file. Name one with --clip.")
-    manifest = find_manifest(source)
+    if options.clip is not None and not options.clip.is_file():
+        raise OvertoneError(f"{options.clip}: no such audio file. Name one with --clip.")
+    manifest = find_manifest(options.source)
     if manifest and is_prepared(manifest):
-        _inspect(manifest, source, clip, condition_preset, out or manifest.parent)
+        _inspect(manifest, options, options.out or manifest.parent)
         return
     with TemporaryDirectory() as folder, board() as progress:
         preparation = prepare(
-            source,
+            options.source,
             Path(folder),
             jobs=available_cores(),
             progress=lambda done, total: progress.update("measure", done, total, "files"),
         )
         progress.say("Measured for this look only: overtone data prepare keeps what it finds.")
-        _inspect(preparation.manifest, source, clip, condition_preset, out or Path())
+        _inspect(preparation.manifest, options, options.out or Path())
 
 
 def is_prepared(manifest: Path) -> bool:
@@ -74,7 +72,7 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         raise OvertoneError(f"{path}: not readable as a manifest ({error}).") from None
 
 
-def _inspect(manifest: Path, source: Path, clip: Path | None, condition_preset: str | None, out: Path) -> None:
+def _inspect(manifest: Path, options: InspectOptions, out: Path) -> None:
     files = read_table(manifest)
     rejected = manifest.with_name(REJECTED)
     tables = [splits_table(files), quantiles_table(files), minutes_table(files, "sample_rate", "Hz")]
@@ -86,12 +84,13 @@ def _inspect(manifest: Path, source: Path, clip: Path | None, condition_preset: 
             console.print(table)
     clipped = int((files["clipped_share"] > _CLIPPED_SHARE).sum())
     console.print(f"{clipped} of {len(files)} files have more than {_CLIPPED_SHARE:.2%} of their samples clipped.")
+    source = options.source
     name = source.parent.name if source.name == MANIFEST else source.name
-    drawn = clip or manifest.parent / typical_clip(files)
+    drawn = options.clip or manifest.parent / typical_clip(files)
     noise = _a_noise(files, manifest.parent)
     for picture, figure in (
         ("corpus.png", corpus_figure(files, name)),
-        ("clip.png", clip_figure(drawn, noise, condition_preset)),
+        ("clip.png", clip_figure(drawn, noise, options.condition_preset)),
     ):
         with written_whole(out / picture) as temporary:
             figure.savefig(temporary)

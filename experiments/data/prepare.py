@@ -1,55 +1,37 @@
 """`overtone data prepare`: any folder or manifest of audio becomes an indexed corpus."""
 
-from pathlib import Path
-
 from datamodules.corpora.journal import JOURNAL
 from datamodules.corpora.manifest import MANIFEST
 from datamodules.corpora.preparation import REJECTED, Preparation, prepare
+from experiments.data.options import PrepareOptions
 from overtone.errors import OvertoneError
 from overtone.files import refuse_overwriting
 from overtone.progress import Board, board
 from overtone.worker_pool import available_cores
 
 
-def prepare_command(
-    source: Path,
-    out: Path,
-    pattern: str | None,
-    licence: str | None,
-    kind: str,
-    jobs: int | None,
-    *,
-    overwrite: bool = False,
-) -> None:
+def prepare_command(options: PrepareOptions) -> None:
     """Measure the files of a folder or manifest, write ``manifest.csv`` and ``rejected.csv``, and say what came of it.
 
     Args:
-        source: folder, or manifest as CSV or Parquet.
-        out: the folder to write to.
-        pattern: finds the speaker in a path.
-        licence: of files for which the manifest says none.
-        kind: of files for which the manifest says none.
-        jobs: processes, None for one per core.
-        overwrite: whether tables in ``out`` are replaced that no preparation has written.
+        options: what is measured, and where its manifest goes.
 
     Raises:
-        OvertoneError: as `datamodules.corpora.preparation.prepare`; or the number of jobs is not positive, or there
-            are tables in ``out`` that would be lost.
+        OvertoneError: as `datamodules.corpora.preparation.prepare`; or there are tables that would be lost.
     """
-    if jobs is not None and jobs < 1:
-        raise OvertoneError(f"--jobs must be at least 1, got {jobs}.")
+    out = options.out
     if out.exists() and not out.is_dir():
         raise OvertoneError(f"{out}: expected a folder, got a file. Name another one with --out.")
     for name in (MANIFEST, REJECTED):
-        refuse_overwriting(out / name, own=(out / JOURNAL).exists(), overwrite=overwrite)
+        refuse_overwriting(out / name, own=(out / JOURNAL).exists(), overwrite=options.overwrite)
     with board() as progress:
         preparation = prepare(
-            source,
+            options.source,
             out,
-            pattern=pattern,
-            licence=licence or "",
-            kind=kind,
-            jobs=jobs or available_cores(),
+            pattern=options.speaker_pattern,
+            licence=options.licence or "",
+            kind=options.kind,
+            jobs=options.jobs or available_cores(),
             progress=lambda done, total: progress.update("measure", done, max(total, 1), "files") if total else None,
         )
         report(preparation, progress)

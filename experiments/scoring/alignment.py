@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
+from scipy.signal import correlate, correlation_lags
 
 from overtone.audio import AudioError, Waveform, resample
 from overtone.audio_files.recordings import read_audio
@@ -112,28 +112,18 @@ class Delay:
         return f"{1000 * self.low:.4g} to {1000 * self.high:.4g} ms in {self.files} files"
 
 
-def find_delay(pairs: Iterable[tuple[Path, Path]]) -> Delay | None:
+def find_delay(pairs: Iterable[tuple[Path, Path | tuple[Waveform, int]]]) -> Delay | None:
     """Measure the constant delay of a system's files.
 
     Args:
-        pairs: paths of some estimates, each with its reference's. Those that cannot be read are left out.
+        pairs: paths of some estimates, each with its reference's, or with its samples ``(samples,)`` and rate in Hz.
+            Those that cannot be read are left out.
 
     Returns:
         None where no file resembles its reference: silence, or a waveform with a phase of its own.
     """
-    return constant_delay(_delay_of_files(estimate, reference) for estimate, reference in pairs)
-
-
-def constant_delay(seconds: Iterable[float | None]) -> Delay | None:
-    """Return what the delays of some files have in common.
-
-    Args:
-        seconds: the delay of each, as `find_delay_seconds` gives it.
-
-    Returns:
-        None where no file resembles its reference.
-    """
-    delays = np.asarray([one for one in seconds if one is not None])
+    found = (_delay_seconds(estimate, reference) for estimate, reference in pairs)
+    delays = np.asarray([seconds for seconds in found if seconds is not None])
     if not delays.size:
         return None
     median = float(np.median(delays))
@@ -141,25 +131,12 @@ def constant_delay(seconds: Iterable[float | None]) -> Delay | None:
     return Delay(median, float(delays.min()), float(delays.max()), len(delays), bool(agreeing.mean() >= AGREEING_SHARE))
 
 
-def _delay_of_files(estimate: Path, reference: Path) -> float | None:
+def _delay_seconds(estimate: Path, reference: Path | tuple[Waveform, int]) -> float | None:
     try:
-        return find_delay_seconds(estimate, *_beginning(reference))
+        waveform, own_rate = _beginning(estimate)
+        target, rate = _beginning(reference) if isinstance(reference, Path) else reference
     except AudioError:
         return None
-
-
-def find_delay_seconds(estimate: Path, target: Waveform, rate: int) -> float | None:
-    """Return by how much a file is later than its reference; None where the two do not resemble each other.
-
-    Args:
-        estimate: the file.
-        target: the reference ``(samples,)``, of which the beginning is looked at.
-        rate: of the reference in Hz.
-
-    Raises:
-        AudioError: the file cannot be read.
-    """
-    waveform, own_rate = _beginning(estimate)
     target = target[: round(DELAY_SECONDS * rate)]
     samples = find_delay_samples(resample(waveform, own_rate, rate), target, round(MOST_DELAY_SECONDS * rate))
     return None if samples is None else samples / rate
@@ -182,14 +159,11 @@ def find_delay_samples(waveform: Waveform, target: Waveform, most: int) -> int |
     Returns:
         Samples by which the estimate is later; None where the normalised correlation stays under 0.2 at every lag.
     """
-    size = scipy.fft.next_fast_len(len(waveform) + len(target), real=True)
-    spectrum = scipy.fft.rfft(waveform, size) * scipy.fft.rfft(target, size).conj()
-    correlation = np.abs(scipy.fft.irfft(spectrum, size))
-    most = min(most, size // 2)
-    lags = np.arange(-most, most + 1)
-    near = correlation[lags]
+    lags = correlation_lags(len(waveform), len(target))
+    near = np.abs(lags) <= most
+    correlation = np.abs(correlate(waveform, target, method="fft"))[near]
     energy = float(np.linalg.norm(waveform.astype(np.float64)) * np.linalg.norm(target.astype(np.float64)))
-    best = int(near.argmax())
-    if energy == 0.0 or near[best] < FEWEST_CORRELATION * energy:
+    best = int(correlation.argmax())
+    if energy == 0.0 or correlation[best] < FEWEST_CORRELATION * energy:
         return None
-    return int(lags[best])
+    return int(lags[near][best])

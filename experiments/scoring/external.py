@@ -15,15 +15,15 @@ import numpy as np
 
 from datamodules.corpora.manifest import scan
 from evaluation.contracts import Utterance
+from experiments.keys import file_stamp
 from experiments.presets.external import External
 from experiments.records import read_record
-from experiments.scoring.alignment import Delay, constant_delay, find_delay_seconds
+from experiments.scoring.alignment import Delay, find_delay
 from experiments.scoring.external_command import Run, one_core, processor_seconds
 from experiments.scoring.folder_job import Source, laid_over
-from experiments.scoring.folders import delay_line
+from experiments.scoring.folders import delay_line, read_header
 from experiments.scoring.rows import Pair, Unusable
-from overtone.audio import AudioError, Waveform, resample, write_audio
-from overtone.audio_files.recordings import Recording
+from overtone.audio import Waveform, resample, write_audio
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
 
@@ -134,15 +134,10 @@ def stamps(external: External) -> list[object]:
             return [hashlib.file_digest(file, "sha256").hexdigest()]
     if external.kind == "callable":
         module = Path(*external.what.partition(":")[0].split("."))
-        return [_stamp(path) for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]
+        return [file_stamp(path) for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()]
     if external.kind == "folder":
-        return [_stamp(listed.path) for listed in scan(Path(external.what))]
-    return [_stamp(Path(word)) for word in words_of(external.what) if Path(word).is_file()]
-
-
-def _stamp(path: Path) -> list[object]:
-    status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns]
+        return [file_stamp(listed.path) for listed in scan(Path(external.what))]
+    return [file_stamp(Path(word)) for word in words_of(external.what) if Path(word).is_file()]
 
 
 def check_usable(name: str, external: External) -> None:
@@ -217,10 +212,10 @@ class ExternalSystem:
         if self.external.kind != "folder":
             reasons, failure = self._run(names, lambda done: progress(done, len(names)))
         files = self._files()
-        delays = [_delay(files[name], target, self.sample_rate) for name, target in heard.items() if name in files]
-        rates = {rate for path in files.values() if (rate := _header(path)[0])}
+        delay = find_delay((files[name], (target, self.sample_rate)) for name, target in heard.items() if name in files)
+        rates = {header.rate for path in files.values() if (header := read_header(str(path)))}
         missing = len([name for name in names if name not in files])
-        remarks = Remarks(constant_delay(delays), tuple(sorted(rates)), missing, failure)
+        remarks = Remarks(delay, tuple(sorted(rates)), missing, failure)
         with written_whole(self.folder / RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(remarks)), encoding="utf-8")
         if not (missing and self.external.kind == "folder"):  # whoever makes the missing ones needs their inputs
@@ -279,7 +274,7 @@ class ExternalSystem:
         return reasons, ""
 
     def _one(self, given: Path, made: Path, utterances: int) -> Run:
-        return Run(self.external, given, made, utterances, self._rate, self.folder / LOG)
+        return Run(self.external, given, made, utterances, self.folder / LOG)
 
     def _adopt(self) -> None:
         """Take over what runs have made, also one that was killed: its last file may be cut off, and is made again."""
@@ -291,8 +286,8 @@ class ExternalSystem:
                     for earlier in self.estimates.glob(f"{listed.path.stem}.*"):
                         earlier.unlink()
                     listed.path.replace(self.estimates / listed.path.name)
-                    rate, frames = _header(given)
-                    if _lasts(self.estimates / listed.path.name, frames / rate):
+                    header = read_header(str(given))
+                    if header and _lasts(self.estimates / listed.path.name, header.seconds):
                         given.unlink()
             shutil.rmtree(run, ignore_errors=True)
 
@@ -332,23 +327,6 @@ class ExternalSystem:
         return self._one(given, made, 1)
 
 
-def _header(path: Path) -> tuple[int, int]:
-    """Return rate and length of a file; zeros where it cannot be read."""
-    try:
-        with Recording(path) as recording:
-            frames = recording.frames
-            return recording.rate, sum(map(len, recording.blocks(recording.rate))) if frames is None else frames
-    except (AudioError, OSError):
-        return 0, 0
-
-
 def _lasts(path: Path, seconds: float) -> bool:
-    rate, frames = _header(path)
-    return rate > 0 and frames / rate >= seconds - TOLERANCE_SECONDS
-
-
-def _delay(path: Path, target: Waveform, rate: int) -> float | None:
-    try:
-        return find_delay_seconds(path, target, rate)
-    except AudioError:
-        return None
+    header = read_header(str(path))
+    return header is not None and header.seconds >= seconds - TOLERANCE_SECONDS

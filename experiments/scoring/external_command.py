@@ -1,5 +1,6 @@
 """Running a system from outside: without a shell, within its time, ended with all that it has started."""
 
+import json
 import os
 import resource
 import shlex
@@ -9,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from experiments.presets.external import INPUT, OUTPUT, External
-from experiments.scoring.external_host import Hosted
+from experiments.scoring import external_host
 from overtone.worker_pool import THREAD_VARIABLES
 
 LOOK_SECONDS = 0.25  # between two looks at what a run has made
@@ -29,7 +30,6 @@ class Run:
         given: the folder with its inputs, or one of these.
         made: the folder that it makes its files in, or the file.
         utterances: how many it is given.
-        sample_rate: of these in Hz.
         log: file to which what it prints is added.
     """
 
@@ -37,21 +37,14 @@ class Run:
     given: Path
     made: Path
     utterances: int
-    sample_rate: int
     log: Path
 
     @property
     def arguments(self) -> list[str]:
         """The command line in its parts."""
         if self.external.command is None:
-            hosted = Hosted(
-                self.external.kind,
-                self.external.what,
-                self.sample_rate,
-                self.external.output_sample_rate,
-                self.external.input_name,
-            )
-            return [sys.executable, "-m", Hosted.__module__, *hosted.arguments, str(self.given), str(self.made)]
+            external = json.dumps(asdict(self.external))
+            return [sys.executable, "-m", external_host.__name__, external, str(self.given), str(self.made)]
         places = {INPUT: str(self.given), OUTPUT: str(self.made)}
         parts = shlex.split(self.external.command)
         for name, path in places.items():

@@ -1,6 +1,6 @@
 """What an evaluation scores: reference files, each with all that is scored against it, read in one process."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -60,6 +60,11 @@ class Task:
     def systems(self) -> tuple[str, ...]:
         """Systems, then controls."""
         return (*self.estimates, *self.controls)
+
+    def only(self, systems: Collection[str]) -> "Task":
+        """Return the task of some of its systems and controls."""
+        estimates = {system: source for system, source in self.estimates.items() if system in systems}
+        return replace(self, estimates=estimates, controls=tuple(name for name in self.controls if name in systems))
 
     @property
     def identity(self) -> Row:
@@ -129,11 +134,6 @@ class Evaluation:
     measures: Sequence[str]
     condition: str
     speakers: Mapping[str, str] | None
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Systems, then controls."""
-        return (*self.systems, *self.controls)
 
     @property
     def common(self) -> list[str]:

@@ -13,16 +13,15 @@ from experiments.pages.tables import FAILED, FLAG, Column, Row, Table, terminal_
 from experiments.ranking.columns import decimals, heading
 from experiments.ranking.outranking import flagged, outranked_by
 from experiments.scoring.folder_job import Evaluation
+from experiments.scoring.folders import some
 from overtone.progress import console
 
 MOST_KEYS = 7  # in the summary, where none of the headline measures was asked for
 WIDE = 110  # characters that the wide table takes with the longest names
-MOST_FAILURES = 3
 MOST_SPEAKERS = 500  # above which the mean of speakers is normally distributed, and a bootstrap only takes memory
 
 Means = dict[str, dict[str, Interval]]
 Flags = dict[tuple[str, str], list[str]]
-Failures = dict[tuple[str, str], list[str]]  # systems by file and what failed
 
 
 def print_summary(table: pd.DataFrame, evaluation: Evaluation) -> None:
@@ -37,15 +36,15 @@ def print_summary(table: pd.DataFrame, evaluation: Evaluation) -> None:
     rows = table[table["file"].isin(files)]
     if evaluation.speakers is None:
         rows = rows.assign(speaker=rows["file"])
-    means = {name: {key: interval(rows[rows["system"] == name], key) for key in keys} for name in evaluation.names}
-    failures: Failures = {}
-    for name, file, reasons in rows.loc[rows["failures"] != "", ["system", "file", "failures"]].itertuples(index=False):
-        failures.setdefault((file, _what_failed(reasons, measures)), []).append(name)
+    names = (*evaluation.systems, *evaluation.controls)
+    means = {name: {key: interval(rows[rows["system"] == name], key) for key in keys} for name in names}
+    failed = rows.loc[rows["failures"] != "", "file"]
     flagging = flags(means, evaluation.systems)
     console.print(terminal_table(_table(means, evaluation.controls, flagging)))
     lines = [_over(evaluation, files), *_flag_lines(flagging)]
-    if failures:
-        lines.append(_failure_line(failures, len(rows)))
+    if len(failed):
+        where = some(list(failed.unique()))
+        lines.append(f"{len(failed)} of {len(rows)} rows have failed scores ({where}). Their column failures says why.")
     for line in lines:
         console.print(line, highlight=False, markup=False)
 
@@ -130,22 +129,3 @@ def _flag_lines(flagging: Flags) -> list[str]:
         f"{FLAG} {control} reads no target and outranks a system in {', '.join(keys)}."
         for control, keys in by_control.items()
     ]
-
-
-def _failure_line(failures: Failures, rows: int) -> str:
-    shown = [f"{file}, {what} ({_names(names)})" for (file, what), names in failures.items()]
-    further = f"; and {len(shown) - MOST_FAILURES} more" if len(shown) > MOST_FAILURES else ""
-    failed = sum(map(len, failures.values()))
-    return (
-        f"{failed} of {rows} rows have failed scores: {'; '.join(shown[:MOST_FAILURES])}{further}. Their column "
-        "failures says why."
-    )
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= MOST_FAILURES else f"{len(names)} systems"
-
-
-def _what_failed(failures: str, measures: Sequence[str]) -> str:
-    keys = [entry.partition(": ")[0] for entry in failures.split("; ")]
-    return "every measure" if len(keys) == len(measures) else ", ".join(keys)

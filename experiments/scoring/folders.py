@@ -1,7 +1,7 @@
 """Folders of audio that belong together: which file is whose counterpart, and what their headers say."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Counterparts:
         folder: its path.
         files: paths by the reference's name.
         missing: names of references without one.
-        extra: files without a reference, by path below the folder without suffix.
+        extra: names of files without a reference.
         delay: by how much they are later than their references; None where none was found.
         removed: whether that delay is taken off.
     """
@@ -77,56 +77,45 @@ def reference_files(folder: Path, without: Collection[Path] = ()) -> Files:
         OvertoneError: it is no folder, holds no audio, or two files differ by their suffix only.
     """
     paths = _audio(folder, without)
-    unique = max(Counter(Path(path).stem for path in paths).values()) == 1
+    unique = len({Path(path).stem for path in paths}) == len(paths)
     files: Files = {}
     for path in paths:
-        name = Path(path).stem if unique else _relative(path, folder)
+        name = _name(path, None if unique else folder)
         if name in files:
             raise OvertoneError(f"{path} and {files[name]} share a name, by which files are paired. Rename one.")
         files[name] = path
     return dict(sorted(files.items()))
 
 
-def counterparts(
-    name: str, folder: Path, reference: Path, references: Files, without: Collection[Path] = ()
-) -> Counterparts:
-    """Pair a folder's files with the references, by stem, or by path without suffix where stems are ambiguous.
+def counterparts(name: str, folder: Path, references: Files, without: Collection[Path] = ()) -> Counterparts:
+    """Pair a folder's files with the references by their names: by stem, unless the references are named by path.
 
     Args:
         name: of the system, or the option that named the folder.
         folder: where its files are.
-        reference: folder of the references.
         references: their paths by name.
         without: folders below it that hold something else.
 
     Raises:
         OvertoneError: it is no folder, holds no audio, none of a reference, or two of the same reference.
     """
-    by_path: dict[str, list[str]] = {}
-    by_stem: dict[str, list[str]] = {}
+    by_stem = all(Path(path).stem == item for item, path in references.items())
+    found: Files = {}
     for path in _audio(folder, [one for one in without if one != folder.resolve()]):
-        by_path.setdefault(_relative(path, folder), []).append(path)
-        by_stem.setdefault(Path(path).stem, []).append(path)
-    stems = Counter(Path(path).stem for path in references.values())
-    files: Files = {}
-    for item, path in references.items():
-        candidates = by_stem.get(item, []) if stems[item] == 1 else []
-        if len(candidates) != 1:
-            candidates = by_path.get(_relative(path, reference), []) or candidates
-        if len(candidates) > 1:
+        item = _name(path, None if by_stem else folder)
+        if item in found and item in references:
             raise OvertoneError(
-                f"{name}: {candidates[0]} and {candidates[1]} share a stem, by which files are paired: both could "
-                f"belong to {path}. Rename one, or lay it out as the reference."
+                f"{name}: {found[item]} and {path} share a {'stem' if by_stem else 'path'}, by which files are paired: "
+                f"both could belong to {references[item]}. Rename one."
             )
-        if candidates:
-            files[item] = candidates[0]
+        found[item] = path
+    files = {item: found[item] for item in references if item in found}
     if not files:
         raise OvertoneError(
-            f"{name}: none of the files in {folder} has the stem of a reference, such as {next(iter(references))!r}."
+            f"{name}: none of the files in {folder} has the name of a reference, such as {next(iter(references))!r}."
         )
-    used = set(files.values())
-    extra = sorted(path for path, found in by_path.items() if not used.issuperset(found))
-    return Counterparts(name, folder, files, [item for item in references if item not in files], extra)
+    missing = [item for item in references if item not in found]
+    return Counterparts(name, folder, files, missing, sorted(found.keys() - files.keys()))
 
 
 def _audio(folder: Path, without: Collection[Path]) -> list[str]:
@@ -141,23 +130,22 @@ def _audio(folder: Path, without: Collection[Path]) -> list[str]:
     return sorted(map(str, paths))
 
 
-def _relative(path: str, folder: Path) -> str:
-    return Path(path).relative_to(folder).with_suffix("").as_posix()
+def _name(path: str, below: Path | None) -> str:
+    """A file's stem, or its path below a folder without suffix."""
+    return Path(path).stem if below is None else Path(path).relative_to(below).with_suffix("").as_posix()
 
 
-def speakers_of(references: Files, folder: Path, pattern: str | None) -> dict[str, str]:
-    """Return the speaker of each reference by the reference's name: each its own where no pattern finds them.
+def speakers_of(references: Files, folder: Path, pattern: str) -> dict[str, str]:
+    """Return the speaker of each reference by the reference's name.
 
     Args:
         references: paths by name.
         folder: that holds them.
-        pattern: finds the speaker in a path below the folder; None for none.
+        pattern: finds the speaker in a path below the folder.
 
     Raises:
         OvertoneError: the pattern is none, or does not match a file.
     """
-    if pattern is None:
-        return {name: name for name in references}
     find = speaker_pattern(pattern)
     speakers = {}
     for name, path in references.items():
@@ -169,7 +157,16 @@ def speakers_of(references: Files, folder: Path, pattern: str | None) -> dict[st
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
+    """The header of an audio file.
+
+    Attributes:
+        path: of the file.
+        rate: in Hz.
+        frames: its length in samples of one channel; more than 0.
+        channels: how many.
+    """
+
     path: str
     rate: int
     frames: int
@@ -177,92 +174,120 @@ class _Header:
 
     @property
     def seconds(self) -> float:
+        """Its length."""
         return self.frames / self.rate
 
     def __str__(self) -> str:
         return f"{self.seconds:.3f} s ({self.frames} samples at {self.rate} Hz)"
 
 
-def _header(path: str) -> _Header | None:
+def read_header(path: str) -> Header | None:
     """Return a file's header, None where it is not readable as audio or holds no samples."""
     try:
         with Recording(Path(path)) as audio:
             frames = audio.frames if audio.frames is not None else sum(map(len, audio.blocks(audio.rate)))
     except (AudioError, OSError):
         return None
-    return _Header(path, audio.rate, frames, audio.channels) if frames else None
+    return Header(path, audio.rate, frames, audio.channels) if frames else None
 
 
-class _Headers:
-    """What is unusual in the headers of a folder's files beside those of their references."""
+def inspect(
+    references: Files,
+    folders: Sequence[Counterparts],
+    cutoff_hz: float | None,
+    tolerance_seconds: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Read every header once, before hours of scoring; return what has to be said about the files.
 
-    def __init__(self, folder: Counterparts, tolerance_seconds: float) -> None:
-        self._folder = folder
-        self._tolerance_seconds = tolerance_seconds
-        self._rates: Counter[int] = Counter()
-        self._channels: Counter[int] = Counter()
-        self._excesses: list[float] = []
-        self._broken: list[str] = []
-        self._misfits: list[str] = []
+    Args:
+        references: paths by name.
+        folders: the systems' files and the inputs.
+        cutoff_hz: where the input's own content ends; None where it is not known.
+        tolerance_seconds: by how much lengths may differ.
+        progress: called with how many of how many files are checked.
 
-    def add(self, name: str, expected: _Header) -> None:
-        """Compare the file of a reference, if there is one, with the reference's header."""
-        if name not in self._folder.files:
-            return
-        header = _header(self._folder.files[name])
+    Raises:
+        OvertoneError: a reference is not readable, ``cutoff_hz`` is not below a reference's Nyquist frequency, or the
+            length of a file differs from its reference's by more than is cut off.
+    """
+    total = len(references) + sum(len(folder.files) for folder in folders)
+    expected: dict[str, Header] = {}
+    for name, path in references.items():
+        header = read_header(path)
         if header is None:
-            self._broken.append(self._folder.files[name])
-            return
-        if header.rate != expected.rate:
-            self._rates[header.rate] += 1
-        if header.channels > 1:
-            self._channels[header.channels] += 1
+            raise OvertoneError(f"{path}: not readable as audio, or without samples. Replace it, or remove it.")
+        if cutoff_hz is not None and not 0 < cutoff_hz < header.rate / 2:
+            raise OvertoneError(
+                f"--cutoff-hz: expected more than 0 and less than {header.rate / 2:g}, half the sample rate of "
+                f"{path}, got {cutoff_hz:g}."
+            )
+        expected[name] = header
+        progress(len(expected), total)
+    lines, done = [], len(expected)
+    for folder in folders:
+        pairs = []
+        for name, path in folder.files.items():
+            pairs.append((read_header(path), expected[name]))
+            progress(done := done + 1, total)
+        lines += [f"{folder.name}: {line}." for line in _remarks(folder, pairs, tolerance_seconds)]
+    return lines
+
+
+def _remarks(
+    folder: Counterparts, pairs: Sequence[tuple[Header | None, Header]], tolerance_seconds: float
+) -> Iterator[str]:
+    """Yield what the user should know of a folder's headers beside those of the references."""
+    readable = [(header, expected) for header, expected in pairs if header is not None]
+    excesses = []
+    misfits = []
+    for header, expected in readable:
         sample = 1 / min(header.rate, expected.rate)
-        excess = excess_seconds(header.seconds, expected.seconds, self._folder.delay_seconds)
-        if excess > self._tolerance_seconds + sample:
-            self._misfits.append(f"{header.path} lasts {header}, its reference {expected.path} {expected}")
+        excess = excess_seconds(header.seconds, expected.seconds, folder.delay_seconds)
+        if excess > tolerance_seconds + sample:
+            misfits.append(f"{header.path} lasts {header}, its reference {expected.path} {expected}")
         elif excess >= 0.999 * sample:
-            self._excesses.append(excess)
-
-    def refuse_misfits(self) -> None:
-        """Raise where the length of a file differs from its reference's by more than is cut off."""
-        if not self._misfits:
-            return
-        folder, delay, advice = self._folder, self._folder.delay, ""
-        others = f" ({len(self._misfits)} of {len(folder.files)} files do not fit)" if len(self._misfits) > 1 else ""
-        if delay is not None and not delay.constant:
-            advice = f"its delay is not constant ({delay.span}), which --align needs; "
-        elif delay is not None and delay.seconds and not folder.removed:
-            advice = "--align removes its constant delay; "
-        raise OvertoneError(
-            f"{folder.name}: {self._misfits[0]}{others}. Up to {1000 * self._tolerance_seconds:g} ms are cut off: "
-            f"{advice}--length-tolerance permits more."
+            excesses.append(excess)
+    if misfits:
+        raise OvertoneError(_misfit(folder, misfits, tolerance_seconds))
+    count = len(pairs)
+    if folder.missing:
+        yield f"{len(folder.missing)} references have no file and are left out ({some(folder.missing)})"
+    if folder.extra:
+        yield f"{len(folder.extra)} files have no reference and are left out ({some(folder.extra)})"
+    for rate, files in sorted(
+        Counter(header.rate for header, expected in readable if header.rate != expected.rate).items()
+    ):
+        yield (
+            f"{files} of {count} files have {rate} Hz and are resampled to their reference's rate; what a "
+            f"reference holds above {rate / 2:g} Hz is missing from them, what they hold above its band is not "
+            "judged"
         )
+    for channels, files in sorted(Counter(header.channels for header, _ in readable if header.channels > 1).items()):
+        yield f"{files} of {count} files have {channels} channels, which are averaged"
+    if folder.delay is not None and (line := delay_line(folder.delay, folder.removed)):
+        yield line
+    if excesses:
+        yield (
+            f"{len(excesses)} of {count} files differ in length from their reference, by up to "
+            f"{1000 * max(excesses):.3g} ms; only what both have is scored"
+        )
+    if broken := [path for path, (header, _) in zip(folder.files.values(), pairs, strict=True) if header is None]:
+        yield f"{len(broken)} files are not readable and fail in every score ({some(broken)})"
 
-    def lines(self) -> Iterator[str]:
-        """Yield what the user should know of the folder."""
-        folder, count = self._folder, len(self._folder.files)
-        if folder.missing:
-            yield f"{len(folder.missing)} references have no file and are left out ({some(folder.missing)})"
-        if folder.extra:
-            yield f"{len(folder.extra)} files have no reference and are left out ({some(folder.extra)})"
-        for rate, files in sorted(self._rates.items()):
-            yield (
-                f"{files} of {count} files have {rate} Hz and are resampled to their reference's rate; what a "
-                f"reference holds above {rate / 2:g} Hz is missing from them, what they hold above its band is not "
-                "judged"
-            )
-        for channels, files in sorted(self._channels.items()):
-            yield f"{files} of {count} files have {channels} channels, which are averaged"
-        if folder.delay is not None and (line := delay_line(folder.delay, folder.removed)):
-            yield line
-        if self._excesses:
-            yield (
-                f"{len(self._excesses)} of {count} files differ in length from their reference, by up to "
-                f"{1000 * max(self._excesses):.3g} ms; only what both have is scored"
-            )
-        if self._broken:
-            yield f"{len(self._broken)} files are not readable and fail in every score ({some(self._broken)})"
+
+def _misfit(folder: Counterparts, misfits: Sequence[str], tolerance_seconds: float) -> str:
+    """Say which file's length differs from its reference's by more than is cut off, and what would help."""
+    delay, advice = folder.delay, ""
+    others = f" ({len(misfits)} of {len(folder.files)} files do not fit)" if len(misfits) > 1 else ""
+    if delay is not None and not delay.constant:
+        advice = f"its delay is not constant ({delay.span}), which --align needs; "
+    elif delay is not None and delay.seconds and not folder.removed:
+        advice = "--align removes its constant delay; "
+    return (
+        f"{folder.name}: {misfits[0]}{others}. Up to {1000 * tolerance_seconds:g} ms are cut off: {advice}"
+        "--length-tolerance permits more."
+    )
 
 
 def delay_line(delay: Delay, removed: bool) -> str:
@@ -284,45 +309,6 @@ def delay_line(delay: Delay, removed: bool) -> str:
     return f"is {milliseconds} {late} ({delay.span}), which costs scores; --align removes it"
 
 
-def inspect(
-    references: Files,
-    folders: Sequence[Counterparts],
-    cutoff_hz: float | None,
-    tolerance_seconds: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
-    """Read every header once, before hours of scoring; return what has to be said about the files.
-
-    Args:
-        references: paths by name.
-        folders: the systems' files and the inputs.
-        cutoff_hz: where the input's own content ends; None where it is not known.
-        tolerance_seconds: by how much lengths may differ.
-        progress: called with how many of how many references are checked.
-
-    Raises:
-        OvertoneError: a reference is not readable, ``cutoff_hz`` is not below a reference's Nyquist frequency, or the
-            length of a file differs from its reference's by more than is cut off.
-    """
-    headers = [_Headers(folder, tolerance_seconds) for folder in folders]
-    for number, (name, path) in enumerate(references.items(), start=1):
-        expected = _header(path)
-        if expected is None:
-            raise OvertoneError(f"{path}: not readable as audio, or without samples. Replace it, or remove it.")
-        if cutoff_hz is not None and not 0 < cutoff_hz < expected.rate / 2:
-            raise OvertoneError(
-                f"--cutoff-hz: expected more than 0 and less than {expected.rate / 2:g}, half the sample rate of "
-                f"{path}, got {cutoff_hz:g}."
-            )
-        for one in headers:
-            one.add(name, expected)
-        progress(number, len(references))
-    for one in headers:
-        one.refuse_misfits()
-    return [f"{folder.name}: {line}." for folder, one in zip(folders, headers, strict=True) for line in one.lines()]
-
-
-def some(names: Sequence[str] | Mapping[str, object]) -> str:
+def some(names: Sequence[str]) -> str:
     """Write the first few of many names."""
-    shown = list(names)[:SHOWN]
-    return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -74,21 +74,6 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 @dataclass(frozen=True)
-class Scored(Generic[AnyJob]):
-    """The scores of a job.
-
-    Attributes:
-        job: what was scored.
-        rows: by system: the columns of `score_pair` and ``notes``.
-        lasting: False where the process that scored it was killed: scored again, it may succeed.
-    """
-
-    job: AnyJob
-    rows: dict[str, Row]
-    lasting: bool
-
-
-@dataclass(frozen=True)
 class EstimatesJob:
     """An utterance with estimates that were made already.
 
@@ -117,7 +102,9 @@ class EstimatesJob:
         return self.estimates
 
 
-def score(jobs: Iterable[AnyJob], pool: WorkerPool, measures: Sequence[str] | None = None) -> Iterator[Scored[AnyJob]]:
+def score(
+    jobs: Iterable[AnyJob], pool: WorkerPool, measures: Sequence[str] | None = None
+) -> Iterator[tuple[AnyJob, dict[str, Row], bool]]:
     """Score jobs as they come; one that cannot be scored has rows of NaN with the reason, and none is dropped.
 
     Args:
@@ -126,7 +113,8 @@ def score(jobs: Iterable[AnyJob], pool: WorkerPool, measures: Sequence[str] | No
         measures: keys; None for those of every score table.
 
     Yields:
-        Each job with its rows, in the order in which they are finished.
+        Each job, in the order in which they are finished, with its rows by system: the columns of `score_pair` and
+        ``notes``; and whether these last: where the process was killed, scoring it again may succeed.
 
     Raises:
         OvertoneError: an unknown measure is named.
@@ -134,10 +122,10 @@ def score(jobs: Iterable[AnyJob], pool: WorkerPool, measures: Sequence[str] | No
     keys = check_measures(measures)
     for job, rows in pool.map(partial(score_job, keys), jobs):
         if rows is not None:
-            yield Scored(job, rows, lasting=True)
+            yield job, rows, True
         else:
             failed = job.identity | failed_row(keys, KILLED) | {NOTES: ""}
-            yield Scored(job, {system: failed for system in job.systems}, lasting=False)
+            yield job, dict.fromkeys(job.systems, failed), False
 
 
 def score_job(measures: Sequence[str], job: Job) -> dict[str, Row]:
@@ -188,8 +176,8 @@ def score_pairs(
         for position, (utterance, estimate) in enumerate(pairs)
     )
     rows: dict[int, Row] = {}
-    for scored in score(jobs, pool or WorkerPool(1), keys):
-        rows[scored.job.position] = scored.rows[system]
+    for job, found, _ in score(jobs, pool or WorkerPool(1), keys):
+        rows[job.position] = found[system]
         if progress is not None:
             progress(len(rows))
     return score_table(system, (rows[position] for position in sorted(rows)), keys)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.contracts import System, Utterance
-from evaluation.harness import STATE_COLUMNS, check_measures
+from evaluation.harness import STATE_COLUMNS, Row, check_measures
 from experiments.keys import digest, scoring_code
 from experiments.scoring.external import Estimates
-from experiments.scoring.journal import Entry, ScoreJournal
+from experiments.scoring.journal import score_journal
 from experiments.scoring.rows import EstimatesJob, Pair, Unusable, score, score_table
 from overtone.files import written_whole
 from overtone.worker_pool import WorkerPool
@@ -138,40 +138,41 @@ def _score_missing(
     items: list[str] = []
     done = 0
     with ExitStack() as stack:
-        journals = {path: stack.enter_context(ScoreJournal(_journal_path(Path(path)))) for path in tasks}
+        journals = {path: stack.enter_context(score_journal(_journal_path(Path(path)))) for path in tasks}
+        again: dict[str, dict[str, Row]] = {path: {} for path in tasks}
 
         def jobs() -> Iterator[EstimatesJob]:
             nonlocal done
             for utterance in split.utterances:
                 items.append(_item(utterance))
-                left = [path for path, journal in journals.items() if not journal.holds("", items[-1], split.key)]
+                left = [path for path, journal in journals.items() if items[-1] not in journal.rows]
                 done += len(journals) - len(left)
                 if left:
                     yield EstimatesJob(utterance, [_pair(path, loads[path](), utterance) for path in left])
 
-        for found in score(jobs(), pool):
-            utterance = found.job.utterance
-            lacking = {pair.system for pair in found.job.estimates if isinstance(pair, Unusable)}
-            for path, row in found.rows.items():
-                lasting = found.lasting and path not in lacking
-                journals[path].add([Entry("", _item(utterance), split.key if lasting else "", row)])
-            done += len(found.rows)
+        for job, scores, lasting in score(jobs(), pool):
+            item = _item(job.utterance)
+            lacking = {pair.system for pair in job.estimates if isinstance(pair, Unusable)}
+            for path, row in scores.items():
+                if lasting and path not in lacking:
+                    journals[path].add(item, row)
+                else:
+                    again[path][item] = row
+            done += len(scores)
             if progress is not None:
-                progress(done, len(split.utterances) * len(tasks), utterance.file)
+                progress(done, len(split.utterances) * len(tasks), job.utterance.file)
         tables = {}
         for path, task in tasks.items():
-            journal = journals[path]
-            tables[path] = score_table(
-                task.name, (journal.find("", item) or {} for item in items), check_measures(None)
-            )
-            if all(journal.holds("", item, split.key) for item in items):
+            rows = journals[path].rows | again[path]
+            tables[path] = score_table(task.name, (rows[item] for item in items), check_measures(None))
+            if not again[path]:
                 write_scores(tables.pop(path), Path(path))
-                journal.remove()
+                journals[path].rows.clear()
     return tables
 
 
 def _journal_path(table: Path) -> Path:
-    return table.with_name(f".{table.name}.journal")
+    return table.with_name(f".{table.name}.rows")
 
 
 def _pair(path: str, system: System | Estimates, utterance: Utterance) -> Pair | Unusable:

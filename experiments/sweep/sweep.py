@@ -65,7 +65,7 @@ def sweep(model: str, preset_name: str, options: SweepOptions) -> None:
             )
             progress.say(f"Study {key.name}: {trials} trials; runs lie in {runs}")
             tracked = StudyRuns(tracker, preset, key.model, key.name)
-            return Workers(study, request, preset.sweep, options.workers, launch, progress, tracked)
+            return Workers(study, request, options.workers, launch, progress, tracked)
 
         for together in [keys] if options.side_by_side else [[key] for key in keys]:
             studies = [prepare(key) for key in together]
@@ -95,17 +95,11 @@ def _finish(workers: Workers) -> None:
     fail_stale_trials(study)
     workers.runs.publish(study, final=True)
     result = StudyResult.of(study)
-    workers.progress.say(
-        f"Study {result.name}: {result.trials} trials ({result.counts}); {result.headline(workers.sweep.objective)}"
-    )
+    found = result.headline(workers.runs.preset.sweep.objective)
+    workers.progress.say(f"Study {result.name}: {result.trials} trials ({result.counts}); {found}")
 
 
 def _checked_models(model: str, preset: Preset, options: SweepOptions) -> list[str]:
-    """Return the models whose studies run.
-
-    Raises:
-        OvertoneError: the preset has no such model, or all are searched under one study's name.
-    """
     if model == ALL:
         if options.study is not None:
             raise OvertoneError("--study names one study, but each architecture has its own. Name one model with it.")

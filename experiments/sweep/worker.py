@@ -17,8 +17,7 @@ from experiments.sweep.publication import StudyRuns, close_trial_run
 from experiments.sweep.results import FINISHED, finished_trials
 from experiments.sweep.storage import one_line_errors, open_storage
 from experiments.sweep.study import open_study, study_key
-from experiments.sweep.trial import Objective, TrialFailed
-from experiments.sweep.trial_scoring import TrialScoring
+from experiments.sweep.trial import Objective, TrialFailed, TrialScoring
 from experiments.tracking.tracker import open_tracker
 from experiments.training.child_process import Event, Say, serve
 from experiments.training.fit import quiet_libraries

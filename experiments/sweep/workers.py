@@ -3,50 +3,30 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from optuna import Study
 from optuna.trial import TrialState
 
-from experiments.presets.preset import SweepSettings
 from experiments.sweep.publication import StudyRuns
+from experiments.sweep.ray_workers import RayWorker
 from experiments.sweep.results import REASON, StudyResult, finished_trials, retry_of
 from experiments.sweep.storage import retries
 from experiments.sweep.worker import STOPPING_SECONDS, WorkerRequest
-from experiments.training.child_process import Event, exit_text
+from experiments.training.child_process import POLL_SECONDS, ChildProcess, Event, end, exit_text
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 
-POLL_SECONDS = 0.1
 CHECK_SECONDS = 2.0
 PUBLISH_SECONDS = 30.0
 MOST_FAILURES = 3
 
-
-class Child(Protocol):
-    """A worker's process, here or on a cluster: what `ChildProcess` does."""
-
-    @property
-    def code(self) -> int | None:
-        """The exit code; None while it runs."""
-
-    def events(self) -> list[Event]:
-        """Return the events since the last call."""
-
-    def close(self) -> None:
-        """Ask it to keep a checkpoint and end."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-
-Launch = Callable[[WorkerRequest], Child]
+Launch = Callable[[WorkerRequest], ChildProcess | RayWorker]
 
 
 @dataclass
 class _Worker:
     name: str
-    child: Child
+    child: ChildProcess | RayWorker
     trial: int | None = None  # the trial that it works on
 
 
@@ -57,7 +37,6 @@ class Workers:
     Attributes:
         study: in a storage that records heartbeats.
         request: the task of each worker.
-        sweep: the preset's settings of sweeps.
         count: workers at the same time.
         launch: starts a worker.
         progress: shows how far it is.
@@ -67,7 +46,6 @@ class Workers:
 
     study: Study
     request: WorkerRequest
-    sweep: SweepSettings
     count: int
     launch: Launch
     progress: Board
@@ -112,7 +90,7 @@ class Workers:
     def _report(self, number: int) -> None:
         trial, name = self.study.trials[number], self._name(number)
         self.progress.drop(name)
-        value = f" {self.sweep.objective} {trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
+        value = f" {self.runs.preset.sweep.objective} {trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
         reasons = [*trial.user_attrs.get("guards", ()), *filter(None, [trial.user_attrs.get(REASON)])]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         self.progress.say(f"{name}: {trial.state.name.lower()}{value}{why}")
@@ -131,7 +109,7 @@ class Workers:
             return
         if self.study.trials[number].state == TrialState.RUNNING:
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-            retries(self.sweep.max_retries)(self.study, self.study.trials[number])
+            retries(self.runs.preset.sweep.max_retries)(self.study, self.study.trials[number])
         repeated = any(retry_of(trial) == number for trial in self.study.trials)
         what = "tried again" if repeated else "given up"
         self.progress.say(f"{self.request.model}: {worker.name} {how}; trial {number} is {what}.")
@@ -181,17 +159,4 @@ def run_side_by_side(studies: Sequence[Workers]) -> None:
         while left := [workers for workers in left if not workers.step()]:
             time.sleep(POLL_SECONDS)
     finally:
-        _stop([worker.child for workers in studies for worker in workers.running])
-
-
-def _stop(children: Sequence[Child]) -> None:
-    """Let workers keep a checkpoint and end; a second Ctrl-C kills them."""
-    try:
-        for child in children:
-            child.close()
-        deadline = time.monotonic() + STOPPING_SECONDS
-        while any(child.code is None for child in children) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-    finally:
-        for child in children:
-            child.kill()
+        end([worker.child for workers in studies for worker in workers.running], STOPPING_SECONDS)

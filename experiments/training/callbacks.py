@@ -11,9 +11,12 @@ from torch import Tensor
 
 from evaluation.contracts import Utterance
 from evaluation.harness import band_levels
+from experiments.pages.embedding import spectrogram_webp
+from experiments.pages.epochs import WatchedClip, epochs_page
+from experiments.pages.samples import playable
+from experiments.pages.spectrograms import loudest_db, spectrogram_db
 from experiments.presets.preset import Preset
 from experiments.tracking.run import Run
-from experiments.training.epoch_pictures import EpochPictures
 from experiments.training.resource_use import resource_use
 from experiments.training.trained_system import enhance_waveform
 from models.base import SpeechModule
@@ -22,6 +25,7 @@ from overtone.errors import OvertoneError
 
 Progress = Callable[[int, int, str], None]
 STEPS_PER_POINT = 10
+PICTURES = "epochs"  # of the clips after each epoch: a folder, and a page with a slider, in the run
 
 
 class TrainingDiverged(OvertoneError):
@@ -81,17 +85,13 @@ class Spending(lightning.Callback):
 
     def __init__(self) -> None:
         self._cpu_before = 0.0
-        self._cpu_at_start = resource_use().cpu_seconds
+        self._cpu_at_start, _ = resource_use()
         self.cpu_seconds = self.peak_mb = self.gpu_peak_mb = 0.0
 
     def on_fit_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Forget what earlier trainings of this process had on the GPU."""
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Look while the loader's processes are there."""
-        self._look(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Look for the last time."""
@@ -100,7 +100,7 @@ class Spending(lightning.Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what was used so far."""
+        """Add what was used so far; at the end of each epoch, when the loader's processes are there."""
         self._look(trainer)
         checkpoint["callbacks"][self.state_key] = {
             "cpu_seconds": self.cpu_seconds,
@@ -115,9 +115,9 @@ class Spending(lightning.Callback):
 
     def _look(self, trainer: lightning.Trainer) -> None:
         device = trainer.strategy.root_device
-        use = resource_use()
+        cpu_now, peak_now = resource_use()
         gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
-        spent = torch.tensor([use.cpu_seconds - self._cpu_at_start, use.peak_mb, gpu], device=device)
+        spent = torch.tensor([cpu_now - self._cpu_at_start, peak_now, gpu], device=device)
         if trainer.world_size > 1:
             torch.distributed.all_reduce(spent)
         cpu_seconds, peak_mb, gpu_peak_mb = spent.tolist()
@@ -130,7 +130,6 @@ class EpochReport(lightning.Callback):
 
     def __init__(self, run: Run, progress: Progress, clips: Sequence[Utterance], preset: Preset) -> None:
         self._run, self._progress, self._clips, self._preset = run, progress, clips, preset
-        self._pictures = EpochPictures(run, clips)
         self.curve: list[tuple[int, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,8 +173,22 @@ class EpochReport(lightning.Callback):
         module.eval()
         enhanced = [enhance_waveform(module, clip.narrowband) for clip in self._clips]
         module.train(training)
-        self._pictures.add(enhanced, epoch)
+        for number, (clip, waveform) in enumerate(zip(self._clips, enhanced, strict=True), start=1):
+            self._run.log_bytes(_picture(clip, waveform), f"{PICTURES}/{number}-enhanced-{epoch:04d}.webp")
+        watched = [self._watched(number, clip) for number, clip in enumerate(self._clips, start=1)]
+        self._run.log_text(epochs_page("Epoch by epoch", watched), f"{PICTURES}.html")
         return enhanced
+
+    def _watched(self, number: int, clip: Utterance) -> WatchedClip:
+        """A clip with the pictures of all epochs: a training that is continued goes on with those in its run."""
+        assert self._run.folder is not None
+        found = {
+            int(path.stem.rpartition("-")[2]): path.read_bytes()
+            for path in (self._run.folder.path / PICTURES).glob(f"{number}-enhanced-*.webp")
+        }
+        title = f"{clip.condition}: {clip.file}"
+        shown = _picture(clip, clip.narrowband), _picture(clip, clip.wideband)
+        return WatchedClip(title, *shown, found, clip.sample_rate / 2000)
 
     def _examples(self, trainer: lightning.Trainer) -> int:
         batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
@@ -185,3 +198,9 @@ class EpochReport(lightning.Callback):
     def _metrics(trainer: lightning.Trainer, prefix: str) -> dict[str, float]:
         metrics = trainer.callback_metrics.items()
         return {key: float(value) for key, value in metrics if key.startswith(prefix)}
+
+
+def _picture(clip: Utterance, waveform: Waveform) -> bytes:
+    """A spectrogram in colours that mean the same levels in all pictures of the clip."""
+    top_db = loudest_db([spectrogram_db(one, clip.sample_rate) for one in (clip.narrowband, clip.wideband)])
+    return spectrogram_webp(playable(waveform), clip.sample_rate, top_db)

@@ -1,7 +1,6 @@
 """Checkpoints of a training: kept whole, at intervals and on interruption."""
 
 import signal
-import threading
 import time
 import zipfile
 from datetime import timedelta
@@ -94,8 +93,6 @@ class Interruption(lightning.Callback):
 
     def __enter__(self) -> Self:
         self._previous = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread():
-            self._previous = None
         if self._previous is signal.default_int_handler:  # a worker has its own handler
             signal.signal(signal.SIGINT, self._note)
         return self
@@ -125,8 +122,7 @@ class Interruption(lightning.Callback):
 
     def on_train_start(self, *_: Any) -> None:  # noqa: ANN401
         """Take over SIGTERM: the trainer's own answer talks to other processes from wherever this one happens to be."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Stop if Ctrl-C was pressed or a process was told to terminate; after an epoch's last batch, validate first.

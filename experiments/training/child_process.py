@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiments.runs import COMMAND_VARIABLE, users_command
 from overtone.errors import OvertoneError, in_words
@@ -23,6 +23,7 @@ Event = dict[str, Any]
 Say = Callable[[Event], None]
 
 FAILED, INTERRUPTED, TERMINATED = 1, 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes of a child
+POLL_SECONDS = 0.1  # between two looks at running children
 OUTPUT_SECONDS = 1.0  # a killed child's own children may keep its standard output open
 
 
@@ -80,10 +81,6 @@ class ChildProcess:
         with suppress(OSError):
             self._process.stdin.close()
 
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self._process.terminate()
-
     def kill(self) -> None:
         """End the child at once, and wait until it has ended."""
         self._process.kill()
@@ -95,6 +92,38 @@ class ChildProcess:
         for line in self._process.stdout:
             with suppress(json.JSONDecodeError):  # the last line of a killed process may be incomplete
                 self._events.put(json.loads(line))
+
+
+class Child(Protocol):
+    """A child process, here or on another machine."""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code; None while it runs."""
+
+    def close(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+def end(children: Sequence[Child], grace_seconds: float) -> None:
+    """Ask child processes to end, and kill those that are still there after a while, or at a second Ctrl-C.
+
+    Args:
+        children: any of them may have ended already.
+        grace_seconds: how long they may take.
+    """
+    try:
+        for child in children:
+            child.close()
+        deadline = time.monotonic() + grace_seconds
+        while any(child.code is None for child in children) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    finally:
+        for child in children:
+            child.kill()
 
 
 def exit_text(code: int) -> str:

@@ -1,11 +1,13 @@
-"""How a training is spread over processes, one a device: what was asked for, and who starts them."""
+"""What a training process is asked to do, and over how many processes a training is spread, one a device."""
 
 import os
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 
+from experiments.runs import Workspace
 from overtone.errors import OvertoneError
 from overtone.worker_pool import available_cores
 
@@ -48,6 +50,30 @@ class Distribution:
                 f"{self.processes} processes ({self.devices} devices x {self.num_nodes} nodes) cannot share the "
                 f"preset's batch of {batch_size} evenly. Choose a number that divides it, or another data.batch_size."
             )
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a training needs to be told; plain values, so that it can go to another process.
+
+    Attributes:
+        model: a registered model.
+        preset: name of a preset, or a .yaml file.
+        seed: of weights and order of examples.
+        workspace: corpus, folder for runs and tracking.
+        distribution: over how many processes it is spread.
+    """
+
+    model: str
+    preset: str
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
+    workspace: Workspace = field(default_factory=Workspace)
+    distribution: Distribution = field(default_factory=Distribution)
+
+    @property
+    def name(self) -> str:
+        """The training's readable name."""
+        return f"{self.model}-seed{self.seed}"
 
 
 def outer_launcher() -> str | None:
@@ -136,7 +162,9 @@ def rank_environments(distribution: Distribution, threads: int | None) -> list[d
             )
         node = int(os.environ["NODE_RANK"])
     else:
-        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), **_loopback()}
+        from lightning_fabric.plugins.environments.lightning import find_free_network_port
+
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), **_loopback()}
     shared |= {"NODE_RANK": str(node), "WORLD_SIZE": str(distribution.processes)}
     shared |= {"LOCAL_WORLD_SIZE": str(distribution.devices)}
     return [
@@ -145,18 +173,8 @@ def rank_environments(distribution: Distribution, threads: int | None) -> list[d
     ]
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _loopback() -> dict[str, str]:
     """Keep gloo off other interfaces, and from resolving a host name that a container may not know."""
-    import socket
-
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return {}
     name = next((name for _, name in socket.if_nameindex() if name in {"lo", "lo0"}), None)

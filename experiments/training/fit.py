@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 
+import pandas as pd
 import pytorch_lightning as lightning
 import torch
 import yaml
@@ -19,18 +20,18 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from datamodules.corpora.corpus import Corpus
 from datamodules.speech_pairs import SpeechPairsDataModule
-from experiments.presets.preset import Preset
+from experiments.keys import commit
+from experiments.presets.preset import Preset, load_preset
 from experiments.records import read_record
 from experiments.registry import build_model
+from experiments.runs import comparison_experiment
 from experiments.tracking.run import Run
+from experiments.tracking.tracker import open_tracker
 from experiments.training.callbacks import Divergence, EpochReport, Progress, RandomState, Spending
 from experiments.training.checkpoints import Checkpoints, Interruption
 from experiments.training.child_process import TERMINATED
-from experiments.training.distribution import (
-    Distribution,
-    cluster_environment,
-)
-from experiments.training.places import TrainingPlace
+from experiments.training.distribution import Distribution, TrainRequest, cluster_environment, process_rank
+from experiments.training.places import TrainingPlace, training_place
 from models.base import SpeechModule
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -91,6 +92,57 @@ class TrainingRecord:
         """
         advice = "Remove the file: the same command then finishes the training again from its last checkpoint."
         return read_record(place.record, TrainingRecord, advice)
+
+
+def run_training(request: TrainRequest, corpus: Corpus, progress: Progress) -> tuple[TrainingPlace, TrainingRecord]:
+    """Train what a request asks for, tracked, or read the result if it is already there.
+
+    Of several processes that train together, each calls this; the first one tracks.
+
+    Args:
+        request: what to train.
+        corpus: the clips.
+        progress: called with examples seen, the budget, and a note.
+    """
+    preset, runs = load_preset(request.preset), request.workspace.runs
+    place = training_place(runs, preset, request.model, request.seed, corpus.digest)
+    tracker = open_tracker(request.workspace.tracking if process_rank() == 0 else "none", runs)
+    if place.finished:
+        return place, TrainingRecord.read(place)
+    with tracker.run(comparison_experiment(preset.name), place.name, run_tags(preset, place, corpus), place.key) as run:
+        run.log_dataset(clip_table(corpus, "train"), corpus.root.name, corpus.digest, "training")
+        return place, train(preset, place, corpus, run, progress, distribution=request.distribution)
+
+
+def clip_table(corpus: Corpus, split: str) -> pd.DataFrame:
+    """Return the clips of a split, a row each.
+
+    Args:
+        corpus: the clips.
+        split: train, val or test.
+    """
+    rows = [(corpus.name_of(clip), clip.speaker, clip.seconds, clip.sample_rate) for clip in corpus.split(split)]
+    return pd.DataFrame(rows, columns=["file", "speaker", "seconds", "sample_rate"])
+
+
+def run_tags(preset: Preset, place: TrainingPlace, corpus: Corpus) -> dict[str, str]:
+    """Return the tags by which a reviewer filters and groups runs.
+
+    Args:
+        preset: that the training belongs to.
+        place: of the training.
+        corpus: the clips.
+    """
+    architecture = place.model.removesuffix("_original")
+    return {
+        "model": place.model,
+        "architecture": architecture,
+        "variant": "causal" if architecture == place.model else "original",
+        "seed": str(place.seed),
+        "preset": preset.name,
+        "data_digest": corpus.digest,
+        "commit": commit(),
+    }
 
 
 def make_datamodule(preset: Preset, corpus: Corpus, seed: int) -> SpeechPairsDataModule:
@@ -203,11 +255,7 @@ def run_parameters(preset: Preset, settings: Mapping[str, object]) -> dict[str, 
 def _make_trainer(
     preset: Preset, module: SpeechModule, callbacks: Sequence[lightning.Callback], distribution: Distribution
 ) -> lightning.Trainer:
-    """Return a quiet trainer for one process of a training.
-
-    Raises:
-        OvertoneError: the machine has no such devices.
-    """
+    """Return a quiet trainer for one process of a training."""
     strategy = make_strategy(module, distribution)
     try:
         return lightning.Trainer(
@@ -259,7 +307,6 @@ def make_strategy(module: SpeechModule, distribution: Distribution) -> Strategy 
 def _make_record(
     trainer: lightning.Trainer, timer: Timer, spending: Spending, report: EpochReport, preset: Preset
 ) -> TrainingRecord:
-    """Return what a finished trainer has spent."""
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return TrainingRecord(
         examples=min(batches * preset.data.batch_size, preset.budget.examples),
@@ -277,8 +324,6 @@ def _make_record(
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Keep what Lightning and torch tell developers out of a user's terminal."""
-    import pytorch_lightning  # noqa: F401 - before its logger is muted: it sets the level when it is imported
-
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():

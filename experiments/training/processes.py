@@ -5,7 +5,6 @@ Run as a module, this is one of those processes.
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +16,9 @@ from typing import NoReturn
 from experiments.data.opening import open_corpus
 from experiments.presets.preset import load_preset
 from experiments.records import checked
-from experiments.training.child_process import TERMINATED, ChildProcess, Event, Say, exit_text, serve
-from experiments.training.fit import quiet_libraries
-from experiments.training.requests import TrainRequest
-from experiments.training.tracked import run_training
+from experiments.training.child_process import TERMINATED, ChildProcess, Event, Say, end, exit_text, serve
+from experiments.training.distribution import TrainRequest
+from experiments.training.fit import quiet_libraries, run_training
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 
@@ -28,26 +26,34 @@ MODULE = "experiments.training.processes"
 STOP_SECONDS = 60.0  # for a checkpoint after the current batch, or after validation
 FAILURE_SECONDS = 5.0  # the others wait for a process that has ended, and do not answer
 SETTLE_SECONDS = 1.0  # until all processes that fail of the same cause have ended
-POLL_SECONDS = 0.2
 
 
 class TrainingProcesses:
-    """Starts a process per environment and ends all of them when one fails.
+    """Starts a process per environment.
 
     Args:
         request: the training.
         environments: the environment variables of each process, on top of this one's.
         log: where the first process writes what libraries print; the others have a number in their file's name.
+
+    Attributes:
+        children: the processes.
     """
 
     def __init__(self, request: TrainRequest, environments: Sequence[Mapping[str, str]], log: Path) -> None:
-        self._request, self._environments, self._log = request, environments, log
-        self._children: list[ChildProcess] = []
+        self._request, self._log = request, log
         self._errors: dict[int, str] = {}
-        self._deadline: float | None = None
+        self.children: list[ChildProcess] = []
+        for number, environment in enumerate(environments):
+            self.log_of(number).unlink(missing_ok=True)
+            self.children.append(ChildProcess(MODULE, asdict(request), self.log_of(number), environment))
 
-    def run(self, progress: Callable[[Event], None]) -> None:
-        """Run the training to its end.
+    def log_of(self, number: int) -> Path:
+        """Return the log of a process."""
+        return self._log if number == 0 else self._log.with_suffix(f".{number}{self._log.suffix}")
+
+    def step(self, progress: Callable[[Event], None]) -> bool:
+        """Hear the processes once; return whether all have ended well.
 
         Args:
             progress: called with the events of the first process.
@@ -55,55 +61,18 @@ class TrainingProcesses:
         Raises:
             OvertoneError: a process failed or was killed; the others have ended too.
         """
-        try:
-            for number, environment in enumerate(self._environments):
-                log = self.log_of(number)
-                log.unlink(missing_ok=True)
-                self._children.append(ChildProcess(MODULE, asdict(self._request), log, environment))
-                if self._deadline is not None:  # stopped in the meantime
-                    self._children[-1].terminate()
-            failed = self._watch(progress)
-        finally:
-            for child in self._children:
-                child.kill()
-        if failed:
-            raise OvertoneError(self._reason(failed))
-
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Tell all processes to keep a checkpoint and end; `run` returns when they have.
-
-        Args:
-            seconds: after which they are killed.
-        """
-        self._deadline = time.monotonic() + seconds
-        for child in self._children:
-            child.terminate()
-
-    def log_of(self, number: int) -> Path:
-        """Return the log of a process."""
-        return self._log if number == 0 else self._log.with_suffix(f".{number}{self._log.suffix}")
-
-    def _watch(self, progress: Callable[[Event], None]) -> list[int]:
-        """Wait until all have ended; return the numbers of those that failed first."""
-        failed: list[int] = []
-        while any(child.code is None for child in self._children):
-            time.sleep(POLL_SECONDS)
-            self._listen(progress)
-            if self._deadline is None and self._failed():
-                time.sleep(SETTLE_SECONDS)
-                failed = self._failed()
-                self.stop(FAILURE_SECONDS)
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                for child in self._children:
-                    child.kill()
+        codes = [child.code for child in self.children]  # before their events, of which none are missing then
         self._listen(progress)
-        return failed or self._failed()
-
-    def _failed(self) -> list[int]:
-        return [number for number, child in enumerate(self._children) if child.code]
+        if not any(codes):
+            return None not in codes
+        time.sleep(SETTLE_SECONDS)
+        failed = [number for number, child in enumerate(self.children) if child.code]
+        end(self.children, FAILURE_SECONDS)
+        self._listen(progress)
+        raise OvertoneError(self._reason(failed))
 
     def _listen(self, progress: Callable[[Event], None]) -> None:
-        for number, child in enumerate(self._children):
+        for number, child in enumerate(self.children):
             for event in child.events():
                 if "error" in event:
                     self._errors[number] = event["error"]
@@ -114,9 +83,9 @@ class TrainingProcesses:
         """Return in one line why the training ended: a process' own error, else which was killed, else its code."""
         if self._errors:
             return self._errors[min(self._errors)]
-        codes = {number: self._children[number].code or 0 for number in failed}
+        codes = {number: self.children[number].code or 0 for number in failed}
         number = next((number for number in failed if codes[number] < 0), failed[0])
-        code, count = codes[number], len(self._children)
+        code, count = codes[number], len(self.children)
         process = f"process {number + 1} of {count}" if count > 1 else "the training process"
         others = "; the others were stopped" if count > 1 else ""
         hint = f" See {self.log_of(number)}." if code > 0 and code != TERMINATED else ""
@@ -128,20 +97,16 @@ class TrainingProcesses:
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Make SIGTERM an exception in the main thread, as Ctrl-C is one, so that `finally` blocks run."""
+    """Make SIGTERM an exception, as Ctrl-C is one, so that `finally` blocks run."""
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(TERMINATED)
 
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _train(plain: Event, say: Say) -> None:
@@ -152,4 +117,4 @@ def _train(plain: Event, say: Say) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(_train))
+    sys.exit(serve(_train, STOP_SECONDS))

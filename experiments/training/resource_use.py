@@ -7,31 +7,21 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class ResourceUse:
-    """Use of a process and of those it has started.
-
-    Attributes:
-        cpu_seconds: processor time, user and system; of processes that have ended and of those that run.
-        peak_mb: largest resident memory in MiB of this process, plus that of each process that it has running. Pages
-            that they share count for each: an upper bound.
-    """
-
-    cpu_seconds: float
-    peak_mb: float
-
-
-def resource_use() -> ResourceUse:
+def resource_use() -> tuple[float, float]:
     """Return what this process, and those it has started, have used since they began.
 
     Where the system has no /proc, processes that still run are left out.
+
+    Returns:
+        Processor seconds, user and system, of processes that have ended and of those that run; and MiB: the largest
+        resident memory of this process plus that of each process that it has running. Pages that they share count for
+        each: an upper bound.
     """
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -43,7 +33,7 @@ def resource_use() -> ResourceUse:
             peak += _peak_bytes(process)
         except (OSError, ValueError, IndexError):  # it has ended since
             continue
-    return ResourceUse(cpu_seconds, peak / MIB)
+    return cpu_seconds, peak / MIB
 
 
 def real_time_factor(run: Callable[[], object], seconds: float, repeats: int = 5) -> float:

@@ -1,27 +1,28 @@
 """A training as a command: here, or in processes of their own side by side."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.data.opening import open_corpus, report_corpus
 from experiments.presets.preset import load_preset
 from experiments.runs import find_runs_folder
-from experiments.training.child_process import Event
+from experiments.training.checkpoints import checkpoint_damage
+from experiments.training.child_process import POLL_SECONDS, Event, end
 from experiments.training.distribution import (
+    TrainRequest,
     launched_distribution,
     outer_launcher,
     process_rank,
     rank_environments,
 )
-from experiments.training.fit import quiet_libraries
+from experiments.training.fit import TrainingRecord, quiet_libraries, run_training
 from experiments.training.places import TrainingPlace, training_place
-from experiments.training.processes import TrainingProcesses, termination_raised
-from experiments.training.requests import TrainRequest
-from experiments.training.tracked import run_training
+from experiments.training.processes import STOP_SECONDS, TrainingProcesses, termination_raised
 from overtone.progress import Board, board
 
 if TYPE_CHECKING:
@@ -72,23 +73,17 @@ def tell_damaged(places: Iterable[TrainingPlace], progress: Board) -> None:
         places: of trainings that are not finished.
         progress: told of each.
     """
-    from experiments.training.checkpoints import checkpoint_damage
-
     for place in places:
         if damage := checkpoint_damage(place.checkpoint):
             progress.say(f"{place.checkpoint} is damaged ({damage}): {place.name} is begun anew.")
 
 
 def _train_here(request: TrainRequest, corpus: "Corpus", progress: Board) -> None:
-    """Train in this process."""
     with quiet_libraries():
         run_training(request, corpus, lambda done, total, note: progress.update(request.name, done, total, note))
 
 
 def _say_trained(place: TrainingPlace, progress: Board) -> None:
-    """Say what a training cost and where it lies."""
-    from experiments.training.fit import TrainingRecord
-
     if not place.finished:  # a machine whose part has ended before the first one's
         return
     record = TrainingRecord.read(place)
@@ -110,30 +105,23 @@ def train_side_by_side(requests: Sequence[TrainRequest], jobs: int, threads: int
     Raises:
         OvertoneError: one of them failed; the others are stopped and go on from their checkpoints next time.
     """
-    running: list[TrainingProcesses] = []
-    with termination_raised(), ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(_train_in_processes, request, threads, progress, running) for request in requests]
+    waiting = list(requests)
+    running: dict[str, TrainingProcesses] = {}
+    with termination_raised():
         try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    request = waiting.pop(0)
+                    log = request.workspace.runs / "trainings" / f"{request.name}.log"
+                    environments = rank_environments(request.distribution, threads)
+                    running[request.name] = TrainingProcesses(request, environments, log)
+                time.sleep(POLL_SECONDS)
+                ended = [name for name, one in running.items() if one.step(partial(_show, progress, name))]
+                for name in ended:
+                    running.pop(name)
         finally:
-            for future in futures:
-                future.cancel()
-            for processes in list(running):
-                processes.stop()
+            end([child for one in running.values() for child in one.children], STOP_SECONDS)
 
 
-def _train_in_processes(
-    request: TrainRequest, threads: int | None, progress: Board, running: list[TrainingProcesses]
-) -> None:
-    log = request.workspace.runs / "trainings" / f"{request.name}.log"
-    processes = TrainingProcesses(request, rank_environments(request.distribution, threads), log)
-
-    def update(event: Event) -> None:
-        progress.update(request.name, event["done"], event["total"], event["note"])
-
-    running.append(processes)
-    try:
-        processes.run(update)
-    finally:
-        running.remove(processes)
+def _show(progress: Board, name: str, event: Event) -> None:
+    progress.update(name, event["done"], event["total"], event["note"])

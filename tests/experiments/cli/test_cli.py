@@ -16,6 +16,7 @@ import yaml
 from project import PROJECT
 
 from experiments.cli.main import COMMANDS, main
+from experiments.data.options import FetchOptions
 from experiments.runs import sole_use
 from overtone.cli.main import GROUP, LABORATORY
 from overtone.errors import OvertoneError
@@ -379,7 +380,7 @@ def test_a_corpus_is_prepared_and_loaded(tmp_path, capsys):
         (("nowhere", "--out", "out"), "nowhere: no such folder or manifest"),
         (("empty", "--out", "out"), "found none"),
         (("audio", "--out", "file.txt"), "expected a folder, got a file"),
-        (("audio", "--out", "out", "--jobs", "0"), "--jobs must be at least 1"),
+        (("audio", "--out", "out", "--jobs", "0"), "--jobs: expected at least 1, got 0"),
         (("audio", "--out", "out", "--speaker-pattern", "("), "not a regular expression"),
         (("audio", "--out", "out", "--speaker-pattern", "x"), "expected a group (?P<speaker>...)"),
     ],
@@ -406,9 +407,9 @@ def test_an_interrupted_preparation_says_that_it_goes_on(tmp_path, capsys, monke
 
 def test_fetch_is_called_with_what_was_asked_for(monkeypatch):
     calls = []
-    monkeypatch.setattr("experiments.data.fetch.fetch_command", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr("experiments.data.fetch.fetch_command", calls.append)
     assert main(["data", "fetch", "vctk", "--out", "corpora", "--dry-run", "--mirror", "us"]) == 0
-    assert calls == [("vctk", Path("corpora"), True, False, "us")]
+    assert calls == [FetchOptions("vctk", Path("corpora"), True, False, "us")]
 
 
 def test_further_splits_reach_train_and_compare(monkeypatch):

@@ -23,9 +23,9 @@ from experiments.sweep.finalists import cautions, find_finalists, inequalities, 
 from experiments.sweep.storage import default_storage, open_storage
 from experiments.sweep.study import IDENTITY, make_study, study_key
 from experiments.tracking.tracker import open_tracker
+from experiments.training.distribution import TrainRequest
+from experiments.training.fit import run_training
 from experiments.training.places import training_place
-from experiments.training.requests import TrainRequest
-from experiments.training.tracked import run_training
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 

@@ -22,6 +22,7 @@ from datamodules.fetching import download as download_module
 from datamodules.fetching.catalogue import Catalogue, RemoteFile, load_catalogue
 from experiments.data import fetch as data_fetch
 from experiments.data.fetch import fetch_command
+from experiments.data.options import FetchOptions
 from experiments.runs import held
 from overtone.errors import OvertoneError
 
@@ -100,7 +101,7 @@ def offer(site, monkeypatch):
 @pytest.fixture
 def fetch(out):
     def run(name, *, dry_run=False, keep_archives=False, mirror=None):
-        fetch_command(name, out, dry_run, keep_archives, mirror)
+        fetch_command(FetchOptions(name, out, dry_run, keep_archives, mirror))
 
     return run
 
@@ -221,20 +222,20 @@ def test_a_failed_second_archive_keeps_the_first_one(offer, fetch, out, site):
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(offer, fetch, out, site, monkeypatch, capsys):
     offer("vctk", {"VCTK-Corpus-0.92.zip": vctk_zip()})
-    original = data_fetch._Megabytes.__call__
+    original = data_fetch._show
 
-    def stop(self, what, done, total):
+    def stop(progress, name, what, done, total):
         if done > 500_000:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_fetch._Megabytes, "__call__", stop)
+    monkeypatch.setattr(data_fetch, "_show", stop)
     with pytest.raises(KeyboardInterrupt):
         fetch("vctk")
     assert "the same command continues" in capsys.readouterr().out
     assert sorted(everything(out)) == [
         f"vctk/archives/VCTK-Corpus-0.92.zip.part{suffix}" for suffix in ("", ".validator")
     ]
-    monkeypatch.setattr(data_fetch._Megabytes, "__call__", original)
+    monkeypatch.setattr(data_fetch, "_show", original)
     fetch("vctk")
     assert site.ranges()[1].startswith("bytes=")
     assert len(manifest(out / "vctk")) == 20
@@ -242,17 +243,17 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(offer, fetch, out, s
 
 def test_ctrl_c_while_unpacking_starts_again_from_the_archive(offer, fetch, out, site, monkeypatch):
     offer("vctk", {"VCTK-Corpus-0.92.zip": vctk_zip()})
-    original = data_fetch._Megabytes.__call__
+    original = data_fetch._show
 
-    def stop(self, what, done, total):
+    def stop(progress, name, what, done, total):
         if what == "unpack":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_fetch._Megabytes, "__call__", stop)
+    monkeypatch.setattr(data_fetch, "_show", stop)
     with pytest.raises(KeyboardInterrupt):
         fetch("vctk")
     assert list(everything(out)) == ["vctk/archives/VCTK-Corpus-0.92.zip"]
-    monkeypatch.setattr(data_fetch._Megabytes, "__call__", original)
+    monkeypatch.setattr(data_fetch, "_show", original)
     fetch("vctk")
     assert len(site.gets()) == 1
     assert len(manifest(out / "vctk")) == 20

@@ -35,7 +35,7 @@ def test_an_estimate_of_another_length_is_refused_with_both_lengths(folders, cap
     error = refused(folders, capsys)
     for part in (str(folders / "same" / "two.wav"), "0.800 s (12800 samples", "0.900 s (14400", "--length-tolerance"):
         assert part in error
-    assert "--length-tolerance: expected 0 ms" in refused(folders, capsys, "--length-tolerance=-1")
+    assert "--length-tolerance: expected at least 0, got -1.0" in refused(folders, capsys, "--length-tolerance=-1")
     assert run(folders, *LSD, "--length-tolerance", "100") == 0
     assert (table(folders)["lsd"] == 0.0).all()
 
@@ -132,7 +132,7 @@ def test_a_broken_estimate_fails_with_its_name_and_spares_the_others(folders, ca
     assert rows.loc["one", "lsd"] == 0.0
     printed = words(capsys)
     assert "failed" in printed
-    assert "1 of 2 rows have failed scores: two, every measure (same)." in printed
+    assert "1 of 2 rows have failed scores (two). Their column failures says why." in printed
 
 
 def test_files_are_paired_by_stem_below_folders_and_formats(folders):

@@ -35,13 +35,14 @@ class Files:
 
 def test_what_cannot_be_scored_is_a_row_of_nan_with_the_reason():
     with WorkerPool(2) as pool:
-        found = {one.job.name: one for one in score([Files("a", False), Files("b", True)], pool, ["snr", "lsd"])}
-    assert {name: one.lasting for name, one in found.items()} == {"a": True, "b": False}
-    assert found["a"].rows["good"]["lsd"] == 0.0 and found["a"].rows["good"]["notes"] == "delay removed"
-    missing = found["a"].rows["missing"]
+        scored = list(score([Files("a", False), Files("b", True)], pool, ["snr", "lsd"]))
+    assert {job.name: lasting for job, _, lasting in scored} == {"a": True, "b": False}
+    found = {job.name: rows for job, rows, _ in scored}
+    assert found["a"]["good"]["lsd"] == 0.0 and found["a"]["good"]["notes"] == "delay removed"
+    missing = found["a"]["missing"]
     assert np.isnan(missing["lsd"]) and missing["failures"] == "snr: no such, file; lsd: no such, file"
-    assert set(found["b"].rows) == {"good", "missing", "last"}
-    for row in found["b"].rows.values():
+    assert set(found["b"]) == {"good", "missing", "last"}
+    for row in found["b"].values():
         assert row["file"] == "b" and np.isnan(row["snr"]) and np.isnan(row["lsd"])
         assert row["failures"] == f"snr: {KILLED}; lsd: {KILLED}"
 
