@@ -108,7 +108,8 @@ def made(cls: type[T], options: Namespace) -> T:
             values[name] = made(typing.cast("type", kind), options)
         elif name in options:
             value = options[name]
-            values[name] = names(value) if typing.get_origin(kind) is tuple and isinstance(value, str) else value
+            is_list = typing.get_origin(kind) is tuple and isinstance(value, str)
+            values[name] = [part.strip() for part in value.split(",")] if is_list else value
     if values.get("tracking"):
         tell_of_variable(values["tracking"])
     try:
@@ -116,11 +117,6 @@ def made(cls: type[T], options: Namespace) -> T:
     except OvertoneError as error:
         option, _, reason = str(error).partition(":")
         raise OvertoneError(f"--{option.replace('_', '-')}:{reason}") from None
-
-
-def names(value: str) -> tuple[str, ...]:
-    """Return the parts of NAME,NAME."""
-    return tuple(name.strip() for name in value.split(","))
 
 
 def optional_path(value: str | None) -> Path | None:

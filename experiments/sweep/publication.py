@@ -75,6 +75,8 @@ class StudyRuns:
             study: with trials in any state.
             final: whether the plots are drawn, and the runs of trials closed whose process was killed.
         """
+        if not self.tracker.keeps:
+            return
         objective, result = self.preset.sweep.objective, StudyResult.of(study)
         with self.parent() as run:
             run.log_metrics(_metrics(result), step=result.trials)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from experiments.tracking.database import ARTIFACTS_NAME, DATABASE_NAME, database_uri
@@ -73,7 +72,7 @@ def _server(runs_dir: Path, host: str, port: int, fragment: str, log: IO[str]) -
     if entry_points(group="mlflow.app", name=APP_NAME):  # not where overtone was installed before it had one
         command += ["--app-name", APP_NAME]
     environment = {**SILENT_ENVIRONMENT, **os.environ, FRAGMENT_VARIABLE: fragment.removeprefix("/")}
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = subprocess.Popen(
         command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -84,10 +83,6 @@ def _server(runs_dir: Path, host: str, port: int, fragment: str, log: IO[str]) -
     finally:
         _stop(server)
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _stop(server: subprocess.Popen[str]) -> None:

@@ -177,8 +177,13 @@ def test_poor_studies_have_the_plots_that_say_something(kind):
     figures = dict(study_figures(study, "primary"))
     assert set(figures) == expected
     assert dict(plt.rcParams) == style and not plt.get_fignums()
-    StudyRuns(Tracker(), load_preset("demo"), "dnn_fft", study.study_name).publish(study, final=True)
     assert len(trial_table(study)) == len(study.trials)
+
+
+def test_nothing_is_drawn_where_nothing_is_kept(monkeypatch):
+    monkeypatch.delattr("experiments.sweep.publication.study_figures")
+    study = complete(2)()
+    StudyRuns(Tracker(), load_preset("demo"), "dnn_fft", study.study_name).publish(study, final=True)
 
 
 @pytest.mark.parametrize(
