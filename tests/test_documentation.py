@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from axe import SCHEMES, in_scheme, violations
 from listening_browser import EXECUTABLE, Browser
 from project import PROJECT
 
@@ -70,6 +71,17 @@ def test_the_site_works_from_disk_with_its_search(site):
         browser.open(results)
         assert "Which architecture wins" in browser.run("document.body.innerText")
         assert browser.errors == []
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
+def test_axe_finds_nothing_on_the_site(site):
+    """A page of each kind: words and sounds, code, wide tables, an interface."""
+    with Browser() as browser:
+        for scheme in SCHEMES:
+            in_scheme(browser, scheme)  # the theme chooses its colours when a page is opened
+            for page in ("index", "concepts", "commands", "results/index", "api/runtime"):
+                browser.open((site / f"{page}.html").as_uri())
+                assert violations(browser, scheme) == [], f"{page} {scheme}"
 
 
 # Folders whose public functions all describe their parameters; a folder is added when it is complete, none is removed.
