@@ -10,7 +10,7 @@ from datamodules.corpora.corpus import Clip
 # The golden ratio spreads indices over 0..1 so evenly that any few in a row hold the stated share, within one item.
 _GOLDEN = (5**0.5 - 1) / 2
 # Of bands that reach this many Hz, the share that is flat; only what was recorded at 48 kHz reaches the first.
-_FLAT_SHARES = ((22_500.0, 0.94), (12_000.0, 0.9), (0.0, 1.0))
+_FLAT_SHARES = ((23_000.0, 1.0), (12_000.0, 0.9), (0.0, 1.0))
 
 
 class ClipChoice:
@@ -72,7 +72,8 @@ def flat_hz(band_hz: float) -> float:
     """Return up to where speech teaches its level, in Hz: a recording's chain falls off before its content ends.
 
     Recordings stored at 44.1 kHz end in the slope of a converter from about 20 kHz, those of encoders in that of a
-    low-pass. Recordings made at 48 kHz are flat nearly as far as they reach, those made at 16 kHz or less all the way.
+    low-pass. Those made at 48 kHz, and at 16 kHz or less, teach all that they have: what such chains do to their last
+    kHz is much the same in all.
 
     Args:
         band_hz: where the content ends.

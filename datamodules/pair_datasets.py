@@ -111,7 +111,7 @@ class TrainingPairs(Dataset[Item]):
             "narrowband": narrowband[inner],
             "wideband": speech[inner],
             "cutoff_hz": condition.cutoff_hz(sample_rate) or sample_rate / 2,
-            "band_hz": min(speed * min(flat_hz(own_band_hz(clip)) for clip in clips), sample_rate / 2),
+            "band_hz": variation.band_hz(min(flat_hz(own_band_hz(clip)) for clip in clips), speed, sample_rate),
             "condition": condition.name,
             "speaker": clip.speaker,
             "file": joined_name(self._corpus, clips),

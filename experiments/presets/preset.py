@@ -18,6 +18,7 @@ from overtone.files import written_whole
 
 PRESETS = Path(__file__).parent
 RESOLVED = "preset.yaml"  # in the folder of whatever a preset decided
+MOST_ALIASES, MOST_LEVELS = 20, 20
 MOST_TEXT = 600  # characters of a message
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
@@ -198,12 +199,23 @@ def load_preset(name: str) -> Preset:
         renamed = " The original project's recipe is called original now." if name == "seed" else ""
         raise OvertoneError(f"Unknown preset {name!r}. Known: {known}; or give the path of a .yaml file.{renamed}")
     try:
-        return checked(Preset, yaml.safe_load(path.read_text(encoding="utf-8")))
+        return checked(Preset, _plain(path.read_text(encoding="utf-8")))
     except OvertoneError as error:
         text = str(error)
         raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+
+
+def _plain(text: str) -> object:
+    """Return what YAML text holds, unless aliases of aliases or levels are so many that reading would not end."""
+    aliases = levels = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        aliases += isinstance(event, yaml.AliasEvent)
+        levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if aliases > MOST_ALIASES or levels > MOST_LEVELS:
+            raise OvertoneError(f"expected at most {MOST_ALIASES} aliases and {MOST_LEVELS} levels, got more.")
+    return yaml.safe_load(text)
 
 
 def write_preset(preset: Preset, path: Path) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
+from scipy.signal import welch
 
 from datamodules.degradation.variation import Variation, tilted
 from overtone.errors import OvertoneError
@@ -24,6 +26,27 @@ def test_speed_moves_frequencies_and_keeps_the_length(speed: float) -> None:
     assert faster.shape == (samples,)
     assert faster.dtype == np.float32
     assert np.argmax(np.abs(np.fft.rfft(faster * np.hanning(samples)))) == pytest.approx(1000 * speed, abs=1.5)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1])
+def test_speech_teaches_up_to_where_resampling_leaves_it_flat(speed: float) -> None:
+    samples = 4 * SAMPLE_RATE
+    noise = np.random.default_rng(0).standard_normal(round(3 * speed * samples)).astype(np.float32)
+    read = soxr.resample(noise, 3 * SAMPLE_RATE, SAMPLE_RATE, quality="HQ")
+    variation = Variation(speed=(speed, speed))
+    played = variation.apply(read, speed, samples, SAMPLE_RATE, np.random.default_rng(0))
+    frequencies, power = welch(played, SAMPLE_RATE, nperseg=1024)
+    limit = variation.band_hz(20_000.0, speed, SAMPLE_RATE)
+
+    def level_db(low: float, high: float) -> float:
+        return float(10 * np.log10(power[(frequencies >= low) & (frequencies < high)].mean()))
+
+    middle = level_db(2000, 4000)
+    assert level_db(limit - 250, limit) == pytest.approx(middle, abs=1.0)
+    assert level_db(limit + 250, limit + 500) < middle - 3
+    assert variation.band_hz(5000.0, speed, SAMPLE_RATE) == pytest.approx(5000 * speed)
+    # As recorded, the slope of reading is part of what is wanted: val and test have it too.
+    assert variation.band_hz(20_000.0, 1.0, SAMPLE_RATE) == SAMPLE_RATE / 2
 
 
 @pytest.mark.parametrize(("hertz", "gain_db"), [(1000, 0.0), (2000, 2.0), (4000, 4.0), (500, -2.0)])

@@ -1,4 +1,4 @@
-"""Presets are checked once, when they are read: in one line, whatever is wrong in the file."""
+"""Presets are checked once, when they are read: in one line, in no time, whatever the file holds."""
 
 import re
 import time
@@ -11,6 +11,16 @@ from experiments.presets.preset import PRESETS, Preset, load_preset
 from overtone.errors import OvertoneError
 
 DEMO = yaml.safe_load((PRESETS / "demo.yaml").read_text())
+
+
+def doubled(first, entry):
+    """Ten levels, of which each repeats the one before nine times."""
+    lines = [f"a: &a {first}"]
+    lines += [
+        f"{later}: &{later} {entry % ', '.join(9 * ['*' + former])}"
+        for former, later in zip("abcdefghi", "bcdefghij", strict=True)
+    ]
+    return "\n".join(lines)
 
 
 def places(plain, path=()):
@@ -88,6 +98,8 @@ def test_no_value_anywhere_is_answered_by_a_traceback(tmp_path, value):
 @pytest.mark.parametrize(
     "text",
     [
+        doubled("[1, 2]", "[%s]"),
+        doubled("{k: 1}", "{<<: [%s]}"),
         "a: &a [*a]",
         "&a {<<: *a}",
         "[" * 5000,
@@ -104,7 +116,7 @@ def test_no_value_anywhere_is_answered_by_a_traceback(tmp_path, value):
     ],
     ids=lambda text: text[:12],
 )
-def test_a_file_that_is_no_preset_is_refused_at_once(tmp_path, text):
+def test_a_file_that_would_not_end_or_is_no_preset_is_refused_at_once(tmp_path, text):
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     started = time.process_time()
