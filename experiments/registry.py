@@ -27,7 +27,9 @@ def check_registered(name: str) -> None:
         OvertoneError: no such name.
     """
     if name not in MODELS:
-        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.")
+        now = name.removesuffix("_seed") + "_original"
+        hint = f" The form as first published is called {now} now." if now in MODELS and name != now else ""
+        raise OvertoneError(f"Unknown model {name!r}. Registered: {', '.join(MODELS)}.{hint}")
 
 
 def model_class(name: str) -> type["SpeechModule"]:

@@ -69,6 +69,10 @@ def prepare_database(runs: Path) -> bool:
     To be called by one process at a time.
     """
     path = runs / DATABASE_NAME
+    if path.is_file() and _is_half_made(path):
+        aside = path.with_name(f"{DATABASE_NAME}.half-made")
+        path.replace(aside)
+        say(f"{path}: its making was interrupted; a new one is made, the old one is now {aside.name}.")
     if path.is_file():
         _follow_a_move(runs)
         return False
@@ -78,6 +82,21 @@ def prepare_database(runs: Path) -> bool:
         store = SqlAlchemyStore(database_uri(temporary), (runs / ARTIFACTS_NAME).as_uri())
         store.engine.dispose()
     return True
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether a database has no run and not its last tables, as where the making by another program was killed."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "runs" in tables and connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone():
+            return False
+        if "alembic_version" not in tables:
+            return True
+        return connection.execute("SELECT version_num FROM alembic_version").fetchone() != (
+            _get_latest_schema_revision(),
+        )
 
 
 def _follow_a_move(runs: Path) -> None:

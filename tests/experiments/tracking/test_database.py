@@ -2,8 +2,10 @@
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from project import PROJECT
@@ -37,6 +39,19 @@ def test_a_kill_while_the_database_is_made_leaves_a_folder_that_works(tmp_path, 
     assert not (tmp_path / "mlflow.db").exists()
     run = open_tracker("mlflow", tmp_path).run("demo", "one", {}, "key")
     assert run.id
+
+
+def test_a_half_made_database_of_an_earlier_version_is_told_and_made_again(tmp_path, capsys):
+    open_tracker("mlflow", tmp_path / "whole")
+    shutil.copy(tmp_path / "whole" / "mlflow.db", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute("CREATE TABLE _alembic_tmp_params (key TEXT)")
+        connection.execute("UPDATE alembic_version SET version_num = '90e64c465722'")
+        connection.execute("DROP TABLE trace_info")
+    assert open_tracker("mlflow", tmp_path).run("demo", "one", {}, "key").id
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "its making was interrupted" in line
+    assert (tmp_path / "mlflow.db.half-made").is_file()
 
 
 @pytest.mark.parametrize(("command", "damage"), [("ui", "cut"), ("select", "text"), ("publish", "cut")])
