@@ -104,7 +104,7 @@ class Publisher:
             tags = run_tags(self.preset, place, self.corpus) | {"test_uses": str(self.findings.test_uses)}
             with self.tracker.run(experiment, place.name, tags, place.key) as run:
                 self._log_scores(run, rows)
-                run.log_metrics({f"cost/{key}": float(found[key]) for key in RUN_TIME_COSTS})
+                run.log_metrics({f"work/{key}": float(found[key]) for key in RUN_TIME_COSTS})
                 run.log_metrics({RANK: float(found["rank"])})
                 run.log_file(self.samples_page(place, system, samples, rows))
                 run.set_tags({"status": status_text(found)})
@@ -118,7 +118,7 @@ class Publisher:
                 rows = scores[scores["system"] == name]
                 self._log_scores(run, rows)
                 if name in self.findings.external:
-                    run.log_metrics({"cost/rtf": float(self.findings.row(name)["rtf"])})
+                    run.log_metrics({"work/rtf": float(self.findings.row(name)["rtf"])})
                     run.describe(_words(name, rows, self.findings))
                 else:
                     run.describe(_control_words(name))

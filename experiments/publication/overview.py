@@ -143,5 +143,5 @@ class Overview:
         keys.sort(key=lambda key: key not in ("visqol", PRIMARY))
         rating = [RATING] if self.findings.ratings is not None else []
         scores = (f"metrics.test/{key}" for key in (*keys[:2], *rating, *keys[2:]))
-        costs = (f"metrics.cost/{key}" for key in ("rtf", "latency_ms", "macs"))
+        costs = (f"metrics.work/{key}" for key in ("rtf", "latency_ms", "macs"))
         return (f"metrics.{RANK}", *scores, "tags.status", *costs)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("tags.model", "tags.trial.state", "metrics.value", "metrics.gain"),
-    *("tags.guards", "metrics.cost/train_seconds", "tags.reason"),
+    *("tags.guards", "metrics.work/train_seconds", "tags.reason"),
 )
 WIDTH, HEIGHT, WIDTH_PER_PARAMETER = 9.0, 4.6, 1.5  # of a plot, inches
 TOO_LITTLE = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)  # how Optuna's plots say so
@@ -113,7 +113,7 @@ def close_trial_run(run: Run, trial: FrozenTrial) -> None:
     run.log_parameters(trial.params)
     metrics = {f"val/{key}": value for key, value in attributes.get("scores", {}).items()}
     metrics |= {f"constraint/{key}": value for key, value in trial.constraints.items()}
-    metrics |= {f"cost/train_{key}": attributes[key] for key in COSTS if key in attributes}
+    metrics |= {f"work/train_{key}": attributes[key] for key in COSTS if key in attributes}
     run.log_metrics(_rounded(metrics | {"value": trial.value}))
     run.finish()
 

@@ -214,7 +214,7 @@ def train(
     module.save_weights(place.weights)
     with written_whole(place.record) as path:
         path.write_text(json.dumps(asdict(record), indent=2))
-    run.log_metrics({f"cost/train_{key}": value for key, value in record.costs.items()}, trainer.current_epoch)
+    run.log_metrics({f"work/train_{key}": value for key, value in record.costs.items()}, trainer.current_epoch)
     return record
 
 

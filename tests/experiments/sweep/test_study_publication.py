@@ -94,7 +94,7 @@ def test_trials_stand_under_their_study_with_state_parameters_and_value(tracker,
     default, infeasible, pruned, failed = (runs[f"trial-00{number}"].data for number in (0, 1, 3, 4))
     assert default.params == {"width": "32", "learning_rate": "0.032", "reconstruction": "noise"}
     assert default.metrics["value"] == 0.4 and default.metrics["val/lsd_low"] == 0.1
-    assert default.metrics["cost/train_seconds"] == 3.25
+    assert default.metrics["work/train_seconds"] == 3.25
     assert infeasible.tags["feasible"] == "no"
     assert infeasible.metrics["constraint/guards"] == 1.0
     assert pruned.tags["reason"] == "worse than the median"
