@@ -8,6 +8,7 @@ from evaluation.measures.stft import (
     Power,
     bin_frequencies,
     check_pair,
+    mel_filters,
     required_cutoff,
     shared_spectrogram,
 )
@@ -314,14 +315,10 @@ def band_statistics(
 
 
 def _mel_bands(sample_rate: int, cutoff_hz: float, band_hz: float) -> NDArray[np.float64]:
-    from librosa.filters import mel
-
     low_hz, high_hz = 1.02 * cutoff_hz, 0.98 * min(band_hz, sample_rate / 2)
     if high_hz - low_hz < STATISTICS_BANDS * MINIMUM_BINS / FRAME_SECONDS:
         raise NotApplicable(f"the missing band {cutoff_hz:.0f} to {band_hz:.0f} Hz is too narrow")
-    n_fft = _frame_length(sample_rate)
-    filters = mel(sr=sample_rate, n_fft=n_fft, n_mels=STATISTICS_BANDS, fmin=low_hz, fmax=high_hz, htk=True, norm=None)
-    return np.asarray(filters, dtype=np.float64)
+    return mel_filters(sample_rate, _frame_length(sample_rate), STATISTICS_BANDS, low_hz, high_hz)
 
 
 def decibel(ratio: float) -> float:

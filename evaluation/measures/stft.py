@@ -39,6 +39,27 @@ def periodic_hann(length: int) -> NDArray[np.float64]:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
 
 
+def mel_filters(sample_rate: int, n_fft: int, bands: int, low_hz: float, high_hz: float) -> NDArray[np.float64]:
+    """Triangular bands on O'Shaughnessy's mel scale, 2595 log10(1 + Hz / 700), each 1 at its centre.
+
+    Args:
+        sample_rate: in Hz.
+        n_fft: frame length in samples.
+        bands: how many.
+        low_hz: where the lowest begins.
+        high_hz: where the highest ends.
+
+    Returns:
+        ``(bands, bins)`` with ``n_fft // 2 + 1`` bins, to be multiplied with a power spectrum.
+    """
+    lowest, highest = 2595 * np.log10(1 + np.array([low_hz, high_hz]) / 700)
+    mels = np.linspace(lowest, highest, bands + 2)
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    distance = np.fft.rfftfreq(n_fft, 1 / sample_rate) - edges[:, None]
+    widths = np.diff(edges)[:, None]
+    return np.maximum(0.0, np.minimum(distance[:-2] / widths[:-1], -distance[2:] / widths[1:]))
+
+
 def power_spectrogram(
     waveform: ArrayLike, n_fft: int, hop_length: int, *, centred: bool, single: bool = False
 ) -> Power:

@@ -4,16 +4,21 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import dct
+from scipy.fft import dct, irfft, rfft
 
 from evaluation.measures.missing_band import ACTIVE_RANGE_DB, MINIMUM_FRAMES, short_power, voiced_frames
-from evaluation.measures.stft import NotApplicable, Power, check_pair
+from evaluation.measures.stft import FRAMES_PER_BLOCK, NotApplicable, Power, check_pair, mel_filters
 from overtone.audio import resample
 
 MEL_BANDS, CEPSTRAL_COEFFICIENTS = 80, 24
 POWER_FLOOR = 1e-8  # that of the log-spectral distance
 PITCH_SAMPLE_RATE, PITCH_FRAME, PITCH_HOP = 16_000, 1024, 512  # the frames of `short_power`: 64 ms, hop 32 ms
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 60.0, 400.0
+SHORTEST_PERIOD, LONGEST_PERIOD = (
+    int(PITCH_SAMPLE_RATE / HIGHEST_PITCH_HZ),
+    int(np.ceil(PITCH_SAMPLE_RATE / LOWEST_PITCH_HZ)),
+)
+TROUGH = 0.1  # of the normalised difference, below which a period is taken for the voice's own
 CENTS_AN_OCTAVE = 1200.0
 
 
@@ -55,9 +60,7 @@ def _mel_cepstra(power: Power, sample_rate: int) -> NDArray[np.float64]:
 
 @cache
 def _mel_filters(sample_rate: int, n_fft: int) -> NDArray[np.float64]:
-    from librosa.filters import mel
-
-    return np.asarray(mel(sr=sample_rate, n_fft=n_fft, n_mels=MEL_BANDS, htk=True, norm=None, dtype=np.float64))
+    return mel_filters(sample_rate, n_fft, MEL_BANDS, 0.0, sample_rate / 2)
 
 
 def pitch_error(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) -> float:
@@ -104,9 +107,8 @@ def pitch_correlation(*, preds: ArrayLike, target: ArrayLike, sample_rate: int) 
 def pitches(preds: ArrayLike, target: ArrayLike, sample_rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fundamental frequencies of both waveforms in the frames in which the target is voiced.
 
-    By YIN (de Cheveigné and Kawahara 2002) as librosa computes it, from 60 to 400 Hz, at 16 kHz, in frames of 64 ms,
-    hop 32 ms. A frame counts by the target's voicing (`voiced_frames`), whatever the estimate is there: an estimate
-    that is not voiced gets a pitch by chance, and pays for it.
+    By `yin`, from 60 to 400 Hz, at 16 kHz. A frame counts by the target's voicing (`voiced_frames`), whatever the
+    estimate is there: an estimate that is not voiced gets a pitch by chance, and pays for it.
 
     Args:
         preds: the estimate ``(samples,)``.
@@ -121,28 +123,54 @@ def pitches(preds: ArrayLike, target: ArrayLike, sample_rate: int) -> tuple[NDAr
     """
     check_pair(preds, target)
     voiced = voiced_frames(short_power(preds, target, sample_rate)[1], sample_rate)
-    given, wanted = (_yin(waveform, sample_rate) for waveform in (preds, target))
+    given, wanted = (yin(waveform, sample_rate) for waveform in (preds, target))
     frames = np.flatnonzero(voiced[: len(wanted)])
     if len(frames) < MINIMUM_FRAMES:
         raise NotApplicable(f"{len(frames)} voiced frames, {MINIMUM_FRAMES} needed")
     return given[frames], wanted[frames]
 
 
-def _yin(waveform: ArrayLike, sample_rate: int) -> NDArray[np.float64]:
-    from librosa import yin
+def yin(waveform: ArrayLike, sample_rate: int) -> NDArray[np.float64]:
+    """Fundamental frequency of each frame of 64 ms, hop 32 ms, by YIN (de Cheveigné and Kawahara 2002, steps 1 to 5).
 
-    samples = resample(np.asarray(waveform, dtype=np.float32), sample_rate, PITCH_SAMPLE_RATE)
+    Args:
+        waveform: ``(samples,)``.
+        sample_rate: in Hz.
+
+    Returns:
+        About 60 to 400 Hz, ``(frames,)``, by chance where there is no voice; empty for less than a frame.
+    """
+    samples = resample(np.asarray(waveform, dtype=np.float32), sample_rate, PITCH_SAMPLE_RATE).astype(np.float64)
     if len(samples) < PITCH_FRAME:
         return np.empty(0)
-    return np.asarray(
-        yin(
-            samples,
-            fmin=LOWEST_PITCH_HZ,
-            fmax=HIGHEST_PITCH_HZ,
-            sr=PITCH_SAMPLE_RATE,
-            frame_length=PITCH_FRAME,
-            hop_length=PITCH_HOP,
-            center=False,
-        ),
-        dtype=np.float64,
-    )
+    frames = np.lib.stride_tricks.sliding_window_view(samples, PITCH_FRAME)[::PITCH_HOP]
+    blocks = (frames[start : start + FRAMES_PER_BLOCK] for start in range(0, len(frames), FRAMES_PER_BLOCK))
+    return PITCH_SAMPLE_RATE / np.concatenate([_periods(_normalised_difference(block)) for block in blocks])
+
+
+def _normalised_difference(frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Equation 8 of frames ``(frames, samples)``: ``(frames, lags)`` from the shortest to the longest period."""
+    spectrum = rfft(frames, 2 * PITCH_FRAME)
+    correlation = irfft(spectrum.real**2 + spectrum.imag**2)[:, : LONGEST_PERIOD + 1]
+    energy = np.cumsum(frames[:, :LONGEST_PERIOD] ** 2, axis=1)  # of what a lag leaves without a partner
+    difference = 2 * (correlation[:, :1] - correlation[:, 1:]) - energy
+    mean = np.cumsum(difference, axis=1) / np.arange(1, LONGEST_PERIOD + 1)
+    lags = slice(SHORTEST_PERIOD - 1, LONGEST_PERIOD)
+    return np.asarray(difference[:, lags] / (mean[:, lags] + np.finfo(np.float64).tiny))
+
+
+def _periods(difference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first trough that is deep enough, else the deepest point, between samples: ``(frames,)`` samples."""
+    trough = np.zeros(difference.shape, dtype=bool)
+    before, here, after = difference[:, :-2], difference[:, 1:-1], difference[:, 2:]
+    trough[:, 0] = difference[:, 0] < difference[:, 1]
+    trough[:, 1:-1] = (here < before) & (here <= after)
+    trough[:, -1] = difference[:, -1] < difference[:, -2]
+    trough &= difference < TROUGH
+    chosen = np.where(trough.any(axis=1), trough.argmax(axis=1), difference.argmin(axis=1))
+
+    curvature, slope = after + before - 2 * here, (after - before) / 2
+    shift = np.zeros(difference.shape)
+    inside = np.abs(slope) < np.abs(curvature)  # a parabola whose lowest point is beside this sample
+    np.divide(-slope, curvature, out=shift[:, 1:-1], where=inside)
+    return np.asarray(SHORTEST_PERIOD + chosen + shift[np.arange(len(chosen)), chosen])

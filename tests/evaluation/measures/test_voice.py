@@ -1,11 +1,12 @@
 """Timbre and pitch: known values, and what must not count."""
 
+import librosa
 import numpy as np
 import pytest
 from waveforms import white
 
-from evaluation.measures.stft import NotApplicable
-from evaluation.measures.voice import mel_cepstral_distance, pitch_correlation, pitch_error, pitches
+from evaluation.measures.stft import NotApplicable, mel_filters
+from evaluation.measures.voice import mel_cepstral_distance, pitch_correlation, pitch_error, pitches, yin
 
 RATES = [16_000, 48_000]
 
@@ -32,6 +33,18 @@ def test_the_pitch_of_a_voice_is_found(rate):
     assert given.min() == pytest.approx(140 * 2**-0.1, rel=0.02) and given.max() == pytest.approx(
         140 * 2**0.1, rel=0.02
     )
+
+
+def test_pitch_and_mel_bands_are_librosa_s():
+    waveform = np.concatenate([voice(16_000, vibrato=0.5), white(16_000), np.zeros(4_000), voice(16_000, 2.0)])
+    waveform = waveform.astype(np.float32).astype(np.float64)
+    theirs = librosa.yin(waveform, fmin=60.0, fmax=400.0, sr=16_000, frame_length=1024, hop_length=512, center=False)
+    np.testing.assert_allclose(yin(waveform, 16_000), theirs, rtol=1e-5)
+    for rate, size, bands, low_hz, high_hz in ((16_000, 1024, 80, 0.0, 8000.0), (48_000, 3072, 24, 4080.0, 23_520.0)):
+        theirs = librosa.filters.mel(
+            sr=rate, n_fft=size, n_mels=bands, fmin=low_hz, fmax=high_hz, htk=True, norm=None, dtype=np.float64
+        )
+        np.testing.assert_allclose(mel_filters(rate, size, bands, low_hz, high_hz), theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("rate", RATES)
