@@ -103,9 +103,16 @@ def one_line_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except DATABASE_ERRORS as error:
+    except OvertoneError:
+        raise
+    except Exception as error:
+        found: BaseException | None = error
+        while found and not isinstance(found, DATABASE_ERRORS):  # in a trial Optuna hides it behind an error of its own
+            found = found.__context__
+        if found is None:
+            raise
         raise OvertoneError(
-            f"{without_password(url)}: the database does not answer ({_cause(error)}). Start it, then the same command "
+            f"{without_password(url)}: the database does not answer ({_cause(found)}). Start it, then the same command "
             "again; it continues where it was."
         ) from None
 

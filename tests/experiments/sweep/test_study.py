@@ -5,6 +5,7 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from postgresql_server import postgresql_server, why_not
 
 from experiments.presets.preset import SweepSettings, load_preset
 from experiments.registry import MODELS, build_model
@@ -23,9 +24,16 @@ def preset(tiny_preset):
     return replace(preset, models={model: {} for model in MODELS} | preset.models)
 
 
-@pytest.fixture
-def storage(tmp_path):
-    return open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def storage(request, tmp_path_factory):
+    """A database of each kind, for all studies of this file."""
+    if request.param == "sqlite":
+        yield open_storage(f"sqlite:///{tmp_path_factory.mktemp('studies') / 'optuna.db'}")
+        return
+    if why_not() is not None:
+        pytest.skip(why_not())
+    with postgresql_server() as server:
+        yield open_storage(server.make_database("studies"))
 
 
 def complete(value, broken=0.0, state=TrialState.COMPLETE):
@@ -166,13 +174,13 @@ def test_a_storage_that_cannot_be_opened_is_one_line_without_the_password(url, e
     assert "\n" not in str(raised.value)
 
 
-def test_reading_makes_no_database_and_names_the_studies_there_are(tmp_path, storage):
+def test_reading_makes_no_database_and_names_the_studies_there_are(tmp_path):
     absent = tmp_path / "absent.db"
     with pytest.raises(OvertoneError, match=r"absent\.db: no such database\. Sweep first"):
         load_study(f"sqlite:///{absent}", "any")
     assert not absent.exists()
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    optuna.create_study(storage=storage, study_name="mine")
+    optuna.create_study(storage=open_storage(url), study_name="mine")
     assert known_studies(url) == ["mine"]
     assert load_study(url, "mine").study_name == "mine"
     with pytest.raises(OvertoneError, match=r"No study 'other' in .*There are: mine\."):

@@ -13,6 +13,7 @@ import urllib.request
 import matplotlib.pyplot as plt
 import optuna
 import pytest
+from processes import PATIENCE
 
 from experiments.presets.preset import load_preset
 from experiments.sweep.publication import StudyRuns, close_trial_run, study_figures, sweep_experiment
@@ -217,17 +218,17 @@ def test_the_dashboard_opens_the_study(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                found = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies", timeout=5))
+                found = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies", timeout=60))
                 break
             except urllib.error.URLError:
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.2)
         (summary,) = found["study_summaries"]
         assert summary["study_name"] == "demo-dnn_fft"
-        detail = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}", timeout=20))
+        detail = json.load(opener.open(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}", timeout=60))
         assert [trial["values"] for trial in detail["trials"]] == [[0.5], [0.4], [0.3]]
     finally:
         process.kill()

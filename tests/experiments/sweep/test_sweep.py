@@ -71,15 +71,15 @@ def long_preset_path(preset_path):
 def worker(preset_path, tiny_corpus, tmp_path):
     """Return a function that makes a study, and a worker in this process that keeps its events."""
 
-    def make(trials):
+    def make(trials, url=None):
         preset, runs = load_preset(str(preset_path)), tmp_path / "runs"
         runs.mkdir(exist_ok=True)
-        url, key = default_storage(runs), study_key(preset, "dnn_fft", load_corpus(tiny_corpus).digest)
+        url, key = url or default_storage(runs), study_key(preset, "dnn_fft", load_corpus(tiny_corpus).digest)
         study, _ = make_study(open_storage(url, preset.sweep), key, preset)
         said = []
         workspace = Workspace(runs, str(tiny_corpus), tracking="none")
         request = WorkerRequest("dnn_fft", str(preset_path), key.name, url, trials, 0, workspace)
-        return study, lambda: work(asdict(request), said.append), said
+        return study, lambda say=said.append: work(asdict(request), say), said
 
     return make
 
@@ -135,6 +135,7 @@ class Command:
         return Path(self.out.name).read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_ctrl_c_and_kills_and_a_finished_one_does_nothing(
     long_preset_path, tiny_corpus, tmp_path, capsys
 ):
@@ -188,6 +189,7 @@ def check_trials(study, preset):
         assert list(trial.intermediate_values) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_lost_with_a_trial_costs_only_its_time(long_preset_path, tiny_corpus, tmp_path):
     runs = tmp_path / "runs"
     lost = Command(long_preset_path, tiny_corpus, runs, "--trials", 2)

@@ -7,11 +7,12 @@ import pytest
 from optuna.trial import TrialState
 from postgresql_server import postgresql_server, why_not
 from processes import children_of
-from test_sweep import FINISHED, Command, long_preset_path, preset_path
+from test_sweep import FINISHED, Command, long_preset_path, preset_path, worker
 
 from experiments.sweep.results import counted_trials, retry_of
+from overtone.errors import OvertoneError
 
-__all__ = ["long_preset_path", "preset_path"]
+__all__ = ["long_preset_path", "preset_path", "worker"]
 pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.filterwarnings("ignore"),
@@ -24,6 +25,26 @@ def server():
         yield running
 
 
+def test_a_worker_whose_database_stops_says_so_and_goes_on_when_it_is_there_again(server, worker):
+    study, run, _ = worker(trials=1, url=server.make_database("of_a_worker"))
+
+    said = []
+
+    def stop(event):
+        said.append(event)
+        if [one for one in said if "done" in one] == [event]:  # its first batch
+            server.stop("immediate")
+
+    try:
+        with pytest.raises(OvertoneError, match="the database does not answer"):
+            run(stop)
+    finally:
+        server.start()
+    run()
+    assert len(counted_trials(study)) == 1
+
+
+@pytest.mark.slow
 def test_two_machines_share_a_study_and_one_dies_in_a_trial(server, long_preset_path, tiny_corpus, tmp_path):
     url = server.make_database("machines")
 
@@ -48,6 +69,7 @@ def test_two_machines_share_a_study_and_one_dies_in_a_trial(server, long_preset_
     assert again.trials()[victim].state == TrialState.FAIL
 
 
+@pytest.mark.slow
 def test_a_database_that_stops_ends_the_sweep_in_one_line_and_the_same_command_continues(
     server, long_preset_path, tiny_corpus, tmp_path
 ):

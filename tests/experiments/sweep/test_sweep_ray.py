@@ -15,7 +15,7 @@ from experiments.sweep.results import counted_trials, retry_of
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'overtone[ray]'")
 __all__ = ["preset_path"]
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
