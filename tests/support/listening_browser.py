@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import time
 
+from processes import PATIENCE
+
 EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = [
     "--headless",
@@ -22,7 +24,6 @@ OPTIONS = [
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 ]
-PATIENCE = 90.0  # seconds; on a busy machine a browser takes long to start
 
 
 CHECK = "document.querySelector('h2').textContent === 'Volume and headphones'"

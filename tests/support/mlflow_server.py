@@ -7,6 +7,8 @@ import sys
 import time
 import urllib.request
 
+from processes import PATIENCE
+
 from experiments.tracking.store import SILENT_ENVIRONMENT
 
 
@@ -27,11 +29,11 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, env=os.environ | SILENT_ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
             try:
-                opener.open(f"{self.url}/health", timeout=1)
+                opener.open(f"{self.url}/health", timeout=10)
                 return
             except OSError:
                 assert self._process.poll() is None, (self.folder / "server.log").read_text()

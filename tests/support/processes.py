@@ -3,8 +3,10 @@
 import os
 import time
 
+PATIENCE = 300.0  # seconds: nothing but a hanging test ever waits so long
 
-def wait_for(condition, seconds=90.0):
+
+def wait_for(condition, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

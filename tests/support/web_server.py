@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from packages import package
+from processes import PATIENCE
 from project import PROJECT
 from waveforms import speech_like
 
@@ -53,7 +54,7 @@ class Server:
         self.temporary = temporary
         self.address = f"http://127.0.0.1:{port}/"
 
-    def request(self, method, path, body=None, headers=None, timeout=30):
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
         """One request on a connection of its own; returns status, headers and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -83,5 +84,5 @@ def running_server(port=0, **limits):
             yield Server(process, int(announced[1]), Path(temporary))
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
             process.stdout.close()

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from processes import children_of, is_running, wait_for
+from processes import PATIENCE, children_of, is_running, wait_for
 
 from benchmarks.pages import results_page
 from experiments.cli.main import main
@@ -226,7 +226,7 @@ def test_ctrl_c_stops_a_training_cleanly_and_says_how_to_go_on(tiny_preset, tiny
     )
     wait_for(lambda: list(runs.glob("trainings/*/checkpoints/last.ckpt")))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "continues where it was" in errors
     assert "Traceback" not in errors

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import figure_array
+from processes import PATIENCE
 from project import PROJECT
 
 from experiments.pages.spectrograms import spectrogram_row
@@ -191,7 +192,7 @@ def test_processes_share_a_new_store(tmp_path: Path):
         )
         for name in ("first", "second")
     ]
-    ends = [process.communicate(timeout=120) for process in started]
+    ends = [process.communicate(timeout=PATIENCE) for process in started]
     assert [process.returncode for process in started] == [0, 0], ends
     identifiers = {out.strip() for out, _ in ends}
     assert len(identifiers) == 1
@@ -250,11 +251,11 @@ def test_the_page_is_served_until_interrupted(tracker: Tracker):
             assert address is not None, server.communicate()
             assert address[0].endswith(fragment(tracker, "served"))
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            page = opener.open(address[0], timeout=20).read().decode()
+            page = opener.open(address[0], timeout=PATIENCE).read().decode()
             assert "<title>MLflow</title>" in page
             assert f'location.hash = "{fragment(tracker, "served")[1:]}"' in page
             server.send_signal(signal.SIGINT)
-            _, error = server.communicate(timeout=30)
+            _, error = server.communicate(timeout=PATIENCE)
         finally:
             server.kill()
     assert (server.returncode, error) == (0, "")

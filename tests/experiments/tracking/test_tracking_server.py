@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow_server import MlflowServer
+from processes import PATIENCE
 from project import PROJECT
 
 import experiments.tracking.publish
@@ -191,7 +192,7 @@ def outage(server, tmp_path_factory):
         with pytest.raises(OvertoneError, match="cannot be used"):
             publish_command([], folder / "runs", server.url)
         command = [sys.executable, "-c", PROGRAM, server.url, str(folder / "next")]
-        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
         server.start()
         run.finish()
     return SimpleNamespace(**locals())

@@ -68,7 +68,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
         assert parent.stdout.readline() == "ready\n"
         (child,) = children_of(parent.pid)
         parent.kill()
-    wait_for(lambda: not is_running(child), 10.0)
+    wait_for(lambda: not is_running(child))
 
 
 @pytest.mark.parametrize(

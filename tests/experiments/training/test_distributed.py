@@ -91,7 +91,7 @@ def together(preset_path, preset, corpus, tiny_corpus, tmp_path_factory):
     script = PROJECT / "tests" / "support" / "distributed_training.py"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     ended = subprocess.run(
-        [*launch, str(preset_path), str(tiny_corpus), str(runs)], capture_output=True, text=True, timeout=300
+        [*launch, str(preset_path), str(tiny_corpus), str(runs)], capture_output=True, text=True, timeout=900
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     ranks = {model: [torch.load(runs / f"{model}-{rank}.pt") for rank in (0, 1)] for model in MODELS}

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from enhance_cases import speech, write
 from packages import package
-from processes import wait_for
+from processes import PATIENCE, wait_for
 
 from overtone.audio_files import file_enhancement
 from overtone.audio_files.file_enhancement import HIGHEST_PEAK, enhance_file
@@ -230,7 +230,7 @@ def test_ctrl_c_leaves_whole_files_only_and_the_same_command_goes_on(tmp_path):
     process = subprocess.Popen([*arguments, "--jobs", "1"], stderr=subprocess.PIPE, text=True)
     wait_for((tmp_path / "out" / "a.wav").exists)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "continues where it was" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
 

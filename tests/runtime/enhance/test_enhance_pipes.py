@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from enhance_cases import speech, write
 from packages import package
+from processes import PATIENCE
 
 from overtone.audio_files.wave_pipes import RAW_FORMS, HeaderReader, PipeForm, PipeSource, SampleForm, wave_header
 from overtone.enhancer import Enhancer
@@ -139,5 +140,5 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     process.stdout.read(10)
     process.stdout.close()
     said = process.stderr.read()
-    assert process.wait(60) == 1
+    assert process.wait(PATIENCE) == 1
     assert b"closed by the program that read it" in said and b"Traceback" not in said and b"Exception" not in said

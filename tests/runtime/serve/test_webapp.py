@@ -11,7 +11,7 @@ import urllib.parse
 import numpy as np
 import pytest
 from packages import RATE, package
-from processes import wait_for
+from processes import PATIENCE, wait_for
 from web_server import clip, decoded, encoded, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -293,7 +293,7 @@ def test_live_streams_are_limited_and_make_room_again(server):
         except InvalidStatus:
             return False
 
-    wait_for(has_room, 5)
+    wait_for(has_room)
 
 
 def test_a_message_that_is_too_large_ends_the_stream_only(server):
@@ -311,7 +311,7 @@ def test_the_server_stops_quietly(number):
     with running_server() as server:
         assert server.request("GET", "/")[0] == 200
         server.process.send_signal(number)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
 
@@ -354,7 +354,7 @@ def test_serving_others_is_warned_of():
             assert user.recv(100).startswith(b"HTTP/1.1 200")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
         process.stdout.close()
 
 

@@ -1,6 +1,7 @@
 """The page as its users meet it: headless Chromium with a WAV for a microphone, on a desk and on a telephone."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from overtone.model_package import load_model
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
 SIZES = {"desk": {"width": 1280, "height": 900}, "telephone": {"width": 390, "height": 844}}
 PITCH = 1000
+LONG_SECONDS = 20.0  # a busy machine takes its time between two keys
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +73,20 @@ def test_from_the_microphone_to_the_download_and_anew(page):
     page.click("#record")
     page.wait("document.querySelector('#record-label').textContent === 'Stop'")
     page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 0.9")
-    assert page.run("document.querySelector('#level').value") > -30
+    page.wait("document.querySelector('#level').value > -30")
     page.click("#record")
     predicted(page)
     assert "Enhanced" in page.text("#status")
     assert "real time" in page.text("#factor")
 
     page.click("#download")
-    wait_for(lambda: list((page.folder / "downloads").glob("recording-*-enhanced.wav")), 10)
+    wait_for(lambda: list((page.folder / "downloads").glob("recording-*-enhanced.wav")))
     file = next((page.folder / "downloads").glob("recording-*-enhanced.wav"))
-    wait_for(lambda: file.stat().st_size > 100_000, 10)
+    wait_for(lambda: file.stat().st_size > 100_000)
     heard, rate = soundfile.read(file)
     file.unlink()
     assert rate == RATE
-    assert 0.8 < len(heard) / rate < 10
+    assert 0.8 < len(heard) / rate < 60
     assert loudest_frequency(heard[len(heard) // 2 :], rate) == pytest.approx(PITCH, abs=5)
 
     page.click("#refresh")
@@ -96,7 +98,7 @@ def test_from_the_microphone_to_the_download_and_anew(page):
 
 def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
     path = tmp_path / "old tape.flac"
-    path.write_bytes(encoded(clip(3.0, 22050, channels=2), 22050, "FLAC"))
+    path.write_bytes(encoded(clip(LONG_SECONDS, 22050, channels=2), 22050, "FLAC"))
     page.drop(path)
     predicted(page)
     assert "old tape.flac" in page.run("document.querySelector('#download').download").replace("-enhanced.wav", ".flac")
@@ -104,13 +106,13 @@ def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
     page.click("#play")
     page.wait("document.querySelector('#position').textContent > '0:00.3'")
     page.run("document.activeElement.blur()")
-    before = position(page)
+    before, began = position(page), time.monotonic()
     page.key("a")
     assert page.run("document.querySelector('[name=heard]:checked').value") == "original"
     page.key("b")
     after = position(page)
     assert page.run("document.querySelector('[name=heard]:checked').value") == "enhanced"
-    assert before <= after < before + 1.0
+    assert before <= after < before + time.monotonic() - began + 0.1
     page.key(" ")
     assert page.text("#play") == "Play"
     page.run("document.querySelector('.picture canvas').scrollIntoView({block: 'center'})")
@@ -122,7 +124,7 @@ def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
     there = position(page)
     cursors = page.run("[...document.querySelectorAll('.cursor')].map((one) => one.getBoundingClientRect().x)")
     assert cursors == pytest.approx([middle, middle], abs=1.5)
-    assert 1.1 < there < 1.6
+    assert there == pytest.approx(LONG_SECONDS / 2, abs=0.4)
     page.key("ArrowRight")
     assert position(page) == pytest.approx(there + 1.0, abs=0.11)
 
@@ -140,7 +142,7 @@ def test_by_keyboard_alone_from_the_microphone_to_both_versions(page):
     tab_to(page, "#record")
     page.key("Enter")
     page.wait("document.querySelector('#record-label').textContent === 'Stop'")
-    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 0.5")
+    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 3")  # longer than what follows takes
     page.key("Enter")
     page.wait("!document.querySelector('#predict').disabled")
     assert page.run("document.activeElement.id") == "record"
@@ -192,7 +194,7 @@ def test_live_one_hears_the_microphone_enhanced(page):
     assert float(page.text("#live-latency").split()[0]) == pytest.approx(1000 * latency, abs=0.1)
     assert page.text("#live-total").endswith("ms")
     page.click("#live")
-    assert page.text("#live-label") == "Start"
+    page.wait("document.querySelector('#live-label').textContent === 'Start'")
     assert not shown(page, "#live-problem")
 
 
