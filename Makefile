@@ -22,6 +22,10 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --progress-bar off
 ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print "  " part[1], part[2], $$(NF - 1), $$NF; fflush() } \
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
+# By one process: Numba's cache may break when several fill it at the same time, and each would take half a minute.
+FIRST_USE := "import librosa.core, numpy; from evaluation.measures.perceptual import visqol; \
+  noise = numpy.random.default_rng(0).standard_normal(32000) / 10; visqol(preds=noise, target=noise, sample_rate=16000)"
+
 .PHONY: help venv demo test test-light lint docs ui lock cheats failures results default-model
 
 help: ## list the targets
@@ -33,8 +37,9 @@ demo: $(STAMP) ## compare the architectures on a synthetic corpus and register t
 	@$(VENV)/bin/overtone compare $(PRESET)
 
 # A file's tests share what they train, so that they stay together; one thread each, since the processes fill the cores.
-test: $(STAMP) ## run the tests; no network is used
-	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+test: $(STAMP) ## run the tests, with SLOW=1 the slow ones too; no network is used
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+	  $(if $(SLOW),,-m "not slow") $(PYTEST_ARGS)
 
 # Where there is no torch: the wheel with its extras, and what its tests need. Only torch can write the packages of the
 # small networks that they use, so that .venv does it first.
@@ -109,6 +114,8 @@ endif
 	@echo "Installing overtone itself ..."
 	@$(PIP_INSTALL) --quiet --no-deps -e .
 	@$(PIP_INSTALL) --quiet --no-deps -e runtime
+	@echo "Compiling what ViSQOL and librosa compile at their first use ..."
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -c $(FIRST_USE)
 	@touch $@
 
 # Local versions (+cpu) and the CUDA packages of one platform's torch are left out: pip adds what its torch asks for.
