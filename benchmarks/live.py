@@ -85,14 +85,14 @@ class SoundServer:
         """Start it, and wait until its devices are there.
 
         Raises:
-            RuntimeError: it does not start within ten seconds.
+            RuntimeError: it does not start within a minute.
         """
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "-F", str(self._script)], env=self.environment, stdout=log, stderr=log
             )
-        for _ in range(100):
+        for _ in range(600):
             time.sleep(0.1)
             done = subprocess.run(["pactl", "list", "short", "sources"], env=self.environment, capture_output=True)
             if b"microphone" in done.stdout:
