@@ -36,9 +36,10 @@ venv: $(STAMP) ## build .venv
 demo: $(STAMP) ## compare the architectures on a synthetic corpus and register the winner
 	@$(VENV)/bin/overtone compare $(PRESET)
 
-# A file's tests share what they train, so that they stay together; one thread each, since the processes fill the cores.
+# A file's tests share what they train, so that they stay together, in the order of tests/conftest.py; one thread each,
+# since the processes fill the cores.
 test: $(STAMP) ## run the tests, with SLOW=1 the slow ones too; no network is used
-	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	  $(if $(SLOW),,-m "not slow") $(PYTEST_ARGS)
 
 # Where there is no torch: the wheel with its extras, and what its tests need. Only torch can write the packages of the

@@ -2,7 +2,9 @@
 
 import csv
 import os
+import shutil
 import signal
+import tempfile
 
 import numpy as np
 import pytest
@@ -13,6 +15,20 @@ SPLIT_OF = {"ada": "train", "ben": "train", "cleo": "val", "dan": "val", "eve": 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a background job, which everything it starts inherits
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config):
+    """Give all processes that run these tests one folder for packages that take seconds to make."""
+    if "OVERTONE_SHARED_PACKAGES" not in os.environ:
+        folder = os.environ["OVERTONE_SHARED_PACKAGES"] = tempfile.mkdtemp(prefix="overtone-packages-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with files whose tests start whole commands, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    long = {"experiments", "benchmarks"}
+    items.sort(key=lambda item: (item.path not in slow, not long.intersection(item.path.parts)))
 
 
 # Reasons to skip a test that hold even where every component is installed.

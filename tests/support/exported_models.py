@@ -42,7 +42,7 @@ def small_module(name, sample_rate=16000):
 @cache
 def exported(name):
     """The module, its package, and the proof."""
-    module, folder = small_module(name), ROOT / name
+    module, folder = small_module(name), ROOT / f"exported-{name}"
     parity = export_package(ModelSource(module, "a test", "tiny"), folder)
     return module, folder, parity
 

@@ -1,6 +1,7 @@
 """Model packages for tests, without torch: a graph made by hand, and what the laboratory exported beforehand."""
 
 import atexit
+import fcntl
 import json
 import os
 import shutil
@@ -19,8 +20,22 @@ RATE = 48000  # of `package`
 DELAY_RATE = 16000
 ROOT = Path(tempfile.mkdtemp(prefix="overtone-tests-"))
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
+# Exports take seconds: the processes that run the tests together make each once, in a folder that conftest gives them.
+SHARED = Path(os.environ.get("OVERTONE_SHARED_PACKAGES", ROOT))
 # Where torch is not installed: packages that `python -m exported_models` wrote where it is.
 WRITTEN_BEFORE = os.environ.get("OVERTONE_TEST_PACKAGES")
+
+
+def made_once(name, write):
+    """A folder that is written, by a function of its path, unless another process of these tests has done so."""
+    folder = SHARED / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            part = folder.with_suffix(".part")
+            write(part)
+            part.rename(folder)
+    return folder
 
 
 @cache
@@ -28,9 +43,13 @@ def exported_folder(name):
     """The package of a small network of an architecture, of 16 kHz."""
     if WRITTEN_BEFORE:
         return Path(WRITTEN_BEFORE) / name
-    from exported_models import exported
 
-    return exported(name)[1]
+    def write(folder):
+        from exported_models import exported
+
+        shutil.copytree(exported(name)[1], folder)
+
+    return made_once(name, write)
 
 
 @cache
@@ -38,9 +57,13 @@ def package():
     """A package of an untrained network of 48 kHz that changes what it hears."""
     if WRITTEN_BEFORE:
         return Path(WRITTEN_BEFORE) / "untrained"
-    from exported_models import write_untrained
 
-    return write_untrained(ROOT / "untrained", RATE)
+    def write(folder):
+        from exported_models import write_untrained
+
+        write_untrained(folder, RATE)
+
+    return made_once("untrained", write)
 
 
 @cache

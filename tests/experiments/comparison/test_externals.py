@@ -89,6 +89,7 @@ def utterances(small, tiny_corpus):
     return list(make_datamodule(preset, corpus, seed=0).utterances("test"))
 
 
+@pytest.mark.slow
 def test_one_of_each_kind_is_scored_ranked_and_told_beside_broken_ones(
     small, utterances, one_core, tiny_corpus, tmp_path, capsys
 ):

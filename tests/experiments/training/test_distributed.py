@@ -107,6 +107,7 @@ def assert_alike(found, expected, relative):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_first_gradient_of_two_processes_is_that_of_one(model, alone, together):
     expected = alone[1][model]["gradients"]
@@ -118,6 +119,7 @@ def test_the_first_gradient_of_two_processes_is_that_of_one(model, alone, togeth
     assert_alike(first, expected, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_two_processes_end_with_the_same_weights_and_the_score_of_one(model, alone, together, preset, corpus):
     first, second = (rank["weights"] for rank in together[1][model])
@@ -130,6 +132,7 @@ def test_two_processes_end_with_the_same_weights_and_the_score_of_one(model, alo
     assert [point[0] for point in two.curve] == [point[0] for point in one.curve]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_with_another_number_of_processes(alone, together, preset, corpus):
     runs, expected = together[0], alone[1]["wavegan"]["weights"]
     network = {name: weight for name, weight in expected.items() if name.startswith("network.")}
@@ -150,6 +153,7 @@ def test_a_training_that_was_stopped_goes_on_with_another_number_of_processes(al
     assert STOP_AFTER == 3
 
 
+@pytest.mark.slow
 def test_started_by_torchrun_the_first_process_speaks_and_compare_refuses(together):
     runs, _, printed = together
     assert printed.count("dnn_fft-seed0: 24 examples") == 1
@@ -172,6 +176,7 @@ class Watcher(Board):
             self._act([child for child in children_of(os.getpid()) if child not in self._strangers])
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_the_next_start_goes_on(preset_path, tiny_corpus, tmp_path):
     plain = yaml.safe_load(preset_path.read_text())
     plain["budget"] |= {"examples": 400_000, "epochs": 20_000}
