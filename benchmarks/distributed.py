@@ -49,13 +49,13 @@ def main() -> None:
         preset = load_preset(str(path))
         workspace = Workspace(Path(folder), arguments.data, tracking="none")
         corpus = open_corpus(preset, workspace, Board(None))
-        bench = Benchmark(preset, corpus, TrainRequest("", str(path), 0, workspace))
         speakers = len({clip.speaker for clip in corpus.split("train")})
         print(f"{arguments.examples} examples of {speakers} speakers, batches of {preset.data.batch_size}")
         headings = ["model", "1 process", f"{arguments.processes} processes", "difference", "by rounding", "over seeds"]
         print(markdown_table([*headings, "CPU s, 1", f"CPU s, {arguments.processes}"], []))
         for model in arguments.models.split(",") if arguments.models else preset.models:
-            cells = bench.row(model, arguments.seeds, arguments.processes)
+            request = TrainRequest(model, str(path), 0, workspace)
+            cells = row(request, preset, corpus, arguments.seeds, arguments.processes)
             print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -73,51 +73,33 @@ def shortened_preset(name: str, examples: int, folder: Path) -> Path:
     return path
 
 
-class Benchmark:
-    """Trains the models of a preset in one and in several processes.
+def row(request: TrainRequest, preset: Preset, corpus: Corpus, seeds: int, processes: int) -> list[str]:
+    """Return a model's line of the table."""
 
-    Args:
-        preset: shortened.
-        corpus: what it is trained on.
-        request: of any model of the preset.
-    """
+    def placed(folder: str) -> TrainRequest:
+        return replace(request, workspace=replace(request.workspace, runs=request.workspace.runs / folder))
 
-    def __init__(self, preset: Preset, corpus: Corpus, request: TrainRequest) -> None:
-        self._preset, self._corpus, self._request = preset, corpus, request
+    def alone(seed: int, folder: str = ".") -> TrainingRecord:
+        return run_training(replace(placed(folder), seed=seed), corpus, lambda *_: None)[1]
 
-    def row(self, model: str, seeds: int, processes: int) -> list[str]:
-        """Return a model's line of the table."""
-        alone = [self._alone(model, seed) for seed in range(seeds)]
-        with patch.object(speech_pairs, "collate", lambda items: collate(items[::-1])):
-            reversed_order = self._alone(model, 0, "reversed")
-        together = self._together(model, processes)
-        one = alone[0].val_loss
-        spread = float(np.std([record.val_loss for record in alone], ddof=1)) if seeds > 1 else float("nan")
-        return [
-            model,
-            f"{one:.5f}",
-            f"{together.val_loss:.5f}",
-            f"{together.val_loss - one:+.1e}",
-            f"{reversed_order.val_loss - one:+.1e}",
-            f"{spread:.1e}",
-            f"{alone[0].cpu_seconds:.0f}",
-            f"{together.cpu_seconds:.0f}",
-        ]
-
-    def _alone(self, model: str, seed: int, folder: str = ".") -> TrainingRecord:
-        request = replace(self._request, model=model, seed=seed, workspace=self._workspace(folder))
-        _, record = run_training(request, self._corpus, lambda *_: None)
-        return record
-
-    def _workspace(self, folder: str) -> Workspace:
-        return replace(self._request.workspace, runs=self._request.workspace.runs / folder)
-
-    def _together(self, model: str, processes: int) -> TrainingRecord:
-        workspace = self._workspace("together")
-        distribution = Distribution(devices=processes)
-        request = replace(self._request, model=model, workspace=workspace, distribution=distribution)
-        train_side_by_side([request], 1, 1, Board(None))
-        return TrainingRecord.read(training_place(workspace.runs, self._preset, model, 0, self._corpus.digest))
+    one, *others = (alone(seed) for seed in range(seeds))
+    with patch.object(speech_pairs, "collate", lambda items: collate(items[::-1])):
+        reversed_order = alone(0, "reversed")
+    together = replace(placed("together"), distribution=Distribution(devices=processes))
+    train_side_by_side([together], 1, 1, Board(None))
+    place = training_place(together.workspace.runs, preset, request.model, 0, corpus.digest)
+    several = TrainingRecord.read(place)
+    losses = [record.val_loss for record in (one, *others)]
+    return [
+        request.model,
+        f"{one.val_loss:.5f}",
+        f"{several.val_loss:.5f}",
+        f"{several.val_loss - one.val_loss:+.1e}",
+        f"{reversed_order.val_loss - one.val_loss:+.1e}",
+        f"{np.std(losses, ddof=1) if others else np.nan:.1e}",
+        f"{one.cpu_seconds:.0f}",
+        f"{several.cpu_seconds:.0f}",
+    ]
 
 
 if __name__ == "__main__":

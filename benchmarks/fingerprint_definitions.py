@@ -66,24 +66,12 @@ class Logs:
 
 
 def plain(given: Array, wanted: Array, threshold: Array | float) -> float:
-    """Share of bits above a threshold that differ.
-
-    Args:
-        given: the estimate's values ``(bands, frames)``.
-        wanted: the target's.
-        threshold: above which a bit is set.
-    """
+    """Share of bits above a threshold that differ."""
     return float(np.mean((given > threshold) != (wanted > threshold)))
 
 
 def balanced(given: Array, wanted: Array, shares: tuple[float, ...]) -> float:
-    """Share of wrong bits above quantiles of the target, missed and invented ones weighing the same.
-
-    Args:
-        given: the estimate's values ``(bands, frames)``.
-        wanted: the target's.
-        shares: the quantiles, between 0 and 1.
-    """
+    """Share of wrong bits above quantiles of the target, missed and invented ones weighing the same."""
     errors = []
     for share in shares:
         threshold = np.quantile(wanted, share, axis=1, keepdims=True)
@@ -120,13 +108,7 @@ def weighted(logs: Logs) -> float:
 
 
 def over_time(logs: Logs, lag: int, *, of_colours: bool) -> float:
-    """Signs of the change over ``lag`` frames, of the levels or of the colours.
-
-    Args:
-        logs: of both waveforms.
-        lag: in frames.
-        of_colours: whether neighbouring bands are compared first.
-    """
+    """Signs of the change over ``lag`` frames, of the levels or of the colours."""
     both = logs.active[lag:] & logs.active[:-lag]
     given, wanted = ((log[:, lag:] - log[:, :-lag])[:, both] for log in logs.whole)
     return plain(colours(given), colours(wanted), 0.0) if of_colours else plain(given, wanted, 0.0)
@@ -161,12 +143,7 @@ DEFINITIONS: dict[str, Callable[[Logs], float]] = {
 
 
 def study(data: Path, speakers: int) -> None:
-    """Print means and qualities of every definition in each task.
-
-    Args:
-        data: folder of a prepared corpus.
-        speakers: how many of the split `test`.
-    """
+    """Print means and qualities of every definition in each task."""
     corpus = load_corpus(data)
     for task in tasks_for(corpus):
         utterances = utterances_of(corpus, task, "test", speakers)
@@ -187,12 +164,7 @@ def study(data: Path, speakers: int) -> None:
 
 
 def print_means(table: pd.DataFrame, systems: list[str]) -> None:
-    """Print each definition's mean of each row.
-
-    Args:
-        table: a row per system and utterance.
-        systems: in order.
-    """
+    """Print each definition's mean of each row."""
     means = table.groupby("system")[list(DEFINITIONS)].mean().reindex(systems)
     header = [f"{number}" for number, _ in enumerate(DEFINITIONS, start=1)]
     print(

@@ -2,9 +2,8 @@
 
 Both read the same wav files at 48 kHz. Seconds are given for an hour of audio: of the clock, and of processors, which
 other programs on the machine disturb less. Factors say how many times as long the usual script takes, by the clock and
-by processors. The last table says what a process holds at most with few and with four times as many files. Bars are on
-processors' seconds: 12 minutes on two cores for everything but ViSQOL, 0.1 of real time on one for ViSQOL. Processors'
-seconds and peaks come from /proc: Linux only.
+by processors. Bars are on processors' seconds: 12 minutes on two cores for everything but ViSQOL, 0.1 of real time on
+one for ViSQOL. Processors' seconds come from /proc: Linux only.
 """
 
 import argparse
@@ -69,13 +68,7 @@ class Cost:
 
 
 def write_pairs(corpus: Corpus, folder: Path, files: int) -> list[Pair]:
-    """Write test clips of speakers in turn, and what is left of each at 16 kHz with faint noise above.
-
-    Args:
-        corpus: the clips.
-        folder: where to.
-        files: how many pairs.
-    """
+    """Write test clips of speakers in turn, and what is left of each at 16 kHz with faint noise above."""
     conditions = {"resampled": {"steps": [{"resample": {"rate": NARROW_RATE}}]}}
     settings = PairSettings(conditions, conditions, test_utterances_per_speaker=None)
     module = SpeechPairsDataModule(corpus, SAMPLE_RATE, settings, examples_per_epoch=1, seed=0)
@@ -104,12 +97,7 @@ def processor_seconds() -> float:
 
 
 def timed(run: Callable[[], object], pairs: list[Pair]) -> Cost:
-    """Run once and return its cost for an hour of such audio.
-
-    Args:
-        run: scores them.
-        pairs: what is scored.
-    """
+    """Run once and return its cost for an hour of such audio."""
     seconds = sum(pair.seconds for pair in pairs)
     processors, clock = processor_seconds(), time.perf_counter()
     run()
@@ -118,13 +106,7 @@ def timed(run: Callable[[], object], pairs: list[Pair]) -> Cost:
 
 
 def ours(pairs: list[Pair], measures: list[str], workers: int) -> Cost:
-    """Cost of the harness; starting processes and loading what measures need is not part of it.
-
-    Args:
-        pairs: what is scored.
-        measures: keys.
-        workers: processes.
-    """
+    """Cost of the harness; starting processes and loading what measures need is not part of it."""
     with WorkerPool(workers) as pool:
         score_pairs(read_pairs(pairs[: 4 * workers]), "warm", measures, pool=pool)
         return timed(lambda: score_pairs(read_pairs(pairs), "any", measures, pool=pool), pairs)
@@ -151,12 +133,7 @@ def usual_script(pairs: list[Pair]) -> list[dict[str, float]]:
 
 
 def usual_lsd(estimate: Waveform, reference: Waveform) -> float:
-    """Return the field's log-spectral distance on librosa.
-
-    Args:
-        estimate: ``(samples,)``.
-        reference: ``(samples,)``.
-    """
+    """Return the field's log-spectral distance on librosa."""
     logs = [
         np.log10(np.maximum(np.abs(librosa.stft(one, n_fft=2048, hop_length=512)) ** 2, 1e-8))
         for one in (estimate, reference)
@@ -207,51 +184,6 @@ def cost_table(pairs: list[Pair]) -> Table:
     return table
 
 
-def peak_mb(process: int | None = None) -> float:
-    """Return the most memory that a process has held so far, in MB."""
-    status = Path(f"/proc/{process or 'self'}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def report_peaks(pairs: list[Pair], workers: int, answer: "multiprocessing.Queue[list[float]]") -> None:
-    """Score in a process of its own; answer its peak and, with workers, that of the largest of these.
-
-    Args:
-        pairs: what is scored.
-        workers: processes.
-        answer: where the peaks go, in MB.
-    """
-    with WorkerPool(workers) as pool:
-        score_pairs(read_pairs(pairs), "any", ALL_BUT_VISQOL, pool=pool)
-        children = [peak_mb(child.pid) for child in multiprocessing.active_children()]
-        answer.put([peak_mb(), max(children, default=0.0)])
-
-
-def memory_table(pairs: list[Pair], files: int) -> Table:
-    """Measure what a fresh process holds at most.
-
-    Args:
-        pairs: what is scored, again and again.
-        files: how many for the first column.
-    """
-    table = Table(title="Peak MB of a process, all measures but ViSQOL")
-    for column in ("processes", f"{files} files", f"{4 * files} files"):
-        table.add_column(column, justify="right")
-    context = multiprocessing.get_context("spawn")
-    light = [pairs[index % files] for index in range(4 * files)]
-    for workers in (1, 2):
-        cells = []
-        for chosen in (light[:files], light):
-            answer: multiprocessing.Queue[list[float]] = context.Queue()
-            process = context.Process(target=report_peaks, args=(chosen, workers, answer))
-            process.start()
-            own, child = answer.get()
-            process.join()
-            cells.append(f"{own:.0f}" + (f" + {child:.0f} each" if child else ""))
-        table.add_row(str(workers), *cells)
-    return table
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,7 +196,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_pairs(corpus, Path(folder), options.files)
         console.print(cost_table(pairs))
-        console.print(memory_table(pairs, max(1, options.files // 4)))
 
 
 if __name__ == "__main__":

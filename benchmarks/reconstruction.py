@@ -8,7 +8,6 @@ on the machine do not count. The part of docs/reconstruction.md below its mark i
 
 import argparse
 import itertools
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from evaluation.contracts import Utterance
 from evaluation.harness import score_pair
 from experiments.registry import load_model
 from experiments.training.fit import quiet_libraries
+from experiments.training.resource_use import real_time_factor
 from models.base import SpeechModule
 from models.reconstruction.methods import METHODS, reconstruct
 from models.whole_file import WholeFileSpectrogram
@@ -39,6 +39,7 @@ LOOK_AHEAD_GRID = (0, 1, 2, 4, 8, 16)  # each counts four times
 WINDOW_SECONDS = 0.032
 NARROWBAND_RATE = {16000: 8000, 48000: 16000}
 BLOCK_SAMPLES = 2048
+PEER_ITERATIONS = 32
 ERROR_DB = 6.0
 MEASURES = ("lsd", "extended_ber", "si_sdr", "visqol")
 
@@ -263,14 +264,8 @@ def choppiness(utterances: list[Utterance], generator: BlockGenerator, progress:
 
 
 def core_seconds(function: Callable[[], object], utterance: Utterance) -> float:
-    """Return the least of three: core seconds a second of audio, after a call that may load or compile things."""
-    function()
-    seconds = []
-    for _ in range(3):
-        started = time.thread_time()
-        function()
-        seconds.append(time.thread_time() - started)
-    return min(seconds) * utterance.sample_rate / len(utterance.wideband)
+    """Return core seconds a second of audio."""
+    return real_time_factor(function, len(utterance.wideband) / utterance.sample_rate, repeats=3)
 
 
 def costs(utterance: Utterance) -> pd.DataFrame:
@@ -288,14 +283,14 @@ def costs(utterance: Utterance) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def beside_librosa(utterance: Utterance, iterations: int = 32) -> dict[str, float]:
+def beside_librosa(utterance: Utterance) -> dict[str, float]:
     """Return the cost of fast Griffin-Lim here and in librosa, and how far the results differ."""
     case = next(cases_of(utterance, []))
-    ours = partial(case.reconstructed, "fast_griffin_lim", iterations)
+    ours = partial(case.reconstructed, "fast_griffin_lim", PEER_ITERATIONS)
     theirs = partial(
         librosa.griffinlim,
         case.magnitudes[0].numpy(),
-        n_iter=iterations,
+        n_iter=PEER_ITERATIONS,
         hop_length=case.n_fft // 4,
         init=None,
         pad_mode="reflect",

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from experiments.export.generated_speech import narrowed, syllables
 from experiments.export.package import export_package
 from experiments.export.source import ModelSource
 from experiments.registry import build_model
+from experiments.training.resource_use import real_time_factor
 from models.base import StreamingModule
 from overtone.audio import Waveform
 from overtone.enhancer import Enhancer
@@ -39,7 +39,7 @@ RATE, BLOCK = 48_000, 480
 BAR_WHOLE, BAR_LATENCY_MS, BAR_FLAT_MB = 0.05, 40.0, 20.0
 BAR_STREAM, BAR_STREAM_PACED = 0.10, 0.12  # a core that sleeps between blocks has to wake up
 CHANNELS, N_FFT, WINDOW, HOP, BLOCKS, EXPANSION, KERNEL = 512, 1024, 320, 80, 8, 3, 7
-PHRASE_SECONDS, CLIP_SECONDS, ROUNDS = 20.0, 10.0, 5
+PHRASE_SECONDS, CLIP_SECONDS = 20.0, 10.0
 SETTLED_SECONDS = 20.0
 
 
@@ -106,17 +106,6 @@ class Streamed:
     last_mb: float
 
 
-def factor(run: Callable[[], object], seconds: float) -> float:
-    """Return the median real-time factor over rounds."""
-    run()
-    times = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times)) / seconds
-
-
 def telephone_speech(seconds: float) -> Waveform:
     """Return speech-like sound that ends at 4 kHz, repeated."""
     phrase = narrowed(syllables(RATE, PHRASE_SECONDS, 0), RATE)
@@ -129,9 +118,9 @@ def whole_table(enhancer: Enhancer) -> Table:
     stack = AmplitudeAndPhase().eval()
     millions = sum(parameter.numel() for parameter in stack.parameters()) / 1e6
     with torch.inference_mode():
-        theirs = factor(lambda: stack(torch.from_numpy(clip)[None]), CLIP_SECONDS)
-    ours = factor(lambda: enhancer.enhance(clip, RATE), CLIP_SECONDS)
-    stereo = factor(lambda: enhancer.enhance(np.stack([clip, clip], axis=1), RATE), CLIP_SECONDS)
+        theirs = real_time_factor(lambda: stack(torch.from_numpy(clip)[None]), CLIP_SECONDS)
+    ours = real_time_factor(lambda: enhancer.enhance(clip, RATE), CLIP_SECONDS)
+    stereo = real_time_factor(lambda: enhancer.enhance(np.stack([clip, clip], axis=1), RATE), CLIP_SECONDS)
     table = _table("Real-time factor, whole arrays", "what", "factor", "ratio", f"bar {BAR_WHOLE}")
     table.add_row(f"{enhancer.model.name}, mono", f"{ours:.4f}", "1", _verdict(ours <= BAR_WHOLE))
     table.add_row(f"{enhancer.model.name}, stereo", f"{stereo:.4f}", f"{stereo / ours:.1f}", "")

@@ -45,13 +45,7 @@ CONDITIONS = {name: {"steps": steps} for name, steps in (RESAMPLED | SOFT | FILT
 
 
 def scored(systems: Sequence[System], utterances: Sequence[Utterance], workers: int) -> pd.DataFrame:
-    """Return the score table of all systems.
-
-    Args:
-        systems: at least one.
-        utterances: that each is given.
-        workers: processes to score in.
-    """
+    """Return the score table of all systems."""
     tables: list[pd.DataFrame] = []
     with WorkerPool(workers) as pool:
         for system in systems:

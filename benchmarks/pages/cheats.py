@@ -62,7 +62,6 @@ class Changed:
     name: str
     change: Change
     of_target: bool = False
-    block_samples: int | None = None
 
     def __call__(self, utterance: Utterance) -> Waveform:
         """Return the changed waveform ``(samples,)``."""
@@ -76,7 +75,6 @@ class PartlyRestored:
 
     name: str
     share: float
-    block_samples: int | None = None
 
     def __call__(self, utterance: Utterance) -> Waveform:
         """Return the narrowband with the mixture above the cutoff ``(samples,)``."""

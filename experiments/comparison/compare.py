@@ -16,7 +16,7 @@ from experiments.listening.stimuli import chosen_utterances, listening_trials
 from experiments.presets.external import parse_external
 from experiments.presets.preset import RESOLVED, Preset, load_preset, write_preset
 from experiments.presets.winner_rule import UNPROCESSED
-from experiments.publication.overview import LISTENING_TEST, REPORT
+from experiments.publication.overview import LISTENING_TEST, REPORT, publish_overview
 from experiments.registry import build_model
 from experiments.report.markdown import print_leaderboard, write_leaderboard
 from experiments.report.page import write_report
@@ -148,7 +148,8 @@ def _report(outcome: Outcome, tracker: Tracker) -> Publisher:
     )
     publisher = Publisher(tracker, comparison.preset, comparison.corpus, folder, findings)
     publisher.publish(comparison.places, utterances, comparison.progress)
-    publisher.publish_comparison([folder / REPORT, folder / LISTENING_TEST, *tables, folder / "scores-test.csv"])
+    files = [folder / REPORT, folder / LISTENING_TEST, *tables, folder / "scores-test.csv"]
+    publisher.links["comparison"] = publish_overview(tracker, folder, findings, files).url_fragment
     return publisher
 
 

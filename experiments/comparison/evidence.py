@@ -134,7 +134,7 @@ def make_evidence(decision: Decision, table: pd.DataFrame, place: TrainingPlace)
         place: the training that ships.
     """
     folder = decision.outcome.comparison.folder
-    words = words_of(decision, table)
+    words = _words(decision, table)
     # The leaderboard is wider than a run's page; the comparison's run shows it as a table.
     leaderboard = leaderboard_markdown(decision.outcome.findings, title=False)
     with written_whole(folder / WORDS) as temporary:
@@ -167,13 +167,8 @@ def _tags(decision: Decision, place: TrainingPlace) -> dict[str, str]:
     return tags | {f"link.{name}": link for name, link in decision.links.items() if link}
 
 
-def words_of(decision: Decision, table: pd.DataFrame) -> str:
-    """Return in Markdown what was selected, from what and on what grounds.
-
-    Args:
-        decision: the selection.
-        table: as `finalist_scores` gives it.
-    """
+def _words(decision: Decision, table: pd.DataFrame) -> str:
+    """What was selected, from what and on what grounds, in Markdown."""
     parts = [
         explanation(decision.outcome.findings.selection),
         "## Finalists",

@@ -1,7 +1,9 @@
 """What the command line may change of a comparison or a selection."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,14 +41,15 @@ class CompareOptions:
             name: of the command.
             preset: name or file.
         """
-        given = {
-            "--data": self.workspace.data,
-            "--extra": ",".join(self.workspace.extra),
-            "--models": ",".join(self.models),
-            "--seeds": self.seeds,
-            "--external": shlex.join(self.external),
+        given: dict[str, Sequence[object]] = {
+            "--data": [self.workspace.data],
+            "--extra": [",".join(self.workspace.extra)],
+            "--models": [",".join(self.models)],
+            "--seeds": [self.seeds],
+            "--external": self.external,
         }
-        return f"overtone {name} {preset}" + "".join(f" {option} {value}" for option, value in given.items() if value)
+        options = ([option, *map(str, values)] for option, values in given.items() if any(values))
+        return shlex.join(["overtone", name, preset, *chain.from_iterable(options)])
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import speaker_mean
 from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
+from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, champion_name
-from experiments.publication.overview import RANK, Overview, comparison_key, registry_words
+from experiments.publication.overview import RANK, comparison_key, registry_words
 from experiments.ranking.band_levels import band_level_means
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
@@ -106,7 +107,7 @@ class Publisher:
                 self._log_scores(run, rows)
                 run.log_metrics({f"work/{key}": float(found[key]) for key in RUN_TIME_COSTS})
                 run.log_metrics({RANK: float(found["rank"])})
-                run.log_file(self.samples_page(place, system, samples, rows))
+                run.log_file(self._samples_page(place, system, samples, rows))
                 run.set_tags({"status": status_text(found)})
                 run.describe(_words(place.model, rows, self.findings))
                 self.links[place.name] = run.url_fragment
@@ -122,7 +123,7 @@ class Publisher:
                     run.describe(_words(name, rows, self.findings))
                 else:
                     run.describe(_control_words(name))
-        self.spectrograms(heard | {"target": samples[0].wideband}, samples[0])
+        self._spectrograms(heard | {"target": samples[0].wideband}, samples[0])
         progress.update("publish", len(places) + 1, len(places) + 1)
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
@@ -134,17 +135,10 @@ class Publisher:
         table.insert(0, "utterance", rows["condition"] + " · " + rows["file"])
         run.log_table(table, "tables/per_utterance.json")
 
-    def samples_page(
+    def _samples_page(
         self, place: TrainingPlace, system: TrainedSystem, utterances: Sequence[Utterance], rows: pd.DataFrame
     ) -> Path:
-        """Write a training's page of samples and return its path.
-
-        Args:
-            place: of the training.
-            system: what was trained.
-            utterances: to be heard.
-            rows: its score table on test.
-        """
+        """Write a training's page of samples and return its path; the rows are its score table on test."""
         samples = []
         for utterance in utterances:
             row = rows[(rows["file"] == utterance.file) & (rows["condition"] == utterance.condition)].iloc[0]
@@ -161,28 +155,12 @@ class Publisher:
         write_samples_page(path, samples, place.name, introduction)
         return path
 
-    def spectrograms(self, waveforms: dict[str, Waveform], utterance: Utterance) -> Path:
-        """Draw one utterance as every streaming model enhances it; return the picture's path.
-
-        Args:
-            waveforms: label to ``(samples,)``.
-            utterance: that they are of.
-        """
+    def _spectrograms(self, waveforms: Mapping[str, Waveform], utterance: Utterance) -> None:
+        """Draw one utterance as every streaming model enhances it."""
         title = f"{utterance.condition}: {utterance.file}"
         figure = spectrogram_row(waveforms, utterance.sample_rate, title, utterance.cutoff_hz)
-        path = self.folder / "spectrograms.png"
-        with written_whole(path) as temporary:
+        with written_whole(self.folder / "spectrograms.png") as temporary:
             figure.savefig(temporary, dpi=80)
-        return path
-
-    def publish_comparison(self, files: Sequence[Path]) -> None:
-        """Add a run of the comparison as a whole, with its pages and its tables, and describe the experiment.
-
-        Args:
-            files: that the run keeps.
-        """
-        run = Overview(self.tracker, self.folder, self.findings).publish(files)
-        self.links["comparison"] = run.url_fragment
 
     def register(self, place: TrainingPlace, evidence: Evidence | None = None) -> RegisteredVersion | None:
         """Bundle the winner's weights, configuration, scores and export; register them as the preset's champion.
@@ -272,10 +250,9 @@ def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
     lines = [f"**{model}**: {status_text(findings.row(model))}.", ""]
     lines += [f"- {findings.external[model]}."] if model in findings.external else []
     lines += [f"- disqualified: {reason}" for reason in findings.selection.disqualified.get(model, ())]
-    lines += ["", "| measure on test | mean over speakers | better |", "|---|---|---|"]
-    for key in _headline_keys():
-        better = "lower" if key == PRIMARY else MEASURES[key].better
-        lines.append(f"| {key} | {speaker_mean(rows, key):.3f} | {better} |")
+    better = {PRIMARY: "lower"} | {key: measure.better for key, measure in MEASURES.items()}
+    cells = [(key, f"{speaker_mean(rows, key):.3f}", better[key]) for key in _headline_keys()]
+    lines += ["", markdown_table(["measure on test", "mean over speakers", "better"], cells)]
     listen = "" if model in findings.external else "Listen: `samples.html` under Artifacts. "
     lines += ["", f"{listen}Each utterance: `tables/per_utterance.json`.", ""]
     lines.append(headline(findings))

@@ -9,7 +9,7 @@ from rich.markdown import Markdown
 
 from experiments.listening.results import SCREENED, Results, stored_votes
 from experiments.listening.votes import Votes, check_votes, read_votes
-from experiments.publication.overview import LISTENING_TEST, REPORT, Overview
+from experiments.publication.overview import LISTENING_TEST, REPORT, publish_overview
 from experiments.ranking.findings import load_findings
 from experiments.report.markdown import LEADERBOARD, WORDS, write_leaderboard
 from experiments.report.page import rewrite_report
@@ -94,7 +94,7 @@ def _import_into(folder: Path, sessions: Sequence[Votes], tracker: Tracker) -> N
         for path, text in files.items():
             _write(path, text)
     pages = [folder / name for name in (REPORT, LEADERBOARD, WORDS) if (folder / name).is_file()]
-    Overview(tracker, folder, findings).publish(pages, results.votes)
+    publish_overview(tracker, folder, findings, pages, results.votes)
     _report(folder, results, changed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,8 +74,14 @@ def spectrogram_row(
     width, height = panel_inches
     figure = _new_figure((width * len(waveforms) + 0.8, height), title)
     panels = figure.subplots(1, len(waveforms), sharey=True, squeeze=False)[0]
-    image = _draw_panels(panels, waveforms, sample_rate, cutoff_hz)
-    for panel, label in zip(panels, waveforms, strict=True):
+    spectrograms = [spectrogram_db(waveform, sample_rate) for waveform in waveforms.values()]
+    top_db = loudest_db(spectrograms)
+    for panel, spectrogram, (label, waveform) in zip(panels, spectrograms, waveforms.items(), strict=True):
+        extent = (0.0, max(len(waveform), 1) / sample_rate, 0.0, sample_rate / 2000)
+        image = _draw(panel, spectrogram, top_db, extent)
+        if cutoff_hz is not None:
+            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
+        panel.tick_params(labelsize=9)
         lines = label.replace(", ", ",\n")
         # Long names become smaller, so that they do not run into their neighbours: a bold letter is about 0.7 of its
         # size wide, and a panel a little narrower than its share.
@@ -87,18 +93,15 @@ def spectrogram_row(
     return figure
 
 
-def spectrogram_picture(
-    waveform: Waveform, sample_rate: int, top_db: float, inches: tuple[float, float] = (4.0, 2.0)
-) -> Figure:
+def spectrogram_picture(waveform: Waveform, sample_rate: int, top_db: float) -> Figure:
     """Draw one spectrogram edge to edge, without axes, for a page that writes its own.
 
     Args:
         waveform: ``(samples,)``.
         sample_rate: in Hz.
         top_db: the brightest level; the darkest is 80 dB below it.
-        inches: width and height, at 100 dots an inch.
     """
-    figure = _new_figure(inches)
+    figure = _new_figure((4.0, 2.0))
     figure.set_layout_engine("none")  # nothing has to be placed: the picture fills the figure
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -113,20 +116,6 @@ def _new_figure(inches: tuple[float, float], title: str = "") -> Figure:
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
-
-
-def _draw_panels(
-    panels: Iterable[Axes], waveforms: Mapping[str, Waveform], sample_rate: int, cutoff_hz: float | None
-) -> AxesImage:
-    spectrograms = [spectrogram_db(waveform, sample_rate) for waveform in waveforms.values()]
-    top_db = loudest_db(spectrograms)
-    for panel, spectrogram, waveform in zip(panels, spectrograms, waveforms.values(), strict=True):
-        seconds = max(len(waveform), 1) / sample_rate
-        image = _draw(panel, spectrogram, top_db, (0.0, seconds, 0.0, sample_rate / 2000))
-        if cutoff_hz is not None:
-            panel.axhline(cutoff_hz / 1000, color="white", linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.7)
-        panel.tick_params(labelsize=9)
-    return image
 
 
 def _draw(

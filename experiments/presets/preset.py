@@ -19,7 +19,6 @@ from overtone.files import written_whole
 PRESETS = Path(__file__).parent
 RESOLVED = "preset.yaml"  # in the folder of whatever a preset decided
 MOST_ALIASES, MOST_LEVELS = 20, 20
-MOST_TEXT = 600  # characters of a message
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 CountOrZero = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
@@ -201,8 +200,7 @@ def load_preset(name: str) -> Preset:
     try:
         return checked(Preset, _plain(path.read_text(encoding="utf-8")))
     except OvertoneError as error:
-        text = str(error)
-        raise OvertoneError(f"{path}: {text if len(text) <= MOST_TEXT else f'{text[:MOST_TEXT]}...'}") from None
+        raise OvertoneError(f"{path}: {error}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OvertoneError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
 

@@ -1,7 +1,6 @@
 """What follows from a comparison's findings as a whole: its own run, ranks, and the experiment's words and columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -70,78 +69,64 @@ Without MLflow: `overtone export --preset {findings.preset} --out DIR`, then `ov
     return Words(f"{about}\n\n{load}", f"{headline(findings)}\n\n{links}\n\n{table}\n\n{load}")
 
 
-@dataclass(frozen=True)
-class Overview:
-    """Shows findings in a tracker; again after each change of them, such as an import of votes.
+def publish_overview(
+    tracker: Tracker, folder: Path, findings: Findings, files: Sequence[Path], votes: pd.DataFrame | None = None
+) -> Run:
+    """Bring the comparison's run, every run's rank and rating, and the experiment's words up to date.
 
-    Attributes:
+    Again after each change of the findings, such as an import of votes.
+
+    Args:
         tracker: where to.
         folder: of the comparison.
         findings: what it found.
+        files: of the comparison, kept in its run.
+        votes: a row per rating of its listening test; None without one.
+
+    Returns:
+        The comparison's run.
     """
-
-    tracker: Tracker
-    folder: Path
-    findings: Findings
-
-    def publish(self, files: Sequence[Path], votes: pd.DataFrame | None = None) -> Run:
-        """Bring the comparison's run, every run's rank and rating, and the experiment's words up to date.
-
-        Args:
-            files: of the comparison, kept in its run.
-            votes: a row per rating of its listening test; None without one.
-
-        Returns:
-            The comparison's run.
-        """
-        findings, experiment = self.findings, comparison_experiment(self.findings.preset)
-        words = overview_markdown(findings, self._links())
-        tags = {"model": COMPARISON, "variant": COMPARISON, "preset": findings.preset, "status": "report"}
-        with self.tracker.run(experiment, COMPARISON, tags, comparison_key(self.folder)) as run:
-            for file in files:
-                run.log_file(file)
-            run.log_table(plain_table(findings.leaderboard), "tables/leaderboard.json")
-            if not findings.band_levels.empty:
-                run.log_table(over_conditions(findings.band_levels), "tables/band_levels.json")
-                run.log_text(band_levels_picture(findings).svg(), "figures/band_levels.svg")
-            if votes is not None:
-                run.log_table(votes, "tables/listening.json")
-            run.log_metrics({RANK: 0.0})  # the table is sorted by it, and this run is where to begin
-            run.describe(words)
-        self._log_ratings(experiment)
-        # Folded up, MLflow shows the first line only: the result, not the title.
-        self.tracker.describe_experiment(experiment, words)
-        self.tracker.show_columns(experiment, self._columns(), f"metrics.{RANK}")
-        return run
-
-    def _log_ratings(self, experiment: str) -> None:
-        if self.findings.ratings is None:
-            return
-        ratings = self.findings.ratings.set_index("system")[RATING].dropna()
-        for name, key, system in self._runs():
+    experiment, key = comparison_experiment(findings.preset), comparison_key(folder)
+    pages = {"Report": REPORT, "listening test": LISTENING_TEST}  # addresses as `experiments.tracking.store` resolves
+    words = overview_markdown(findings, {name: f"run:{key}/artifacts/{page}" for name, page in pages.items()})
+    tags = {"model": COMPARISON, "variant": COMPARISON, "preset": findings.preset, "status": "report"}
+    with tracker.run(experiment, COMPARISON, tags, key) as run:
+        for file in files:
+            run.log_file(file)
+        run.log_table(plain_table(findings.leaderboard), "tables/leaderboard.json")
+        if not findings.band_levels.empty:
+            run.log_table(over_conditions(findings.band_levels), "tables/band_levels.json")
+            run.log_text(band_levels_picture(findings).svg(), "figures/band_levels.svg")
+        if votes is not None:
+            run.log_table(votes, "tables/listening.json")
+        run.log_metrics({RANK: 0.0})  # the table is sorted by it, and this run is where to begin
+        run.describe(words)
+    if findings.ratings is not None:
+        ratings = findings.ratings.set_index("system")[RATING].dropna()
+        for name, key, system in _runs(folder, findings):
             if system in ratings:
-                with self.tracker.run(experiment, name, {}, key) as run:
-                    run.log_metrics({f"test/{RATING}": round(float(ratings[system]), 2)})
+                with tracker.run(experiment, name, {}, key) as rated:
+                    rated.log_metrics({f"test/{RATING}": round(float(ratings[system]), 2)})
+    # Folded up, MLflow shows the first line only: the result, not the title.
+    tracker.describe_experiment(experiment, words)
+    tracker.show_columns(experiment, _columns(findings), f"metrics.{RANK}")
+    return run
 
-    def _runs(self) -> list[tuple[str, str, str]]:
-        """Name, key and system of every system's run."""
-        trainings = self.findings.trainings
-        known = trainings.itertuples() if "key" in trainings else ()
-        runs = [(f"{one.system}-seed{one.seed:.0f}", str(one.key), str(one.system)) for one in known]
-        controls = [name for name in self.findings.systems if self.findings.selection.candidate(name) is None]
-        return runs + [(name, comparison_key(self.folder, name), name) for name in controls]
 
-    def _links(self) -> dict[str, str]:
-        """What the words lead to, by its name; addresses as `experiments.tracking.store` resolves them."""
-        pages = {"Report": REPORT, "listening test": LISTENING_TEST}
-        run = f"run:{comparison_key(self.folder)}"
-        return {name: f"{run}/artifacts/{page}" for name, page in pages.items()}
+def _runs(folder: Path, findings: Findings) -> list[tuple[str, str, str]]:
+    """Name, key and system of every system's run."""
+    trainings = findings.trainings
+    known = trainings.itertuples() if "key" in trainings else ()
+    runs = [(f"{one.system}-seed{one.seed:.0f}", str(one.key), str(one.system)) for one in known]
+    controls = [name for name in findings.systems if findings.selection.candidate(name) is None]
+    return runs + [(name, comparison_key(folder, name), name) for name in controls]
 
-    def _columns(self) -> tuple[str, ...]:
-        """Return the columns of MLflow's list of runs: what decides first, costs last."""
-        keys = [PRIMARY, *keys_shown(Shown.OVERVIEW)]
-        keys.sort(key=lambda key: key not in ("visqol", PRIMARY))
-        rating = [RATING] if self.findings.ratings is not None else []
-        scores = (f"metrics.test/{key}" for key in (*keys[:2], *rating, *keys[2:]))
-        costs = (f"metrics.work/{key}" for key in ("rtf", "latency_ms", "macs"))
-        return (f"metrics.{RANK}", *scores, "tags.status", *costs)
+
+def _columns(findings: Findings) -> tuple[str, ...]:
+    """The columns of MLflow's list of runs: what decides first, costs last."""
+    keys = [PRIMARY, *keys_shown(Shown.OVERVIEW)]
+    keys.sort(key=lambda key: key not in ("visqol", PRIMARY))
+    rating = [RATING] if findings.ratings is not None else []
+    scores = (f"metrics.test/{key}" for key in (*keys[:2], *rating, *keys[2:]))
+    costs = (f"metrics.work/{key}" for key in ("rtf", "latency_ms", "macs"))
+    return (f"metrics.{RANK}", *scores, "tags.status", *costs)

@@ -128,29 +128,8 @@ def _at_most(key: str, suffix: str, clean: bool | None = None) -> Callable[[Meas
 
 
 def _near_unprocessed(key: str, suffix: str = "", clean: bool | None = None) -> Callable[[Measured, float], str | None]:
-    """A measure's mean may exceed that of the unprocessed input by the limit at most."""
+    """A measure's mean may exceed the unprocessed input's by the limit at most; where more is better, it has to."""
 
-    def judge(value: float, reference: float, limit: float) -> str | None:
-        if not value > reference + limit + ROUNDING:
-            return None
-        added = f" + {limit:g}" if limit else ""
-        return f"{key} is {value:.4f}{suffix}, above {reference + limit:.4f} ({UNPROCESSED}{added})"
-
-    return _against_unprocessed(key, suffix, clean, judge)
-
-
-def _above_unprocessed(key: str) -> Callable[[Measured, float], str | None]:
-    """A measure's mean has to exceed that of the unprocessed input."""
-
-    def judge(value: float, reference: float, _: float) -> str | None:
-        return None if not value <= reference else f"{key} is {value:.2f}, not above {reference:.2f} ({UNPROCESSED})"
-
-    return _against_unprocessed(key, "", None, judge)
-
-
-def _against_unprocessed(
-    key: str, suffix: str, clean: bool | None, judge: Callable[[float, float, float], str | None]
-) -> Callable[[Measured, float], str | None]:
     def check(measured: Measured, limit: float) -> str | None:
         if math.isinf(limit):
             return None
@@ -161,7 +140,11 @@ def _against_unprocessed(
             return None
         if math.isnan(reference):
             return f"{key} of {UNPROCESSED} failed{suffix}, so there is nothing to compare with"
-        return judge(value, reference, limit)
+        if MEASURES[key].higher_is_better:
+            return f"{key} is {value:.2f}, not above {reference:.2f} ({UNPROCESSED})" if value <= reference else None
+        added = f" + {limit:g}" if limit else ""
+        above = f"above {reference + limit:.4f} ({UNPROCESSED}{added})"
+        return f"{key} is {value:.4f}{suffix}, {above}" if value > reference + limit + ROUNDING else None
 
     return check
 
@@ -216,7 +199,7 @@ GUARDS: list[Guard] = [
     Guard(
         "crossover_db", lambda rule: rule.crossover_db, _at_most("crossover_db", " dB on clean conditions", clean=True)
     ),
-    Guard("visqol", lambda rule: 0.0 if rule.visqol_above_unprocessed else math.inf, _above_unprocessed("visqol")),
+    Guard("visqol", lambda rule: 0.0 if rule.visqol_above_unprocessed else math.inf, _near_unprocessed("visqol")),
     Guard("tonality", lambda rule: rule.tonality, _at_most("tonality", " dB of flatness")),
     Guard("excess_above_band", lambda rule: rule.excess_above_band_db, _at_most("excess_above_band", " dB")),
     Guard("latency_ms", lambda rule: rule.latency_ms, _latency, on_scores=False),

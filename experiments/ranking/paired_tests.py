@@ -1,8 +1,7 @@
 """Paired comparisons of a leaderboard, tested as one family, and the differences that its test set can detect."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -21,52 +20,34 @@ from experiments.ranking.primary import PRIMARY, average_seeds
 from experiments.ranking.selection import Selection
 
 
-@dataclass(frozen=True)
-class Family:
-    """The comparisons that are corrected together.
-
-    Attributes:
-        pairs: (system, other) of each test.
-        reference: the candidate that the others are compared with: the champion, or the best on `val` without one.
-        external: whether systems from outside are among the others.
-    """
-
-    pairs: list[tuple[str, str]]
-    reference: str | None
-    external: bool = False
-
-    @property
-    def words(self) -> str:
-        """Which comparisons they are."""
-        if self.reference is None:
-            return "no candidate was scored"
-        others = "every other candidate and every system from outside" if self.external else "every other candidate"
-        return f"every candidate against every control, and `{self.reference}` against {others}"
-
-
-def family_of(systems: Sequence[str], selection: Selection) -> Family:
-    """Every candidate against every control; the champion against every other candidate and system from outside.
+def reference_of(systems: Collection[str], selection: Selection) -> str | None:
+    """Return the candidate that others are compared with: the champion, or the best on `val` without one.
 
     Args:
         systems: those with scores.
         selection: what was decided on `val`, so that the champion is not chosen by the scores that are tested.
     """
     candidates = [one.system for one in selection.candidates if one.system in systems]
-    external = [name for name in systems if name in selection.externals]
-    controls = [name for name in systems if name not in (*candidates, *external)]
-    reference = selection.winner if selection.winner in candidates else next(iter(candidates), None)
-    pairs = [(candidate, control) for candidate in candidates for control in controls]
-    pairs += [(reference, other) for other in (*candidates, *external) if reference not in (None, other)]
-    return Family(pairs, reference, bool(external))
+    return selection.winner if selection.winner in candidates else next(iter(candidates), None)
 
 
-def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY) -> pd.DataFrame:
-    """Compare the pairs of `family_of` in one measure, with one correction for all of them.
+def _pairs(systems: Sequence[str], selection: Selection) -> list[tuple[str, str]]:
+    """Every candidate against every control; the champion against every other candidate and system from outside."""
+    candidates = [one.system for one in selection.candidates if one.system in systems]
+    others = [*candidates, *(name for name in systems if name in selection.externals)]
+    reference = reference_of(systems, selection)
+    pairs = [(candidate, control) for candidate in candidates for control in systems if control not in others]
+    return pairs + [(reference, other) for other in others if reference is not None and reference != other]
+
+
+def paired_tests(scores: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """Compare systems in the primary score, with one correction for all tests.
+
+    Every candidate is compared with every control, the champion with every other candidate and system from outside.
 
     Args:
         scores: a score table with the column ``primary``, of `test` as a rule; training seeds are averaged.
         selection: what was decided on `val`.
-        key: the measure.
 
     Returns:
         Columns ``system, other``, ``difference`` (system minus other) with its 95 % interval ``low, high`` and, where
@@ -75,22 +56,22 @@ def paired_tests(scores: pd.DataFrame, selection: Selection, key: str = PRIMARY)
         ``rank_biserial`` (-1 to 1), ``d_z`` (Cohen's), ``detectable`` (smallest difference, 80 % power at 5 %),
         ``speakers`` and ``utterances``. NaN is what cannot be computed: failed scores, or a single speaker.
     """
-    family = family_of([str(name) for name in scores["system"].unique()], selection)
+    pairs = _pairs([str(name) for name in scores["system"].unique()], selection)
     columns = ["system", "other", "difference", "low", "high", "trainings_low", "trainings_high", "p_value", "p_holm"]
     columns += ["rank_biserial", "d_z", "detectable", "speakers", "utterances"]
     of_system = {str(name): rows for name, rows in scores.groupby("system")}
-    rows = [_compared(pd.concat([of_system[one], of_system[two]]), one, two, key) for one, two in family.pairs]
+    rows = [_compared(pd.concat([of_system[one], of_system[two]]), one, two) for one, two in pairs]
     table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p_value"].to_numpy(float))
     return table
 
 
-def _compared(scores: pd.DataFrame, system: str, other: str, key: str) -> dict[str, float | str]:
-    pairs = utterance_pairs(scores, system, other, key)
+def _compared(scores: pd.DataFrame, system: str, other: str) -> dict[str, float | str]:
+    pairs = utterance_pairs(scores, system, other, PRIMARY)
     difference, of_speakers = difference_of(pairs), speaker_differences_of(pairs)
     row: dict[str, float | str] = {"system": system, "other": other, "difference": difference.mean}
     row |= {"low": difference.low, "high": difference.high}
-    row |= dict(zip(("trainings_low", "trainings_high"), _over_trainings(scores, system, other, key), strict=True))
+    row |= dict(zip(("trainings_low", "trainings_high"), _over_trainings(scores, system, other), strict=True))
     return row | {
         "p_value": signed_rank_test(of_speakers).p_value,
         "rank_biserial": rank_biserial_correlation(of_speakers),
@@ -101,11 +82,11 @@ def _compared(scores: pd.DataFrame, system: str, other: str, key: str) -> dict[s
     }
 
 
-def _over_trainings(scores: pd.DataFrame, system: str, other: str, key: str) -> tuple[float, float]:
+def _over_trainings(scores: pd.DataFrame, system: str, other: str) -> tuple[float, float]:
     seeds = scores[scores["system"].isin([system, other])].groupby("system")["seed"].nunique()
     if 1 in seeds.to_numpy():
         return math.nan, math.nan
-    difference = paired_difference_over_trainings(scores, system, other, key)
+    difference = paired_difference_over_trainings(scores, system, other, PRIMARY)
     return difference.low, difference.high
 
 

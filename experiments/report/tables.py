@@ -30,7 +30,7 @@ from experiments.ranking.findings import Findings
 from experiments.ranking.guards import guard_names
 from experiments.ranking.leaderboard import RATING_COLUMNS
 from experiments.ranking.outranking import reads_target, without_target
-from experiments.ranking.paired_tests import detectable_keys, family_of
+from experiments.ranking.paired_tests import detectable_keys, reference_of
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Status
 from experiments.report.words import flagged_systems
@@ -235,7 +235,7 @@ def _test_text(row: Values) -> str:
 
 def champion_tests_table(findings: Findings) -> Table:
     """Return the tests of the champion, or of the best candidate on `val`, against all that are no controls."""
-    reference = family_of(findings.systems, findings.selection).reference
+    reference = reference_of(findings.systems, findings.selection)
     headings = [f"{reference} minus", "difference", "over trainings too", "p", "p (Holm)", "r", "d_z", "detectable"]
     rows = (
         [

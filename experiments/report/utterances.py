@@ -19,7 +19,7 @@ from experiments.ranking.primary import PRIMARY, average_seeds
 from experiments.ranking.selection import Status
 from overtone.audio import Waveform
 
-SECONDS = 6.0
+SECONDS = 6.0  # of the longest excerpt: the part of the target with the most energy
 MOST_SYSTEMS = 8
 MOST_AUDIO = 12_000_000  # bytes in a page; pictures and tables are a tenth of it
 
@@ -91,8 +91,6 @@ def report_samples(
     systems: Sequence[str],
     enhance: Callable[[str, Utterance], Waveform],
     scores: pd.DataFrame,
-    *,
-    seconds: float = SECONDS,
 ) -> list[Sample]:
     """Make what there is to hear: narrowband, every system, target.
 
@@ -102,7 +100,6 @@ def report_samples(
         systems: their names, in this order.
         enhance: given a system's name and an utterance, returns its output ``(samples,)``.
         scores: a score table with the column ``primary``, which stands beside each name.
-        seconds: the longest excerpt: the part of the target with the most energy.
     """
     averaged = average_seeds(scores)
     samples = []
@@ -110,20 +107,15 @@ def report_samples(
         if one.name in utterances:
             given = utterances[one.name]
             outputs = {system: np.asarray(enhance(system, given), dtype=np.float32) for system in systems}
-            samples.append(_sample(one, given, outputs, averaged, seconds))
+            samples.append(_sample(one, given, outputs, averaged))
     return samples
 
 
-def shortened_to_fit(samples: Sequence[Sample], most: int = MOST_AUDIO) -> list[Sample]:
-    """Cut all clips alike, if need be, so that together they take at most so many bytes in the page.
-
-    Args:
-        samples: utterances to hear.
-        most: bytes of all clips together, as a page holds them.
-    """
+def shortened_to_fit(samples: Sequence[Sample]) -> list[Sample]:
+    """Cut all clips of utterances alike, if need be, so that together they take `MOST_AUDIO` in the page at most."""
     fitting = list(samples)
-    while (size := sum(_audio_size(sample) for sample in fitting)) > most:
-        fitting = [_shortened(sample, 0.97 * most / size) for sample in fitting]
+    while (size := sum(_audio_size(sample) for sample in fitting)) > MOST_AUDIO:
+        fitting = [_shortened(sample, 0.97 * MOST_AUDIO / size) for sample in fitting]
     return fitting
 
 
@@ -137,11 +129,7 @@ def _shortened(sample: Sample, share: float) -> Sample:
 
 
 def _sample(
-    one: ChosenUtterance,
-    utterance: Utterance,
-    outputs: Mapping[str, Waveform],
-    averaged: pd.DataFrame,
-    seconds: float,
+    one: ChosenUtterance, utterance: Utterance, outputs: Mapping[str, Waveform], averaged: pd.DataFrame
 ) -> Sample:
     rows = averaged[(averaged["file"] == one.file) & (averaged["condition"] == one.condition)]
     primary = {str(system): speaker_mean(group, PRIMARY) for system, group in rows.groupby("system")}
@@ -156,7 +144,7 @@ def _sample(
     )
     if unusable := [name for name in outputs if name not in usable]:
         note += f" No usable output: {', '.join(unusable)}."
-    window = loudest_part(utterance.wideband, round(seconds * utterance.sample_rate))
+    window = loudest_part(utterance.wideband, round(SECONDS * utterance.sample_rate))
     clips = {"narrowband": utterance.narrowband, **usable, "target": utterance.wideband}
     return Sample(
         title=f"{one.role.capitalize()}: {one.file}",

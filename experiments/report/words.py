@@ -10,7 +10,7 @@ from experiments.ranking.columns import COSTS, Cost, Row, number, plain_heading,
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import pareto_frontier, with_cost
 from experiments.ranking.outranking import flagged, reads_target, without_target
-from experiments.ranking.paired_tests import family_of, smallest_p_value
+from experiments.ranking.paired_tests import reference_of, smallest_p_value
 from experiments.ranking.primary import PRIMARY
 from experiments.ranking.selection import Candidate, Selection
 
@@ -238,11 +238,14 @@ def tests_words(findings: Findings) -> str:
     """Return how the tests of the primary score were made, and what they cannot show."""
     tests = findings.tests
     speakers = int(tests["speakers"].max())
+    reference = reference_of(findings.systems, findings.selection)
+    outside = " and every system from outside" if set(findings.systems) & set(findings.selection.externals) else ""
     words = (
         f"Wilcoxon signed-rank tests on the means of {speakers} speakers; p values with Holm's correction for the "
-        f"family of {len(tests)}: {family_of(findings.systems, findings.selection).words}. Negative differences are "
-        "better. r is the rank-biserial correlation of the pairs, from -1 (better for every speaker) to 1 (worse for "
-        "every one); d_z the mean difference in standard deviations over speakers."
+        f"family of {len(tests)}: every candidate against every control, and `{reference}` against every other "
+        f"candidate{outside}. Negative differences are better. r is the rank-biserial correlation of the pairs, from "
+        "-1 (better for every speaker) to 1 (worse for every one); d_z the mean difference in standard deviations over "
+        "speakers."
     )
     if speakers < 2:
         return f"{words} With one speaker there is no test."

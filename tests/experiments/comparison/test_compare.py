@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -164,6 +165,9 @@ def test_the_command_that_gives_the_same_result_names_what_was_asked_for():
         "overtone compare demo --data speech --extra a,b --models dnn_fft,wavegan --seeds 2"
     )
     assert CompareOptions().command("compare", "demo") == "overtone compare demo"
+    spaced = CompareOptions(external=("peer=peer {input} {output}",), workspace=Workspace(data="my speech"))
+    words = ["overtone", "compare", "my demo.yaml", "--data", "my speech", "--external", "peer=peer {input} {output}"]
+    assert shlex.split(spaced.command("compare", "my demo.yaml")) == words
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))

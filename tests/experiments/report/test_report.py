@@ -269,7 +269,8 @@ def test_the_best_median_and_worst_utterances_are_those_of_the_paired_gain(findi
     assert [one.role for one in choose_utterances(replace(findings, scores=only))] == ["best"]
 
 
-def test_samples_hold_excerpts_of_every_usable_output(findings):
+def test_samples_hold_excerpts_of_every_usable_output(findings, monkeypatch):
+    monkeypatch.setattr("experiments.report.utterances.SECONDS", 1.0)
     chosen = choose_utterances(findings)
     found = {one.name: utterance(one.file, one.condition, 3.0) for one in chosen}
 
@@ -278,7 +279,7 @@ def test_samples_hold_excerpts_of_every_usable_output(findings):
 
     systems = heard_systems(findings)
     assert systems == ["autoencoder", "dnn_fft", "wavegan_original", "ridge_envelope"]
-    samples = report_samples(chosen, found, systems, enhance, findings.scores, seconds=1.0)
+    samples = report_samples(chosen, found, systems, enhance, findings.scores)
     for sample, one in zip(samples, chosen, strict=True):
         assert list(sample.clips) == ["narrowband", "autoencoder", "dnn_fft", "ridge_envelope", "target"]
         assert {len(waveform) for waveform in sample.clips.values()} == {RATE}
@@ -289,11 +290,12 @@ def test_samples_hold_excerpts_of_every_usable_output(findings):
     assert report_samples(chosen, {}, systems, enhance, findings.scores) == []
 
 
-def test_the_excerpt_is_where_the_target_is_loudest(findings):
+def test_the_excerpt_is_where_the_target_is_loudest(findings, monkeypatch):
+    monkeypatch.setattr("experiments.report.utterances.SECONDS", 1.0)
     loud = np.concatenate([tone(300, 1, 0.01), tone(300, 1, 0.5), tone(300, 1, 0.01)])
     given = replace(utterance("a.wav"), wideband=loud, narrowband=loud)
     (one, *_) = choose_utterances(findings)
-    (sample,) = report_samples([one], {one.name: given}, [], lambda *_: loud, findings.scores, seconds=1.0)
+    (sample,) = report_samples([one], {one.name: given}, [], lambda *_: loud, findings.scores)
     np.testing.assert_array_equal(sample.clips["target"], tone(300, 1, 0.5))
 
 
