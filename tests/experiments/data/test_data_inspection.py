@@ -66,7 +66,7 @@ def test_a_clip_and_a_presets_conditions_can_be_named(prepared, folder, tmp_path
 def test_the_four_stages_share_one_scale_and_reach_the_nyquist_frequency(folder):
     figure = clip_figure(folder / "eve" / "0.wav", folder / "ann" / "0.wav")
     panels = [axes for axes in figure.axes if axes.images]
-    assert [panel.get_title() for panel in panels] == [
+    assert [panel.get_title().replace("\n", " ") for panel in panels] == [
         "uncompressed",
         "with noise, 15 dB SNR",
         "standardised to -23 LUFS",
