@@ -47,9 +47,10 @@ test: $(STAMP) ## run the tests, with SLOW=1 the slow ones too; no network is us
 test-light: $(STAMP) ## test the package overtone in an environment of its own, without torch
 	@$(VENV_PYTHON) tests/support/exported_models.py $(LIGHT)/packages
 	@test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
-	@$(LIGHT)/bin/python -m pip install --quiet -c requirements.lock './runtime[serve,live]' pytest scipy onnx pyyaml axe-core-python
+	@$(LIGHT)/bin/python -m pip install --quiet -c requirements.lock './runtime[serve,live]' pytest pytest-xdist scipy onnx pyyaml axe-core-python
 	@$(LIGHT)/bin/python -m pip install --quiet --no-deps --force-reinstall ./runtime
 	@OMP_NUM_THREADS=1 OVERTONE_TEST_PACKAGES=$(CURDIR)/$(LIGHT)/packages $(LIGHT)/bin/python -m pytest \
+	  --numprocesses auto --maxprocesses 4 --dist loadfile \
 	  -p no:cacheprovider -o pythonpath=". tests/support" tests/runtime $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff, mypy, the floors of imports, and how many lines there are
