@@ -23,8 +23,8 @@ class Variation:
         speed: lowest and highest factor of playback. As on a tape, pitch, formants and the recording's band move with
             it, so that few speakers become many (Ko 2015).
         tilt_db_per_octave: lowest and highest slope, 0 dB at 1 kHz and within 12 dB, as between microphones and rooms.
-        epochs: how many epochs vary; None for all. A network that hears recordings as they are at the end of its
-            training predicts their noise floors better, which pauses consist of.
+        epochs: how many epochs vary; None for all. After them speech is heard as it was recorded, to its very top,
+            which resampled speech cannot teach: see `band_hz`.
 
     Raises:
         OvertoneError: a value is no range, or a speed lies outside 0.5 to 2.
