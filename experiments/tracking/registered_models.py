@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from experiments.tracking.pyfunc import pyfunc_folder
-from experiments.tracking.store import KEY_TAG, MlflowStore, one_line
+from experiments.tracking.store import KEY_TAG, MlflowStore, one_line, put
 from overtone.errors import OvertoneError
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ class Registry:
                 raise OvertoneError(
                     f"{model_name}: no previous champion in {self._store.place}; nothing to roll back to."
                 )
-            client.set_registered_model_alias(model_name, PREVIOUS_ALIAS, champion.version)
-            client.set_registered_model_alias(model_name, CHAMPION_ALIAS, previous.version)
+            put(client.set_registered_model_alias, model_name, PREVIOUS_ALIAS, champion.version)
+            put(client.set_registered_model_alias, model_name, CHAMPION_ALIAS, previous.version)
         return self._registered(previous)
 
     def _created(self, model_name: str, run_id: str, folder: Path, tags: Mapping[str, str]) -> ModelVersion:
@@ -148,9 +148,9 @@ class Registry:
         client = self._store.client
         champion = self._aliased(model_name, CHAMPION_ALIAS)
         if champion is not None and str(champion.version) != version:
-            client.set_registered_model_alias(model_name, PREVIOUS_ALIAS, champion.version)
-        client.set_registered_model_alias(model_name, CHAMPION_ALIAS, version)
-        client.set_model_version_tag(model_name, version, PROMOTED_TAG, "true")
+            put(client.set_registered_model_alias, model_name, PREVIOUS_ALIAS, champion.version)
+        put(client.set_registered_model_alias, model_name, CHAMPION_ALIAS, version)
+        put(client.set_model_version_tag, model_name, version, PROMOTED_TAG, "true")
 
     def _aliased(self, model_name: str, alias: str) -> ModelVersion | None:
         models = self._store.client.search_registered_models(f"name = '{model_name}'")

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,7 +179,8 @@ class MlflowStore:
     def tag_experiment(self, name: str, tags: Mapping[str, str]) -> None:
         """Set tags of an experiment."""
         for tag, value in tags.items():
-            self.client.set_experiment_tag(self.experiment_id(name), tag, shortened(value, EXPERIMENT_TAG_LENGTH))
+            value = shortened(value, EXPERIMENT_TAG_LENGTH)
+            put(self.client.set_experiment_tag, self.experiment_id(name), tag, value)
 
     def linked(self, markdown: str, experiment: str) -> str:
         """Return Markdown whose addresses ``run:KEY/...`` lead to that run of an experiment in this store.
@@ -218,6 +219,29 @@ def open_store(kind: str, runs_dir: Path) -> MlflowStore | None:
     if kind == "none":
         return None
     return MlflowStore(runs_dir.resolve(), None if kind == "mlflow" else kind.rstrip("/"))
+
+
+def put(write: Callable[..., object], *values: str) -> None:
+    """Set a tag or an alias of what several machines share.
+
+    The store looks for it and inserts it if it is not there. Where another machine inserts it in between, the database
+    refuses the second one, and a second attempt finds it.
+
+    Args:
+        write: the client's method, which sets the same whoever calls it.
+        values: what it takes.
+
+    Raises:
+        MlflowException: the store refuses it again, or for another reason.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        write(*values)
+    except MlflowException as error:
+        if "IntegrityError" not in str(error) and "UniqueViolation" not in str(error):
+            raise
+        write(*values)
 
 
 def store_errors() -> tuple[type[Exception], ...]:

@@ -24,6 +24,7 @@ import experiments.tracking.publish
 import experiments.tracking.store
 from experiments.tracking.folder import run_folders
 from experiments.tracking.publish import View, publish_command
+from experiments.tracking.store import put
 from experiments.tracking.tracker import open_tracker
 from overtone.errors import OvertoneError
 
@@ -130,6 +131,31 @@ def test_machines_at_once_share_a_version_and_every_reader_finds_the_same_run(se
         publish_command([], tracker.store.runs_dir, server.url)
         assert tracker.run("race", "one", {}, "key-race").id == first
     assert len(runs_of(machines[0], "race")) == len(made), "published again, none is doubled"
+
+
+def test_machines_at_once_may_set_the_same_tags_and_aliases(server, tmp_path):
+    """MLflow's own insertions collide: SQLite and PostgreSQL refuse the second, whose machine is none the worse."""
+    machines = [machine(server, tmp_path / str(number)) for number in range(4)]
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "weights.ckpt").write_bytes(b"weights")
+    with machines[0].run("tags", "one", {}, "key-tags") as run:
+        version = machines[0].register("overtone-tags", run, tmp_path / "bundle", {}).version
+    clients = [tracker.store.client for tracker in machines]
+    names = [f"tag-{number}" for number in range(12)]
+    start = threading.Barrier(len(clients))
+
+    def work(client):
+        for name in names:
+            start.wait(PATIENCE)
+            put(client.set_model_version_tag, "overtone-tags", version, name, "true")
+            put(client.set_registered_model_alias, "overtone-tags", name, version)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        list(pool.map(work, clients))
+    tags = clients[0].get_model_version("overtone-tags", version).tags
+    assert {name: tags.get(name) for name in names} == dict.fromkeys(names, "true")
+    aliases = clients[0].get_registered_model("overtone-tags").aliases
+    assert {name: aliases.get(name) for name in names} == dict.fromkeys(names, version)
 
 
 def runs_of(tracker, experiment):
