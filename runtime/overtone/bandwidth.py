@@ -24,7 +24,7 @@ def _power(decibels: float) -> np.float32:
 
 
 ABOVE_FLOOR, FIRST_FLOOR, CLIFF, ABSENT, SLOPE, DEPTH = (
-    _power(decibels) for decibels in (7.0, -6.0, -20.0, -50.0, -10.0, -70.0)
+    _power(decibels) for decibels in (7.0, -6.0, -26.0, -50.0, -10.0, -70.0)
 )
 
 
@@ -36,7 +36,7 @@ class BandwidthTracker:
     - is 7 dB above the lowest that the band has had, which is forgotten by 6 dB a second: sound comes and goes, hiss
       and dither stay;
     - is more than rounding to 16 bits adds;
-    - lies within 20 dB of the loudest band in the 3 kHz below, and within 70 dB of the loudest so far: what a
+    - lies within 26 dB of the loudest band in the 3 kHz below, and within 70 dB of the loudest so far: what a
       resampler or an encoder leaves above its cutoff lies deeper;
 
     and if most of the 1 kHz below has content too. A band belongs to the bandwidth after 64 ms with content, unless

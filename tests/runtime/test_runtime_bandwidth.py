@@ -42,6 +42,15 @@ def test_the_end_of_filtered_speech_is_found_and_never_put_too_high(cutoff_hz):
     assert surely < 1.5
 
 
+def test_vowels_fall_steeply_and_go_on():
+    """What lies 23 dB below the first formants still belongs to the voice."""
+    noise = rng(2).standard_normal(2 * RATE) * (np.arange(2 * RATE) % 24000 < 12000)
+    formants = lowpass(noise, 1500)
+    rest = 10 ** (-23 / 20) * (lowpass(noise, 4000) - formants)
+    found, _ = tracked((0.1 * (formants + rest)).astype(np.float32))
+    assert found[0, -1] >= 3500
+
+
 def test_full_band_speech_is_found_to_be_so():
     found, _ = tracked(speech())
     assert found[0, -1] >= 19000
