@@ -1,10 +1,11 @@
-"""What a comparison found: one value, complete when it is made, from which every table and page is written."""
+"""What a comparison found: one value, from which every table and page is written."""
 
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a comparison found. The second group of attributes is computed from the first when the value is made.
+    """What a comparison found. What follows from it is computed once, when it is first asked for.
 
     Attributes:
         preset: the preset's name.
@@ -91,13 +92,6 @@ class Findings:
         external: Markdown about each system from outside, by its name: what it is, and how its estimates lay.
         ratings: what listeners gave, as `build_leaderboard` takes it; None without a listening test.
         remarks: further sections of the reports: Markdown by title.
-
-        leaderboard: as `build_leaderboard` gives it.
-        conditions: scores by condition, as `condition_rows` gives them.
-        levels: primary scores by level of each factor, as `level_rows` gives them.
-        band_levels: bias and spread over frequency, as `band_level_rows` gives them.
-        tests: of the differences in the primary score, as `paired_tests` gives them.
-        failed: the failed scores, as `failed_scores` lists them.
     """
 
     preset: str
@@ -114,24 +108,35 @@ class Findings:
     ratings: pd.DataFrame | None = None
     remarks: Mapping[str, str] = field(default_factory=dict)
 
-    leaderboard: pd.DataFrame = field(init=False)
-    conditions: pd.DataFrame = field(init=False)
-    levels: pd.DataFrame = field(init=False)
-    band_levels: pd.DataFrame = field(init=False)
-    tests: pd.DataFrame = field(init=False)
-    failed: pd.DataFrame = field(init=False)
+    @cached_property
+    def leaderboard(self) -> pd.DataFrame:
+        """As `build_leaderboard` gives it."""
+        return build_leaderboard(self.scores, self.costs, self.selection, self.trainings, self.ratings)
 
-    def __post_init__(self) -> None:
-        computed = {
-            "leaderboard": build_leaderboard(self.scores, self.costs, self.selection, self.trainings, self.ratings),
-            "conditions": condition_rows(self.scores, [PRIMARY, *keys_shown(Shown.LEADERBOARD)], self.factors),
-            "levels": level_rows(self.scores, PRIMARY, self.factors),
-            "band_levels": band_level_rows(self.scores),
-            "tests": paired_tests(self.scores, self.selection),
-            "failed": failed_scores(self.scores),
-        }
-        for name, table in computed.items():
-            object.__setattr__(self, name, table)
+    @cached_property
+    def conditions(self) -> pd.DataFrame:
+        """Scores by condition, as `condition_rows` gives them."""
+        return condition_rows(self.scores, [PRIMARY, *keys_shown(Shown.LEADERBOARD)], self.factors)
+
+    @cached_property
+    def levels(self) -> pd.DataFrame:
+        """Primary scores by level of each factor, as `level_rows` gives them."""
+        return level_rows(self.scores, PRIMARY, self.factors)
+
+    @cached_property
+    def band_levels(self) -> pd.DataFrame:
+        """Bias and spread over frequency, as `band_level_rows` gives them."""
+        return band_level_rows(self.scores)
+
+    @cached_property
+    def tests(self) -> pd.DataFrame:
+        """Tests of the differences in the primary score, as `paired_tests` gives them."""
+        return paired_tests(self.scores, self.selection)
+
+    @cached_property
+    def failed(self) -> pd.DataFrame:
+        """The failed scores, as `failed_scores` lists them."""
+        return failed_scores(self.scores)
 
     @property
     def systems(self) -> list[str]:
