@@ -121,6 +121,7 @@ def assert_tracked(runs, table):
     assert 'data-epochs="0 1 2"' in page and page.count("data-epoch=") == 2 * 3
 
 
+@pytest.mark.slow
 def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, one_core, tiny_corpus, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(finished.runs, runs, ignore=shutil.ignore_patterns("mlflow*", "comparisons"))

@@ -170,6 +170,7 @@ def assert_told(folder, reasons):
     assert "copies" in load_preset(str(folder / "preset.yaml")).external
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_evaluate_on_the_same_files(small, utterances, one_core, tiny_corpus, tmp_path):
     runs = tmp_path / "runs"
     assert run_compare(small(delays=command("delays")), tiny_corpus, runs) == 0

@@ -93,6 +93,7 @@ def refusal(capsys):
     return error
 
 
+@pytest.mark.slow
 def test_from_a_study_to_a_champion_and_back(one_core, preset_file, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
     trials = [trial(OWN, 0.50), trial(BETTER, 0.40), trial(OWN | {"layers": 2}, 0.1, infeasible=True)]

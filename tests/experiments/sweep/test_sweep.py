@@ -207,6 +207,7 @@ def test_a_machine_that_is_lost_with_a_trial_costs_only_its_time(long_preset_pat
     assert len(counted_trials(command.study())) == 2
 
 
+@pytest.mark.slow
 def test_all_models_of_a_preset_each_have_a_study_and_its_runs(preset_path, tiny_corpus, tmp_path, capsys):
     runs = tmp_path / "runs"
     options = SweepOptions(trials=1, workspace=Workspace(runs, str(tiny_corpus)), side_by_side=True)
