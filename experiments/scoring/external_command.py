@@ -58,23 +58,19 @@ class Run:
             alive: called again and again, with the number of files that are there.
         """
         began = self.log.stat().st_size if self.log.is_file() else 0
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _group() as group:
             try:
                 process = subprocess.Popen(
                     self.arguments,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    process_group=group,
                 )
             except OSError as error:
                 return f"{self.arguments[0]} cannot be started ({error.strerror})"
-            try:
-                failure = self._watch(process, alive)
-            finally:
-                with suppress(ProcessLookupError):  # what it has started ends with it, however this ends
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            failure = self._watch(process, alive)
+        process.wait()  # where it was killed: its processor time counts from here
         said = _last_line(self.log, began)
         return f"{failure}; it said: {said}" if failure and said else failure
 
@@ -92,6 +88,21 @@ class Run:
                 return f"it was ended after {limit:g} s without a file or a word (limit_seconds)"
             if now - begun > limit * self.utterances:
                 return f"it was ended, having taken more than {limit:g} s an utterance (limit_seconds)"
+
+
+@contextmanager
+def _group() -> Iterator[int]:
+    """Yield the number of a process group, in which all processes are killed at the end.
+
+    Should this process be killed itself, the group's first one does it: a shell that waits for the end of a pipe of
+    which nobody else has the other side. It is there before what it watches.
+    """
+    watch = ["sh", "-c", "read -r nothing; kill -KILL 0"]
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, process_group=0) as first:
+        try:
+            yield first.pid
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
 
 
 def _made(place: Path) -> tuple[int, int]:

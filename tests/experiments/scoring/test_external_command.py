@@ -1,0 +1,79 @@
+"""A run of a system from outside leaves nothing behind, however it and the command that runs it end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.presets.external import External
+from experiments.scoring.external_command import Run
+
+PARENT = """
+import sys
+from pathlib import Path
+from experiments.presets.external import External
+from experiments.scoring.external_command import Run
+
+system = External(command=f"sh {sys.argv[1]} {{input}} {{output}}")
+Run(system, Path("given"), Path("made"), 1, Path("log.txt")).wait(lambda _: None)
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A program that starts another one and waits for it; both say their numbers."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "peer.sh"
+    path.write_text("sleep 600 &\necho $$ > own.tmp; mv own.tmp own; echo $! > other.tmp; mv other.tmp other\nwait\n")
+    return path
+
+
+def wait_until(true, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def runs(number):
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def started():
+    wait_until(Path("other").is_file)
+    return [int(Path(name).read_text()) for name in ("own", "other")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_the_command_that_runs_it_and_with_all_that_it_has_started(script, ending):
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT), str(script)], stderr=subprocess.DEVNULL)
+    try:
+        numbers = started()
+        assert all(map(runs, numbers))
+        parent.send_signal(ending)
+        parent.wait(60)
+        wait_until(lambda: not any(map(runs, numbers)))
+    finally:
+        parent.kill()
+
+
+def test_a_run_that_ends_by_itself_leaves_no_watching_process(tmp_path):
+    def children():
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+        return {int(number) for number in found.stdout.split()}
+
+    before = children()
+    system = External(command="sh -c 'exit 3' {input} {output}")
+    failure = Run(system, tmp_path, tmp_path, 1, tmp_path / "log.txt").wait(lambda _: None)
+    assert failure == "it ended with code 3"
+    assert not {number for number in children() - before if runs(number)}
