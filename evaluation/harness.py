@@ -1,15 +1,16 @@
 """Scores (utterance, estimate) pairs of any system; a failed score is NaN with its reason, never dropped."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from evaluation.contracts import Utterance
 from evaluation.measures.band_levels import missing_band_levels
 from evaluation.measures.catalogue import MEASURES, keys_shown
-from evaluation.measures.declaration import Shown
+from evaluation.measures.declaration import OverPairs, Shown
 from evaluation.measures.stft import NotApplicable, spectrograms_shared
 from overtone.audio import Waveform
 from overtone.errors import OvertoneError
@@ -36,8 +37,9 @@ def score_pair(
 
     Returns:
         Plain values: the utterance's own columns, a number per measure, ``failures`` ("key: reason; ...", "" when
-        none) and ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN. Last come the
-        levels of `missing_band_levels`, where they apply.
+        none) and ``not_applicable`` (keys, comma-separated). A score in either of these two is NaN. In place of a
+        score that a pair alone does not have stands a text, which `settled` makes a score of. Last come the levels of
+        `missing_band_levels`, where they apply.
 
     Raises:
         OvertoneError: an unknown measure is named.
@@ -135,11 +137,63 @@ def _scores(utterance: Utterance, estimate: Waveform, keys: list[str], block_sam
         except Exception as error:  # a measure's own failure must cost its score only, not the whole table
             failures[key] = f"{type(error).__name__}: {error}"
         else:
-            if np.isfinite(value):
+            if MEASURES[key].over_pairs is not None:
+                scores[key] = _packed(np.asarray(value))
+            elif np.isfinite(value):
                 scores[key] = float(value)
             else:
                 failures[key] = f"gave {value}"
     return scores | _states(failures, not_applicable)
+
+
+def settled(rows: Iterable[Row], measures: Sequence[str]) -> list[Row]:
+    """Return one system's rows with scores in place of what `score_pair` kept for measures over all pairs.
+
+    Args:
+        rows: of all utterances, each with its ``speaker`` and ``condition``.
+        measures: keys.
+    """
+    listed = [dict(row) for row in rows]
+    for key in measures:
+        if (over_pairs := MEASURES[key].over_pairs) is None:
+            continue
+        groups: dict[str, list[Row]] = {}
+        for row in listed:
+            if isinstance(row[key], str):
+                groups.setdefault(row["condition"], []).append(row)
+        for group in groups.values():
+            _settle(group, key, over_pairs)
+    return listed
+
+
+def _settle(rows: Sequence[Row], key: str, over_pairs: OverPairs) -> None:
+    """Give the rows of one condition their scores in one measure, or say in all of them why there are none."""
+    kept = [_unpacked(row[key]) for row in rows]
+    scores: Sequence[float] = [np.nan] * len(rows)
+    state, reason, between = "", "", ""
+    try:
+        scores = over_pairs(kept, [row["speaker"] for row in rows])
+    except NotApplicable:
+        state, reason, between = "not_applicable", key, ","
+    except Exception as error:  # as for a pair
+        reason = _states({key: f"{type(error).__name__}: {error}"}, [])["failures"]
+        state, between = "failures", "; "
+    for row, score in zip(rows, scores, strict=True):
+        row[key] = float(score)
+        if state:
+            row[state] = between.join(filter(None, (row[state], reason)))
+
+
+def _packed(values: NDArray[np.float64]) -> str:
+    """Numbers as a text of a few bytes each, so that rows of many utterances stay small in memory and in files."""
+    shape = "x".join(map(str, values.shape))
+    return f"{shape}:{base64.b64encode(values.astype('<f4').tobytes()).decode()}"
+
+
+def _unpacked(text: str) -> NDArray[np.float64]:
+    shape, _, encoded = text.partition(":")
+    values = np.frombuffer(base64.b64decode(encoded), "<f4").astype(np.float64)
+    return values.reshape([int(length) for length in shape.split("x")])
 
 
 def _states(failures: dict[str, str], not_applicable: list[str]) -> Row:

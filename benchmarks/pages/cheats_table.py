@@ -13,7 +13,7 @@ from datamodules.pair_settings import PairSettings
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES
-from evaluation.measures.missing_band import band_statistics
+from evaluation.measures.missing_band import piece_statistics
 from evaluation.measures.stft import NotApplicable
 from evaluation.statistics.intervals import applicable
 from evaluation.statistics.separability import separability
@@ -118,22 +118,20 @@ def told_from_target(pairs: Sequence[tuple[Utterance, Waveform]]) -> float:
     Returns:
         NaN where the pieces that it applies to are of fewer than two speakers.
     """
-    real, generated, speakers = [], [], []
+    pieces, speakers = [], []
     for utterance, estimate in pairs:
-        rate = utterance.sample_rate
-        for start in range(0, len(estimate) - rate + 1, rate):
-            piece = slice(start, start + rate)
-            try:
-                statistics = [
-                    band_statistics(waveform[piece], rate, utterance.cutoff_hz, utterance.band_hz)
-                    for waveform in (utterance.wideband, estimate)
-                ]
-            except NotApplicable:
-                continue
-            real.append(statistics[0])
-            generated.append(statistics[1])
-            speakers.append(utterance.speaker)
-    return separability(real, generated, speakers) if len(set(speakers)) > 1 else float("nan")
+        try:
+            own = piece_statistics(
+                estimate, utterance.wideband, utterance.sample_rate, utterance.cutoff_hz, utterance.band_hz
+            )
+        except NotApplicable:
+            continue
+        pieces.append(own)
+        speakers += [utterance.speaker] * len(own)
+    if len(set(speakers)) < 2:
+        return float("nan")
+    both = np.concatenate(pieces)
+    return separability(both[:, 0], both[:, 1], speakers)
 
 
 @dataclass(frozen=True)

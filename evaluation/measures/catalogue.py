@@ -288,6 +288,19 @@ MEASURES: dict[str, Measure] = {
             weakness="sees only what is too much: silence is best",
         ),
         Measure(
+            key="separability",
+            higher_is_better=False,
+            meaning="how surely a linear classifier tells the missing band from recordings, as the area under its ROC "
+            "curve; 0.5 is chance",
+            function=missing_band.piece_statistics,
+            name="told apart",
+            weakness="hears what differs consistently, however little, also what no listener minds; errors that are as "
+            "often in one direction as in the other pass",
+            shown=Shown.LEADERBOARD,
+            gain=True,
+            over_pairs=missing_band.told_apart,
+        ),
+        Measure(
             key="lsd_ssr_eval",
             higher_is_better=False,
             meaning="log-spectral distance as ssr_eval computes it",

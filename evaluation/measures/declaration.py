@@ -4,12 +4,14 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from overtone.errors import OvertoneError
 
@@ -18,6 +20,8 @@ ARGUMENTS = ("preds", "target", "sample_rate", "cutoff_hz", "band_hz", "block_sa
 
 LOWER, HIGHER, NEAR_ZERO = "↓", "↑", "→0"
 
+Score = float | NDArray[np.float64]
+OverPairs = Callable[[Sequence[NDArray[np.float64]], Sequence[str]], Sequence[float]]
 Scores = TypeVar("Scores", float, pd.Series, pd.DataFrame)
 
 
@@ -59,12 +63,14 @@ class Measure:
             direction show and those of chance cancel; whatever compares systems compares sizes.
         version: of its definition: a change that moves scores raises it, and figures of two versions are not compared.
         detectable: whether a leaderboard has the smallest difference that its test set detects in a headline measure.
+        over_pairs: None, or, of a measure that a pair alone does not have, what makes a score of each pair from what
+            ``function`` returned for each pair of a system under a condition, and from their speakers.
     """
 
     key: str
     higher_is_better: bool
     meaning: str
-    function: Callable[..., float]
+    function: Callable[..., Score]
     unit: str = ""
     name: str | None = None
     decimals: int = 3
@@ -74,12 +80,13 @@ class Measure:
     signed: bool = False
     version: int = 1
     detectable: bool = True
+    over_pairs: OverPairs | None = None
     arguments: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arguments", frozenset(inspect.signature(self.function).parameters))
 
-    def __call__(self, **available: object) -> float:
+    def __call__(self, **available: object) -> Score:
         """Score one pair from whatever of ``available`` the function asks for."""
         return self.function(**{name: available[name] for name in self.arguments})
 

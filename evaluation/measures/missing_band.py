@@ -1,5 +1,7 @@
 """Measures of what fills a missing band: hoarseness, hiss above it, and sound where the target has none."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,6 +14,7 @@ from evaluation.measures.stft import (
     required_cutoff,
     shared_spectrogram,
 )
+from evaluation.statistics.separability import shares_less_suspect
 
 FRAME_SECONDS, HOP_SECONDS = 0.064, 0.032
 MISSING_BANDS, MINIMUM_BINS, MINIMUM_FRAMES = 9, 4, 8
@@ -312,6 +315,53 @@ def band_statistics(
     levels = 10 * np.log10(np.maximum(bands, 10 ** (FLOOR_DB / 10)))
     steps = np.diff(levels, axis=1)[:, loud[1:] & loud[:-1]]
     return np.concatenate([levels[:, loud].mean(axis=1), levels[:, loud].std(axis=1), steps.std(axis=1)])
+
+
+def piece_statistics(
+    preds: ArrayLike, target: ArrayLike, sample_rate: int, cutoff_hz: float | None, band_hz: float
+) -> NDArray[np.float64]:
+    """`band_statistics` of recording and estimate, a second at a time, so that a few utterances are many examples.
+
+    Args:
+        preds: the estimate ``(samples,)``.
+        target: the wideband ``(samples,)``.
+        sample_rate: of both, in Hz.
+        cutoff_hz: where the narrowband's own content ends, in Hz; None where no band is missing.
+        band_hz: where the wideband's own content ends, in Hz.
+
+    Returns:
+        ``(pieces, 2, features)``: of each piece that has statistics the target's, then the estimate's.
+
+    Raises:
+        NotApplicable: no piece has any, or the waveforms are shorter than one.
+    """
+    pieces, reason = [], "shorter than a second"
+    for start in range(0, len(np.asarray(target)) - sample_rate + 1, sample_rate):
+        sides = (np.asarray(one)[start : start + sample_rate] for one in (target, preds))
+        try:
+            pieces.append([band_statistics(side, sample_rate, cutoff_hz, band_hz) for side in sides])
+        except NotApplicable as error:
+            reason = str(error)
+    if not pieces:
+        raise NotApplicable(reason)
+    return np.array(pieces)
+
+
+def told_apart(pieces: Sequence[NDArray[np.float64]], speakers: Sequence[str]) -> list[float]:
+    """Return for each estimate the mean of `shares_less_suspect` over its pieces, which are judged with all others.
+
+    Args:
+        pieces: of each pair ``(pieces, 2, features)``, as `piece_statistics` gives them.
+        speakers: whom each pair belongs to.
+
+    Raises:
+        NotApplicable: there are fewer than two speakers.
+    """
+    if len(set(speakers)) < 2:
+        raise NotApplicable("one speaker, two needed")
+    both, counts = np.concatenate(pieces), [len(own) for own in pieces]
+    shares = shares_less_suspect(both[:, 0], both[:, 1], np.repeat(speakers, counts).tolist())
+    return [float(own.mean()) for own in np.split(shares, np.cumsum(counts)[:-1])]
 
 
 def _mel_bands(sample_rate: int, cutoff_hz: float, band_hz: float) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from datamodules.corpora.corpus import Corpus
-from evaluation.measures.catalogue import MEASURES, keys_shown
+from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.declaration import Shown
 from evaluation.statistics.intervals import summary
 from experiments.export.parity import Parity
@@ -184,10 +184,14 @@ def _results(source: ModelSource) -> Iterator[dict[str, Any]]:
 
 
 def _means(source: ModelSource) -> pd.DataFrame:
-    """The headline measures by condition, as `evaluation.statistics.intervals.summary` gives them."""
+    """Scores by condition, as `evaluation.statistics.intervals.summary` gives them.
+
+    Those of the headline measures, and of measures that only a whole system has.
+    """
     assert source.scores is not None
     scores = average_seeds(source.scores)
-    return summary(scores, [key for key in keys_shown(Shown.HEADLINE) if key in scores])
+    wanted = (key for key, one in MEASURES.items() if one.shown >= Shown.HEADLINE or one.over_pairs is not None)
+    return summary(scores, [key for key in wanted if key in scores])
 
 
 def _title(model: Model, source: ModelSource) -> str:

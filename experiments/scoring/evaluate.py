@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from evaluation.harness import STATE_COLUMNS, Row, check_measures
+from evaluation.harness import STATE_COLUMNS, Row, check_measures, settled
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.declaration import Measure
 from evaluation.measures.stft import NotApplicable
@@ -221,13 +221,15 @@ def _source_key(source: Source) -> list[object]:
 def _table(evaluation: Evaluation, rows: Mapping[tuple[str, str], Row]) -> pd.DataFrame:
     """Return the rows of all systems, each in the order of the references."""
     speakers = evaluation.speakers
-    listed = []
+    listed: list[Row] = []
     for system in (*evaluation.systems, *evaluation.controls):
+        of_system = []
         for task in evaluation.tasks:
             if system in task.systems:
                 own = {"system": system, "file": task.name, "condition": evaluation.condition}
                 own |= {"speaker": speakers[task.name]} if speakers is not None else {}
-                listed.append(rows[system, task.name] | own)
+                of_system.append(rows[system, task.name] | own)
+        listed += settled(of_system, evaluation.measures)
     speaker = [] if speakers is None else ["speaker"]
     columns = ["system", "file", *speaker, "condition", *evaluation.measures, *STATE_COLUMNS, NOTES]
     return pd.DataFrame(listed, columns=columns).astype(dict.fromkeys(evaluation.measures, float))

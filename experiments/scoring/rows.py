@@ -17,6 +17,7 @@ from evaluation.harness import (
     failed_row,
     identity,
     score_pair,
+    settled,
 )
 from evaluation.measures.band_levels import bands_among
 from overtone.worker_pool import WorkerPool
@@ -188,13 +189,14 @@ def score_table(system: str, rows: Iterable[Row], measures: Sequence[str]) -> pd
 
     Args:
         system: for the column ``system``.
-        rows: in order.
+        rows: in order, as `score_pair` gives them.
         measures: keys.
 
     Returns:
-        One row each: ``system``, the columns of `score_pair`, the levels of all bands that one of the rows has.
+        One row each: ``system``, the columns of `score_pair` with all scores settled, the levels of all bands that one
+        of the rows has.
     """
-    listed = [{"system": system} | row for row in rows]
+    listed = [{"system": system} | row for row in settled(rows, measures)]
     bands = bands_among({name for row in listed for name in row})
     levels = [*(band.bias for band in bands), *(band.spread for band in bands)]
     return pd.DataFrame(listed, columns=["system", *IDENTITY_COLUMNS, *measures, *STATE_COLUMNS, *levels])

@@ -1,22 +1,24 @@
 """The harness: rows, states of a score, processes, and ViSQOL."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from evaluation import harness
 from evaluation.contracts import Utterance
-from evaluation.harness import check_measures, score_pair
+from evaluation.harness import check_measures, failed_row, score_pair, settled
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.declaration import Measure
 from overtone.audio import resample
 from overtone.errors import OvertoneError
 
 RATE = 16_000
-FAST = [key for key in check_measures(None) if key != "visqol"]
+FAST = [key for key in check_measures(None) if key != "visqol" and MEASURES[key].over_pairs is None]
 OWN_SCALE = ("si_sdr", "snr", "stoi", "pesq_wb", "hallucination", "tonality", "excess_above_band")  # 0 is not perfect
 ON_REQUEST = {
     *("lsd_ssr_eval", "lsd_kuleshov", "mr_stft", "chromaprint_ber", "estoi", "dnsmos", "fwsnrseg"),
@@ -44,7 +46,9 @@ def utterance(index: int = 0, *, seconds: float = 1.5, cutoff_hz: float | None =
 
 
 def test_every_measure_of_the_design_is_there():
-    spectral = "lsd lsd_lf lsd_hf lsd_hf_band lsd_low crossover_db tonality excess_above_band hallucination"
+    spectral = (
+        "lsd lsd_lf lsd_hf lsd_hf_band lsd_low crossover_db tonality excess_above_band hallucination separability"
+    )
     heard = "extended_ber extended_ber_median content_ber original_ber seam si_sdr snr visqol stoi pesq_wb mcd"
     assert set(check_measures(None)) == set(f"{spectral} {heard}".split())
     assert set(MEASURES) - set(check_measures(None)) == ON_REQUEST
@@ -119,6 +123,46 @@ def test_a_measure_that_breaks_costs_its_own_score_only(monkeypatch):
     assert row["failures"] == "broken: ZeroDivisionError: by, zero here; infinite: gave inf"
 
 
+def rows_of(seconds=1.5, **fields):
+    """Rows of two utterances of two speakers each, whose estimates are 20 dB too quiet above the cutoff."""
+    for index in range(4):
+        one = replace(utterance(index, seconds=seconds), **fields)
+        low = one.narrowband
+        yield score_pair(one, low + 0.1 * (one.wideband - low), ["separability", "snr"])
+
+
+def test_a_measure_over_all_pairs_is_settled_by_condition_when_they_are_there():
+    rows = json.loads(json.dumps([*rows_of(), *rows_of(condition="other")]))
+    assert all(isinstance(row["separability"], str) and len(row["separability"]) < 500 for row in rows)
+    kept = [row["separability"] for row in rows]
+    done = settled(rows, ["separability", "snr"])
+    assert [row["separability"] for row in rows] == kept
+    shares = [row["separability"] for row in done]
+    assert shares[:4] == shares[4:] and np.mean(shares[:4]) == 1.0
+    assert all(row["failures"] == row["not_applicable"] == "" for row in done)
+    assert [row["snr"] for row in done] == [row["snr"] for row in rows]
+
+
+def test_a_measure_over_all_pairs_does_not_apply_to_one_speaker_or_to_short_files():
+    (first, _, other, _) = rows_of()
+    failed = first | failed_row(["separability", "snr"], "no file")
+    for rows in ([first, other], list(rows_of(0.5)), list(rows_of(cutoff_hz=None))):
+        done = settled([*rows, failed], ["snr", "separability"])
+        assert all(np.isnan(row["separability"]) for row in done)
+        assert [row["not_applicable"] for row in done] == ["separability"] * len(rows) + [""]
+        assert "separability: no file" in done[-1]["failures"]
+
+
+def test_a_measure_over_all_pairs_that_breaks_costs_its_own_scores_only(monkeypatch):
+    def breaks(kept, speakers):
+        raise ZeroDivisionError("by; zero")
+
+    monkeypatch.setitem(MEASURES, "separability", replace(MEASURES["separability"], over_pairs=breaks))
+    done = settled(rows_of(), ["separability", "snr"])
+    assert {row["failures"] for row in done} == {"separability: ZeroDivisionError: by, zero"}
+    assert all(np.isnan(row["separability"]) and row["snr"] > 0 for row in done)
+
+
 def test_unknown_measure_is_named_with_the_known_ones():
     with pytest.raises(OvertoneError, match=r"Unknown measure pesk\. Known: extended_ber, extended_ber_median, lsd"):
         score_pair(utterance(), utterance().narrowband, ["lsd", "pesk"])
@@ -136,7 +180,7 @@ def test_short_utterances_have_no_failures():
 
 
 def test_harness_needs_no_torch():
-    unwanted = {"torch", "visqol", "numba", "pesq", "pystoi"}
+    unwanted = {"torch", "visqol", "numba", "pesq", "pystoi", "sklearn"}
     code = "import sys, evaluation.harness, evaluation.statistics.intervals; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not unwanted & set(done.stdout.split())

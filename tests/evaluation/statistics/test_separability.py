@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from waveforms import breathing_speech, white
 
-from evaluation.measures.missing_band import band_statistics
+from evaluation.measures.missing_band import band_statistics, piece_statistics, told_apart
 from evaluation.measures.stft import NotApplicable
-from evaluation.statistics.separability import separability
+from evaluation.statistics.separability import separability, shares_less_suspect
 
 SPEAKERS = [f"speaker{number // 4}" for number in range(80)]
 
@@ -34,6 +39,50 @@ def test_a_difference_that_only_one_speaker_has_is_not_learnt_from_that_speaker(
     of_one = np.array(SPEAKERS) == "speaker0"
     generated[of_one, 0] += 50.0
     assert separability(real, generated, SPEAKERS) < 0.6
+
+
+def test_it_is_the_area_that_scikit_learn_finds_and_the_mean_of_the_shares_of_each():
+    real, generated = features(0), features(1, shift=1.0)
+    shares = shares_less_suspect(real, generated, SPEAKERS)
+    assert shares.shape == (80,) and shares.min() >= 0 and shares.max() <= 1
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    labels = np.repeat([0, 1], 80)
+    decided = cross_val_predict(
+        classifier,
+        np.concatenate([real, generated]),
+        labels,
+        groups=SPEAKERS * 2,
+        cv=GroupKFold(5),
+        method="decision_function",
+    )
+    assert separability(real, generated, SPEAKERS) == pytest.approx(roc_auc_score(labels, decided), abs=1e-12)
+    assert shares.mean() == separability(real, generated, SPEAKERS)
+    for number in (0, 41):
+        taken = decided[:80] < decided[80 + number]
+        assert shares[number] == pytest.approx(taken.mean())
+
+
+def test_an_utterance_is_judged_by_all_of_its_pieces_against_those_of_everybody():
+    real, generated = features(0), features(1, shift=1.0)
+    pieces = [np.stack([real[start:end], generated[start:end]], axis=1) for start, end in ((0, 4), (4, 48), (48, 80))]
+    names = ["a", "b", "c"]
+    shares = shares_less_suspect(real, generated, ["a"] * 4 + ["b"] * 44 + ["c"] * 32)
+    assert told_apart(pieces, names) == pytest.approx([shares[:4].mean(), shares[4:48].mean(), shares[48:].mean()])
+    with pytest.raises(NotApplicable, match="one speaker"):
+        told_apart(pieces, ["a"] * 3)
+
+
+def test_pieces_are_seconds_of_both_and_silent_ones_are_left_out():
+    speech = breathing_speech(16_000, 3.5)
+    quiet = speech.copy()
+    quiet[16_000:32_000] = 0.0
+    pieces = piece_statistics(preds=0.5 * speech, target=quiet, sample_rate=16_000, cutoff_hz=4000.0, band_hz=8000.0)
+    assert pieces.shape == (2, 2, 36)
+    for number, start in enumerate((0, 32_000)):
+        piece = speech[start : start + 16_000]
+        assert pieces[number] == pytest.approx(np.stack([statistics(piece), statistics(0.5 * piece)]))
+    with pytest.raises(NotApplicable, match="shorter than a second"):
+        piece_statistics(speech[:15_999], speech[:15_999], 16_000, 4000.0, 8000.0)
 
 
 @pytest.mark.parametrize(
