@@ -119,7 +119,8 @@ class Publisher:
                 rows = scores[scores["system"] == name]
                 self._log_scores(run, rows)
                 if name in self.findings.external:
-                    run.log_metrics({"work/rtf": float(self.findings.row(name)["rtf"])})
+                    found = self.findings.row(name)
+                    run.log_metrics({"work/rtf": float(found["rtf"]), RANK: float(found["rank"])})
                     run.describe(_words(name, rows, self.findings))
                 else:
                     run.describe(_control_words(name))

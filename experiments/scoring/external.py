@@ -6,7 +6,7 @@ import re
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import split as words_of
@@ -33,6 +33,7 @@ GIVE_UP = 3  # failures one after the other, after which files are not tried any
 LONGEST_NAME = 100
 RECORD, LOG = "estimates.json", "log.txt"
 COST_SECONDS = (1.0, 9.0)  # the difference of two runs is free of what a start costs
+COST_TIMES = (1, 10)  # as long: again where a quick system's difference is too small
 COST_REPEATS = 3
 COST_LONG_SECONDS = 20.0  # of processor time: a run that takes so much is not repeated
 COST_FROM_SECONDS = 0.02  # of processor time: a smaller difference is within what two starts differ by
@@ -297,24 +298,33 @@ class ExternalSystem:
     def real_time_factor(self) -> float | None:
         """Return processor seconds of one core per second of audio, without the start; lower is faster.
 
-        It is the difference of a long and a short run on noise, the median of several where they are quick.
+        It is the difference of a long and a short run on noise, the median of several where they are quick; of longer
+        noise where that is too little.
 
         Returns:
             None where a run fails, or the difference is too small to tell from that of two starts.
         """
-        spent: list[float] = []
-        short, long = COST_SECONDS
         with one_core(), tempfile.TemporaryDirectory(prefix="cost-", dir=self.folder) as folder:
-            for repeat in range(COST_REPEATS):
-                runs = [self._cost_run(Path(folder) / f"{repeat}-{seconds:g}", seconds) for seconds in COST_SECONDS]
-                (least, _), (most, _) = found = [processor_seconds(run) for run in runs]
-                if any(failure for _, failure in found):
+            for times in COST_TIMES:
+                spent = self._spent(Path(folder) / str(times), [times * seconds for seconds in COST_SECONDS])
+                if not spent:
                     return None
-                spent.append((most - least) / (long - short))
-                if most > COST_LONG_SECONDS:
-                    break
-        factor = statistics.median(spent)
-        return factor if factor * (long - short) > COST_FROM_SECONDS else None
+                if (difference := statistics.median(spent)) > COST_FROM_SECONDS:
+                    return difference / (times * (COST_SECONDS[1] - COST_SECONDS[0]))
+        return None
+
+    def _spent(self, folder: Path, lengths: Sequence[float]) -> list[float]:
+        """Differences in processor seconds of runs on noise of two lengths in seconds; none where one fails."""
+        spent: list[float] = []
+        for repeat in range(COST_REPEATS):
+            runs = [self._cost_run(folder / f"{repeat}-{seconds:g}", seconds) for seconds in lengths]
+            (least, _), (most, _) = found = [processor_seconds(run) for run in runs]
+            if any(failure for _, failure in found):
+                return []
+            spent.append(most - least)
+            if most > COST_LONG_SECONDS:
+                break
+        return spent
 
     def _cost_run(self, folder: Path, seconds: float) -> Run:
         given, made = folder / "given", folder / "made"
