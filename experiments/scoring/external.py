@@ -72,9 +72,8 @@ class Remarks:
         if self.delay is not None and (line := delay_line(self.delay, self.delay.constant)):
             said.append(line)
         if self.missing:
-            said.append(
-                f"{self.missing} utterances have no estimate: {self.failure or 'there is no file of their name'}"
-            )
+            have = "utterance has" if self.missing == 1 else "utterances have"
+            said.append(f"{self.missing} {have} no estimate: {self.failure or 'there is no file of that name'}")
         return said
 
 
