@@ -1,4 +1,4 @@
-"""The packed models on the test split of real speech, held to bars and beside the controls that a toy clears.
+"""The packed models on the test split of real speech, held to limits and beside the simplest controls.
 
 ``python -m benchmarks.default_models --data PREPARED`` scores what ``overtone enhance`` makes of each clip whose band
 was cut off cleanly, with and without the input's own band preserved, over the band up to a common limit for all clips
@@ -52,7 +52,7 @@ RIVALS = ("spectral_band_replication", "ridge_envelope")
 
 
 @dataclass(frozen=True)
-class Bar:
+class Requirement:
     """A limit that a packed model is held to.
 
     Attributes:
@@ -147,22 +147,22 @@ class Scores:
         differences = speaker_differences(rows, PACKED, rival, "visqol")
         return signed_rank_test(differences).p_value if differences.mean() > 0 else 1.0
 
-    def bars(self, profile: Profile) -> Iterator[Bar]:
-        """Yield the bars: on full-band and on all clips, under damage, and on cost."""
+    def requirements(self, profile: Profile) -> Iterator[Requirement]:
+        """Yield the requirements: on full-band and on all clips, under damage, and on cost."""
         first = profile.conditions[0]
         for full_band, clips in ((True, "full-band clips"), (False, "all clips")):
             for key, limit in profile.limits.items():
-                yield Bar(f"{key}, {clips}, {first}", limit, self.mean(PACKED, key, first, full_band=full_band))
+                yield Requirement(f"{key}, {clips}, {first}", limit, self.mean(PACKED, key, first, full_band=full_band))
             for name in profile.conditions:
                 gain = self.gain("visqol", name, full_band=full_band)
-                yield Bar(f"ViSQOL above unprocessed, {clips}, {name}", profile.least_gain, gain, least=True)
+                yield Requirement(f"ViSQOL above unprocessed, {clips}, {name}", profile.least_gain, gain, least=True)
             for rival in RIVALS:
-                yield Bar(f"p of ViSQOL above {rival}, {clips}", 0.01, self.p_value(rival, full_band=full_band))
+                yield Requirement(f"p of ViSQOL above {rival}, {clips}", 0.01, self.p_value(rival, full_band=full_band))
         for name in profile.damaged:
             gain = self.gain("extended_ber", name, own=True)
-            yield Bar(f"extended BER below unprocessed, {name}", 0.0, gain, least=True)
-        yield Bar("latency, ms", 40.0, self.cost["latency_ms"])
-        yield Bar("real-time factor, one core", 0.05, self.cost["rtf"])
+            yield Requirement(f"extended BER below unprocessed, {name}", 0.0, gain, least=True)
+        yield Requirement("latency, ms", 40.0, self.cost["latency_ms"])
+        yield Requirement("real-time factor, one core", 0.05, self.cost["rtf"])
 
 
 class Packed(PackagedSystem):
@@ -214,7 +214,7 @@ def full_band_speakers(corpus: Corpus, lowest_hz: float = FULL_BAND_HZ) -> set[s
 
 
 def print_scores(console: Console, name: str, scores: Scores) -> None:
-    """Print a table of means over speakers, one of the bars, and the guards."""
+    """Print a table of means over speakers, one of what is required, and the guards."""
     band = f"up to {PROFILES[name].limit_hz / 1000:g} kHz"
     clips = scores.common["file"].nunique()
     groups = {
@@ -232,11 +232,11 @@ def print_scores(console: Console, name: str, scores: Scores) -> None:
                 ]
                 table.add_row(condition, group, system, *cells)
     console.print(table)
-    bars = Table("bar", "limit", "measured", "", title="Bars of the packed model, as `overtone enhance` runs it")
-    for bar in scores.bars(PROFILES[name]):
-        limit = f"{'≥' if bar.least else '≤'} {bar.limit:g}"
-        bars.add_row(bar.name, limit, f"{bar.measured:.3g}", "" if bar.reached else "missed")
-    console.print(bars)
+    requirements = Table("", "required", "measured", "", title="The packed model, as `overtone enhance` runs it")
+    for one in scores.requirements(PROFILES[name]):
+        limit = f"{'≥' if one.least else '≤'} {one.limit:g}"
+        requirements.add_row(one.name, limit, f"{one.measured:.3g}", "" if one.reached else "missed")
+    console.print(requirements)
     print_guards(console, load_preset(name), scores)
 
 
@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes to score in (2)")
     options = parser.parse_args()
     if options.model and len(options.profile or ()) != 1:
-        parser.error("--model: expected one --profile beside it, whose bars the package is held to.")
+        parser.error("--model: expected one --profile beside it, whose limits the package is held to.")
     console = Console(width=170)
     for name in options.profile or PROFILES:
         model = options.model or default_model(name)

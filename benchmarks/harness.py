@@ -2,7 +2,7 @@
 
 Both read the same wav files at 48 kHz. Seconds are given for an hour of audio: of the clock, and of processors, which
 other programs on the machine disturb less. Factors say how many times as long the usual script takes, by the clock and
-by processors. Bars are on processors' seconds: 12 minutes on two cores for everything but ViSQOL, 0.1 of real time on
+by processors. Limits are on processors' seconds: 12 minutes on two cores for everything but ViSQOL, 0.1 of real time on
 one for ViSQOL. Processors' seconds come from /proc: Linux only.
 """
 
@@ -40,7 +40,7 @@ from overtone.worker_pool import WorkerPool
 
 SAMPLE_RATE, NARROW_RATE = 48_000, 16_000
 HOUR = 3600.0
-BAR_MINUTES, BAR_VISQOL = 12.0, 0.1
+MOST_MINUTES, MOST_VISQOL = 12.0, 0.1
 ALL_BUT_VISQOL = [key for key in check_measures(None) if key != "visqol"]
 IN_BOTH = ["lsd", "si_sdr", "snr", "stoi", "pesq_wb"]
 
@@ -160,11 +160,13 @@ def cost_table(pairs: list[Pair]) -> Table:
     """Measure the harness and the usual scripts."""
     minutes = sum(pair.seconds for pair in pairs) / 60
     table = Table(title=f"Seconds for an hour of 48 kHz speech, from {len(pairs)} files, {minutes:.1f} min")
-    for column in ("measures", "how", "clock", "processors", "factors", "bar"):
+    for column in ("measures", "how", "clock", "processors", "factors", "at most"):
         table.add_column(column, justify="left" if column in ("measures", "how") else "right")
     usual_script(pairs[:1]), usual_visqol_script(pairs[:1])
 
-    def rows(measures: list[str], name: str, script: Callable[[list[Pair]], object] | None, bar: float | None) -> None:
+    def rows(
+        measures: list[str], name: str, script: Callable[[list[Pair]], object] | None, limit: float | None
+    ) -> None:
         usual = None if script is None else timed(lambda: script(pairs), pairs)
         if usual is not None:
             table.add_row(name, "usual script", f"{usual.clock:.0f}", f"{usual.processors:.0f}", "", "")
@@ -174,13 +176,13 @@ def cost_table(pairs: list[Pair]) -> Table:
             factor = (
                 "" if usual is None else f"{usual.clock / cost.clock:.1f}, {usual.processors / cost.processors:.1f}"
             )
-            verdict = "" if bar is None else f"{'passed' if cost.processors <= bar else 'missed'} {bar:.0f}"
+            verdict = "" if limit is None else f"{'passed' if cost.processors <= limit else 'missed'} {limit:.0f}"
             table.add_row(name, how, f"{cost.clock:.0f}", f"{cost.processors:.0f}", factor, verdict)
 
     rows(["lsd"], "LSD", usual_lsd_script, None)
     rows(IN_BOTH, "LSD, SI-SDR, SNR, STOI, PESQ", usual_script, None)
-    rows(ALL_BUT_VISQOL, f"all {len(ALL_BUT_VISQOL)} but ViSQOL", None, 2 * BAR_MINUTES * 60)
-    rows(["visqol"], "ViSQOL", usual_visqol_script, BAR_VISQOL * HOUR)
+    rows(ALL_BUT_VISQOL, f"all {len(ALL_BUT_VISQOL)} but ViSQOL", None, 2 * MOST_MINUTES * 60)
+    rows(["visqol"], "ViSQOL", usual_visqol_script, MOST_VISQOL * HOUR)
     return table
 
 

@@ -93,10 +93,10 @@ def peak_mib() -> float:
     return max(uses) / 1024
 
 
-def verdict(value: float, bar: float, *, at_most: bool) -> str:
-    """Return a value beside its bar."""
-    met = value <= bar if at_most else value >= bar
-    return f"{value:.2f} ({'at most' if at_most else 'at least'} {bar:g}: {'met' if met else 'MISSED'})"
+def verdict(value: float, required: float, *, at_most: bool) -> str:
+    """Return a value beside what is required."""
+    met = value <= required if at_most else value >= required
+    return f"{value:.2f} ({'at most' if at_most else 'at least'} {required:g}: {'met' if met else 'MISSED'})"
 
 
 def compare(files: int, seconds: float) -> None:
@@ -114,8 +114,8 @@ def compare(files: int, seconds: float) -> None:
         few = measured("prepare", tenth, root / "few", "2")
         same = (root / "one" / "manifest.csv").read_bytes() == (root / "two" / "manifest.csv").read_bytes()
     table = Table(title=f"{files} FLAC files of {seconds:g} s at {SAMPLE_RATE} Hz", title_justify="left")
-    for name in ("", "seconds", "core seconds", "files per s", "peak MiB", "against its bar"):
-        table.add_column(name, justify="left" if name in ("", "against its bar") else "right")
+    for name in ("", "seconds", "core seconds", "files per s", "peak MiB", "required"):
+        table.add_column(name, justify="left" if name in ("", "required") else "right")
     times = verdict(one.seconds / decoding.seconds, MOST_TIMES_DECODING, at_most=True) + " times decoding"
     faster = verdict(one.seconds / two.seconds, LEAST_SPEED_UP, at_most=False) + " times as fast as 1"
     growth = verdict(two.peak_mib / few.peak_mib, MOST_GROWTH, at_most=True) + " times a tenth's memory"

@@ -29,7 +29,7 @@ from overtone.packed_models import default_model
 
 FRAME_SECONDS = 0.02
 QUIET_DB = 50.0  # below the loudest frame
-BARS = {"content BER": 0.01, "LSD below": 0.15, "peak": 1.0, "quiet, dB": 3.0}
+LIMITS = {"content BER": 0.01, "LSD below": 0.15, "peak": 1.0, "quiet, dB": 3.0}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     enhancer = Enhancer(load_model(options.model or default_model("fullband")))
     rate = enhancer.model.sample_rate
-    table = Table("recording", "band, kHz", *(f"{name} ≤ {bar:g}" for name, bar in BARS.items()), "added, dB", "")
+    table = Table("recording", "band, kHz", *(f"{name} ≤ {limit:g}" for name, limit in LIMITS.items()), "added, dB", "")
     damaged = 0
     for path in recordings(options.data):
         try:
@@ -112,12 +112,12 @@ def main() -> None:
         band_hz = min(effective_band_hz(given, given_rate), given_rate / 2)
         result = outcome(recording, enhanced[: recording.size], rate, band_hz)
         judged = (result.content_ber, result.lsd_low, result.peak, result.quiet_db)
-        missed = [name for value, (name, bar) in zip(judged, BARS.items(), strict=True) if value > bar]
+        missed = [name for value, (name, limit) in zip(judged, LIMITS.items(), strict=True) if value > limit]
         damaged += bool(missed)
         cells = [f"{value:.3f}" for value in judged]
         table.add_row(path.name[:36], f"{band_hz / 1000:.1f}", *cells, f"{result.added_db:.1f}", ", ".join(missed))
     Console(width=140).print(table)
-    print(f"{table.row_count} recordings, {damaged} beyond a bar")
+    print(f"{table.row_count} recordings, {damaged} beyond a limit")
 
 
 if __name__ == "__main__":

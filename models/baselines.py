@@ -1,4 +1,4 @@
-"""Controls and baselines: the rows that show what a measure hears, and the bars that a candidate must clear.
+"""Controls and baselines: the rows that show what a measure hears, and what a candidate must be better than.
 
 `target_gain` and `oracle_envelope_noise` read the utterance's wideband; all others its narrowband only. Those that
 fill a band read ``cutoff_hz``, which no candidate is given, leave the band below it as it is, and return the
@@ -185,7 +185,7 @@ class OracleEnvelopeNoise:
 class RidgeEnvelope:
     """Linear (ridge) regression of the missing band's log envelope on the low band's, filled with noise.
 
-    One regression per condition and cutoff, per frame, without context: the bar that a toy clears. A band above a
+    One regression per condition and cutoff, per frame, without context: what a toy is better than. A band above a
     training clip's own ``band_hz`` is not learned from that clip.
     """
 

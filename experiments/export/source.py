@@ -137,7 +137,7 @@ def _streaming_module(checkpoint: Path) -> StreamingModule:
     if not isinstance(module, StreamingModule):
         raise OvertoneError(
             f"{checkpoint}: {module.name} needs the whole file and cannot stream. "
-            f"Export its plain form, {module.name.removesuffix('_original')}, instead."
+            f"Export its causal form, {module.name.removesuffix('_original')}, instead."
         )
     return module
 

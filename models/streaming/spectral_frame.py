@@ -1,4 +1,4 @@
-"""The frame around the plain magnitude models: causal spectra in, features, phase that streams, causal spectra out."""
+"""The frame around the causal magnitude models: causal spectra in, features, phase that streams, causal spectra out."""
 
 from dataclasses import dataclass
 
