@@ -48,6 +48,19 @@ def test_the_interface_is_described_from_its_docstrings(site):
     assert "Enhance a whole recording." in page
 
 
+def test_the_reference_has_every_module_that_is_imported_by_others(site):
+    pages = "".join(page.read_text() for page in (site / "api").glob("*.html"))
+    described = set(re.findall(r'id="([\w.]+)"', pages))
+    folders = [PROJECT / "runtime", PROJECT, PROJECT, PROJECT]
+    for folder, package in zip(folders, ("overtone", "models", "datamodules", "evaluation"), strict=True):
+        for path in (folder / package).rglob("*.py"):
+            module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+            names = re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", path.read_text(), re.MULTILINE)
+            if not module.startswith(("overtone.cli.", "overtone.enhance.", "overtone.live.", "overtone.serve.")):
+                assert not names or {module, f"{module}.{names[0]}"} <= described, module
+    assert "&gt;&gt;&gt;" not in re.sub("<pre.*?</pre>", "", pages, flags=re.DOTALL)  # examples are set as code
+
+
 def test_the_commands_are_described_by_their_parsers(site):
     page = html.unescape(re.sub("<[^>]+>", "", (site / "commands.html").read_text()))
     for name, parser in parsers():

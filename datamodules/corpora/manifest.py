@@ -144,7 +144,7 @@ def speaker_pattern(pattern: str) -> Callable[[str], str | None]:
     Raises:
         OvertoneError: the pattern names no speaker, or is no regular expression.
 
-    Example:
+    Examples:
         >>> speaker_pattern("{speaker}/*.wav")("ann/1.wav")
         'ann'
     """

@@ -131,7 +131,7 @@ def parse_conditions(plain: Mapping[str, Any], *, fixed: bool = False) -> tuple[
         OvertoneError: there is no condition, an unknown step, key or parameter, a value that a parameter cannot have,
             or something left to chance where ``fixed``.
 
-    Example:
+    Examples:
         >>> telephone, = parse_conditions({"telephone": {"steps": [{"resample": {"rate": 8000}}]}})
         >>> telephone.cutoff_hz(16000)
         4000.0

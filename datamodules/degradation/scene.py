@@ -35,7 +35,7 @@ class HeldRecordings:
     Args:
         waveforms: each ``(samples,)``, at the scene's sample rate.
 
-    Example:
+    Examples:
         >>> tones = HeldRecordings([np.ones(3, np.float32)])
         >>> tones.segment(0, np.random.default_rng(0), 5).shape
         (5,)

@@ -51,7 +51,7 @@ def level_bands(sample_rate: int) -> list[Band]:
     Args:
         sample_rate: in Hz.
 
-    Example:
+    Examples:
         >>> level_bands(8000)[-2:]
         [Band(low_hz=2520, high_hz=3175), Band(low_hz=3175, high_hz=3920)]
     """

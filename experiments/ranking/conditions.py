@@ -52,7 +52,7 @@ def condition_factors(condition: Condition, sample_rate: int) -> ConditionFactor
     Raises:
         ValueError: something is left to be drawn.
 
-    Example:
+    Examples:
         >>> from datamodules.degradation.conditions import parse_conditions
         >>> steps = [{"noise": {"snr_db": 15}}, {"mp3": {"kbps": 32}}, {"resample": {"rate": 8000}}]
         >>> noisy, = parse_conditions({"noisy": {"steps": steps}})

@@ -32,7 +32,7 @@ def flat_parameters(parameters: Mapping[str, Any], prefix: str = "") -> dict[str
         parameters: plain values, nested as they like.
         prefix: what every name begins with.
 
-    Example:
+    Examples:
         >>> flat_parameters({"model": {"width": 64, "rates": [8000, 16000]}})
         {'model.width': '64', 'model.rates': '[8000, 16000]'}
     """
