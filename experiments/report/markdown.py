@@ -40,9 +40,8 @@ def overview_markdown(findings: Findings, links: Mapping[str, str] | None = None
         links: addresses of pages by what they are called.
     """
     ways = " · ".join(f"**[{name}]({address})**" for name, address in (links or {}).items())
-    parts = [
-        headline(findings),
-        ways,
+    parts = [  # the ways in the first line, which is all that MLflow shows before it is unfolded
+        " · ".join(part for part in (ways, headline(findings)) if part),
         table_markdown(overview_table(findings)),
         *disqualified(findings.selection),
         *flag_notes(findings),

@@ -20,7 +20,7 @@ from experiments.tracking.tracker import open_tracker
 from experiments.tracking.ui_app import APP_NAME, FRAGMENT_VARIABLE
 from overtone.errors import OvertoneError
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # of a busy machine; a server that ends is noticed at once
 STOP_SECONDS = 10.0
 
 
