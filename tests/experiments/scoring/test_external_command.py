@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from processes import children_of, wait_for
 
 from experiments.presets.external import External
 from experiments.scoring.external_command import Run
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks for processes in /proc")
 
 PARENT = """
 import sys
@@ -33,13 +35,6 @@ def script(tmp_path, monkeypatch):
     return path
 
 
-def wait_until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def runs(number):
     """Whether a process runs; one that has ended and that nobody has asked for does not."""
     try:
@@ -49,11 +44,10 @@ def runs(number):
 
 
 def started():
-    wait_until(Path("other").is_file)
+    wait_for(Path("other").is_file, 60)
     return [int(Path(name).read_text()) for name in ("own", "other")]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_the_command_that_runs_it_and_with_all_that_it_has_started(script, ending):
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT), str(script)], stderr=subprocess.DEVNULL)
@@ -62,18 +56,14 @@ def test_it_ends_with_the_command_that_runs_it_and_with_all_that_it_has_started(
         assert all(map(runs, numbers))
         parent.send_signal(ending)
         parent.wait(60)
-        wait_until(lambda: not any(map(runs, numbers)))
+        wait_for(lambda: not any(map(runs, numbers)), 60)
     finally:
         parent.kill()
 
 
 def test_a_run_that_ends_by_itself_leaves_no_watching_process(tmp_path):
-    def children():
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-        return {int(number) for number in found.stdout.split()}
-
-    before = children()
+    before = children_of(os.getpid())
     system = External(command="sh -c 'exit 3' {input} {output}")
     failure = Run(system, tmp_path, tmp_path, 1, tmp_path / "log.txt").wait(lambda _: None)
     assert failure == "it ended with code 3"
-    assert not {number for number in children() - before if runs(number)}
+    assert not {number for number in children_of(os.getpid()) if number not in before and runs(number)}
