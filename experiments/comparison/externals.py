@@ -33,14 +33,14 @@ class Externals:
         progress: told how far they are.
 
     Raises:
-        OvertoneError: one cannot run, because its program or its file is not there.
+        OvertoneError: some cannot run, because their programs or files are not there.
     """
 
     def __init__(self, preset: Preset, split: ScoredSplit, utterances_key: str, runs: Path, progress: Board) -> None:
         self._split, self._progress, self._rate = split, progress, preset.sample_rate
         self._systems: dict[str, ExternalSystem] = {}
+        check_usable(preset.external)
         for name, external in preset.external.items():
-            check_usable(name, external)
             settings = (external.kind, external.what, external.sample_rate, external.output_sample_rate)
             key = digest(settings, external.input_name, external.over, stamps(external))
             folder = runs / "external" / f"{name}-{key}" / f"{split.name}-{utterances_key}"
@@ -57,20 +57,25 @@ class Externals:
         return sorted(system.folder.parent.name for system in self._systems.values())
 
     def ask_for_estimates(self) -> None:
-        """Raise where a folder of estimates has none; the inputs that they are to be made of are written then.
+        """Raise where folders of estimates have none; the inputs that they are to be made of are written then.
 
         Raises:
             OvertoneError: says where they are.
         """
+        utterances, asked = self._split.utterances, []
         for name, system in self._systems.items():
-            if system.external.kind == "folder" and not system.has_estimates:
-                self._progress.say(f"{name}: writing {len(self._split.utterances)} inputs")
-                system.write_inputs(self._split.utterances)
-                raise OvertoneError(
-                    f"external {name}: expected estimates of {len(self._split.utterances)} utterances of "
-                    f"{self._split.name} in {system.estimates}, found no audio. Their inputs are in {system.inputs}: "
-                    "enhance each into a file of the same name there, then start the same command again."
-                )
+            if system.external.kind != "folder" or system.has_estimate_of_any(utterances):
+                continue
+            self._progress.say(f"{name}: writing {len(utterances)} inputs")
+            system.write_inputs(utterances)
+            found = "files of other names only" if system.has_estimates else "no audio"
+            asked.append(
+                f"external {name}: expected estimates of {len(utterances)} utterances of {self._split.name} in "
+                f"{system.estimates}, found {found}. Their inputs are in {system.inputs}: enhance each into a file of "
+                f"the same name in {system.estimates}, then start the same command again."
+            )
+        if asked:
+            raise OvertoneError(" ".join(asked))
 
     def tasks(self) -> list[ScoringTask]:
         """Return what is to be scored."""

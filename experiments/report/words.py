@@ -64,12 +64,13 @@ def headline(findings: Findings) -> str:
 def notes(findings: Findings) -> list[str]:
     """Return what a reader must know beside the leaderboard.
 
-    Controls that outrank candidates, systems from outside ahead of all candidates, the smallest difference that can be
-    detected, and how often the split has been used.
+    Controls that outrank candidates, systems from outside ahead of all candidates or without scores, the smallest
+    difference that can be detected, and how often the split has been used.
     """
     found = flag_notes(findings)
     if outside := _ahead_from_outside(findings):
         found.append(f"From outside, and ahead of every candidate: {quoted(outside)}.")
+    found += _failed_outside(findings)
     if detectable := _detectable_sentence(findings):
         found.append(detectable)
     if findings.leaderboard["speakers"].max() == 1:
@@ -87,6 +88,18 @@ def _ahead_from_outside(findings: Findings) -> list[str]:
     best = board.loc[[selection.candidate(name) is not None for name in board["system"]], PRIMARY].min()
     rows = rows_of(board[board["system"].isin(selection.externals)])
     return [str(row["system"]) for row in rows if row[PRIMARY] < best]
+
+
+def _failed_outside(findings: Findings) -> list[str]:
+    """Why systems from outside have no scores, which nobody sees as they run."""
+    total = len(findings.scores[["file", "condition"]].drop_duplicates())
+    failed, said = findings.failed, []
+    for name in findings.selection.externals:
+        own = failed[failed["system"] == name]
+        if not own.empty:
+            count = len(own[["file", "condition"]].drop_duplicates())
+            said.append(f"`{name}` has failed scores for {count} of {total} utterances: {own['reason'].iloc[0]}.")
+    return said
 
 
 def flag_notes(findings: Findings) -> list[str]:

@@ -5,9 +5,11 @@ import json
 import re
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from shlex import split as words_of
 
@@ -140,20 +142,32 @@ def stamps(external: External) -> list[object]:
     return [file_stamp(Path(word)) for word in words_of(external.what) if Path(word).is_file()]
 
 
-def check_usable(name: str, external: External) -> None:
-    """Raise where it is clear before anything is trained that a system from outside cannot run.
+def check_usable(externals: Mapping[str, External]) -> None:
+    """Raise where it is clear before anything is trained that systems from outside cannot run.
 
     Args:
-        name: of the system.
-        external: the system.
+        externals: the systems by name.
 
     Raises:
-        OvertoneError: its program or its file is not there.
+        OvertoneError: programs, files or modules are not there; it names all of them.
     """
-    if external.kind == "onnx" and not Path(external.what).is_file():
-        raise OvertoneError(f"external {name}: {external.what}: no such file. Fetch it, or name another path.")
-    if external.kind == "command" and shutil.which(program := words_of(external.what)[0]) is None:
-        raise OvertoneError(f"external {name}: expected a program, found no {program}. Install it, or name its path.")
+    if missing := [f"external {name}: {said}" for name, one in externals.items() if (said := _missing(one))]:
+        them = "it" if len(missing) == 1 else "them"
+        raise OvertoneError(f"{' '.join(missing)} Or take {them} out of `external`.")
+
+
+def _missing(external: External) -> str:
+    """What a system needs and is not there, in a sentence; "" where nothing is known to be missing."""
+    what = external.what
+    if external.kind == "onnx" and not Path(what).is_file():
+        return f"{what}: no such file. Fetch it, or name another path."
+    if external.kind == "command" and shutil.which(program := words_of(what)[0]) is None:
+        return f"expected a program, found no {program}. Install it, or name its path."
+    if external.kind == "callable":
+        top = what.partition(":")[0].partition(".")[0]
+        if top not in sys.modules and PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) is None:
+            return f"expected a module, found no {top} in {Path.cwd()}. Put {top}.py there, or install it."
+    return ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +200,11 @@ class ExternalSystem:
     def has_estimates(self) -> bool:
         """Whether its folder of estimates holds any audio."""
         return bool(self._files())
+
+    def has_estimate_of_any(self, utterances: Iterable[Utterance]) -> bool:
+        """Return whether any file there is named as one of these utterances; they are made up to the first that is."""
+        files = self._files()
+        return bool(files) and any(name_of(utterance) in files for utterance in utterances)
 
     @property
     def _rate(self) -> int:

@@ -276,9 +276,23 @@ def test_a_folder_without_estimates_is_asked_for_before_anything_is_trained(smal
     said = " ".join(capsys.readouterr().err.split())
     inputs = only(runs, "external/theirs-*/test-*/inputs")
     assert "expected estimates of 2 utterances of test in made, found no audio" in said
-    assert inputs.name in said and not list(runs.glob("trainings/*"))
+    assert f"{inputs}: enhance each into a file of the same name in made, then" in said
+    assert not list(runs.glob("trainings/*"))
     assert len(list(inputs.iterdir())) == 2
     assert all(soundfile.info(path).samplerate == 8000 for path in inputs.iterdir())
+
+
+def test_estimates_of_another_corpus_are_told_before_anything_is_trained(small, tiny_corpus, tmp_path, capsys):
+    Path("made").mkdir()
+    soundfile.write("made/telephone--of_another_corpus-123456.wav", np.zeros(1600), 16000)
+    runs = tmp_path / "runs"
+    assert run_compare(small(), tiny_corpus, runs, "--external", "theirs=made", "others=none") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "external theirs: expected estimates of 2 utterances of test in made, found files of other names only" in said
+    )
+    assert "external others: expected estimates of 2 utterances of test in none, found no audio" in said
+    assert not list(runs.glob("trainings/*"))
 
 
 @pytest.mark.parametrize(
@@ -307,6 +321,11 @@ def test_the_kind_follows_from_what_is_named(text, expected):
         ({"a b": {"folder": "x"}}, "external"),
         ({"peer": {"onnx": "x.onnx"}}, "external peer: x.onnx: no such file"),
         ({"peer": {"command": "no-such-program {input} {output}"}}, "found no no-such-program"),
+        ({"peer": {"callable": "no_such.module:f"}}, "expected a module, found no no_such in"),
+        (
+            {"peer": {"onnx": "x.onnx"}, "other": {"callable": "no_such:f"}},
+            "external other: expected a module, found no no_such in",
+        ),
     ],
 )
 def test_a_system_that_cannot_be_is_told_before_anything_is_trained(

@@ -26,6 +26,7 @@ from experiments.report.figures import curves_picture
 from experiments.report.markdown import overview_markdown
 from experiments.report.page import write_report
 from experiments.report.utterances import choose_utterances, heard_systems, report_samples, shortened_to_fit
+from experiments.report.words import notes
 from overtone.errors import OvertoneError
 
 RATE = 16_000
@@ -131,6 +132,18 @@ def report(findings, sample, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(findings, path, [sample], {"Listening test": "listening.html"})
     return path
+
+
+def test_the_notes_say_why_a_system_from_outside_has_no_scores():
+    table = score_table({"dnn_fft": GOOD}, {"peer": GOOD, "ridge_envelope": GOOD})
+    broken = (table["system"] == "peer") & (table["file"] == table["file"].iloc[0])
+    table.loc[broken, "failures"] = "extended_ber: it ended with code 3, it said: no weights; lsd: the same"
+    found = findings_of(table)
+    found = replace(found, selection=replace(found.selection, externals=("peer",)))
+    utterances = len(table[["file", "condition"]].drop_duplicates())
+    line = f"`peer` has failed scores for {int(broken.sum())} of {utterances} utterances: it ended with code 3, it said"
+    assert [one for one in notes(found) if one.startswith(line)]
+    assert not [one for one in notes(findings_of(table)) if "failed scores" in one]
 
 
 def test_everything_that_was_given_is_told(report, findings):
