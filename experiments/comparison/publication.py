@@ -17,7 +17,7 @@ from experiments.pages.spectrograms import spectrogram_row
 from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, champion_name
 from experiments.publication.overview import RANK, comparison_key, registry_words
-from experiments.ranking.band_levels import band_level_means
+from experiments.ranking.band_levels import band_level_means, grouped_metrics
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
 from experiments.ranking.leaderboard import status_text
@@ -129,11 +129,11 @@ class Publisher:
 
     def _log_scores(self, run: Run, rows: pd.DataFrame) -> None:
         metrics = score_metrics(rows)
-        run.log_metrics({f"test/{key}": value for key, value in metrics.items()})
-        # MLflow compares runs by a table's first column and shows its second.
+        run.log_metrics(grouped_metrics(metrics, "test"))
+        # MLflow compares runs by a table's first column and shows its second; of each 20 letters are in sight.
         measures = [key for key in metrics if key != PRIMARY]
-        table = rows[[PRIMARY, *measures, "speaker", "failures", "not_applicable"]]
-        table.insert(0, "utterance", rows["condition"] + " · " + rows["file"])
+        table = rows[[PRIMARY, "condition", *measures, "file", "speaker", "failures", "not_applicable"]]
+        table.insert(0, "utterance", short_names(rows["file"]) + " · " + rows["condition"])
         run.log_table(table, "tables/per_utterance.json")
 
     def _samples_page(
@@ -234,6 +234,20 @@ def sample_names(test: pd.DataFrame) -> list[UtteranceName]:
 
 def _rows_of(place: TrainingPlace, scores: pd.DataFrame) -> pd.DataFrame:
     return scores[(scores["system"] == place.model) & (scores["seed"] == place.seed)]
+
+
+def short_names(files: pd.Series) -> pd.Series:
+    """Return files' names without folders and suffixes, whole where these would not tell them apart.
+
+    Args:
+        files: paths in a corpus, perhaps with ``+`` and how many clips were joined to it.
+
+    Examples:
+        >>> list(short_names(pd.Series(["speech/iris/iris_01.wav+1", "speech/max/max_11.wav"])))
+        ['iris_01+1', 'max_11']
+    """
+    short = files.str.replace(r"^.*/|\.\w+(?=\+\d+$|$)", "", regex=True)
+    return short if short.nunique() == files.nunique() else files
 
 
 def score_metrics(rows: pd.DataFrame) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Bias and spread of systems' levels over frequency, from score tables: where each is too quiet or too loud."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -67,3 +68,18 @@ def band_level_means(scores: pd.DataFrame) -> dict[str, float]:
         band = Band(row["low_hz"], row["high_hz"])
         means |= {band.bias: row["bias_db"], band.spread: row["spread_db"]}
     return means
+
+
+def grouped_metrics(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    """Return metrics by names in groups, where those of bands do not stand before the scores.
+
+    Args:
+        metrics: by the columns of a score table.
+        split: on which they were measured.
+
+    Examples:
+        >>> list(grouped_metrics({"lsd": 1.0, "band_bias_db_4000_5040": -3.0}, "test"))
+        ['test/lsd', 'test_bands/band_bias_db_4000_5040']
+    """
+    of_bands = {name for band in bands_among(metrics) for name in (band.bias, band.spread)}
+    return {f"{split}_bands/{name}" if name in of_bands else f"{split}/{name}": metrics[name] for name in metrics}

@@ -16,6 +16,7 @@ from experiments.pages.epochs import WatchedClip, epochs_page
 from experiments.pages.samples import playable
 from experiments.pages.spectrograms import loudest_db, spectrogram_db
 from experiments.presets.preset import Preset
+from experiments.ranking.band_levels import grouped_metrics
 from experiments.tracking.run import Run
 from experiments.training.resource_use import resource_use
 from experiments.training.trained_system import enhance_waveform
@@ -162,7 +163,7 @@ class EpochReport(lightning.Callback):
         for clip, enhanced in zip(self._clips, self._draw(trainer, module, trainer.current_epoch + 1), strict=False):
             for name, level in band_levels(clip, enhanced).items():
                 levels[name].append(level)
-        self._run.log_metrics({f"val/{name}": fmean(found) for name, found in levels.items()}, step)
+        self._run.log_metrics(grouped_metrics({name: fmean(found) for name, found in levels.items()}, "val"), step)
 
     def _draw(self, trainer: lightning.Trainer, module: lightning.LightningModule, epoch: int) -> list[Waveform]:
         """Show the clips as the model enhances them now; return them, nothing where the run keeps nothing."""

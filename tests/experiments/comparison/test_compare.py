@@ -102,8 +102,8 @@ def assert_tracked(runs, table):
     assert not {"seed", "model", "settings"} & set(run.data.params) and len(run.data.params) < 25
     assert "null" not in run.data.params.values()
     assert run.data.metrics["test/lsd"] == pytest.approx(table.set_index("system")["lsd"]["dnn_fft"], abs=2e-4)
-    for name in ("val/band_bias_db_4000_5040", "test/band_bias_db_4000_5040", "test/band_spread_db_4000_5040"):
-        assert -60 <= run.data.metrics[name] <= 60
+    for name in ("val_bands/band_bias_db", "test_bands/band_bias_db", "test_bands/band_spread_db"):
+        assert -60 <= run.data.metrics[f"{name}_4000_5040"] <= 60
     assert run.data.tags["test_uses"] == "1"
     artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"samples.html", "config.yaml", "tables", "epochs.html"} <= artifacts
