@@ -95,7 +95,8 @@ def _pair_named(sides: Sides, wanted: str) -> tuple[str, str]:
         name = side.champion if word == CHAMPION else word
         if name is None or name not in set(side.scores["system"]):
             lacking = "champion" if name is None else f"system {name}"
-            raise OvertoneError(f"--system {wanted}: {label} has no {lacking}. It has {_names(side.systems)}.")
+            outside = "" if name is None or name not in side.outside else " Systems from outside need --split test."
+            raise OvertoneError(f"--system {wanted}: {label} has no {lacking}. It has {_names(side.systems)}.{outside}")
         names.append(name)
     return names[0], names[1]
 
@@ -185,6 +186,8 @@ def _remarks(sides: Sides, found: Sequence[SystemChanges]) -> list[str]:
         alone = [name for name in side.systems if name not in beside.systems]
         if alone and len(side.systems) > 1:
             remarks.append(f"Systems that {label} has and {other} has not: {', '.join(alone)}.")
+        if unshared := [key for key in side.measures if key not in beside.measures]:
+            remarks.append(f"Measures that {label} has and {other} has not: {_headings(unshared)}.")
     for system in found:
         for label, count in zip((A, B), system.only_in, strict=True):
             if count:

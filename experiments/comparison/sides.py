@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from datamodules.corpora.manifest import scan
 from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
 from experiments.comparison.options import DiffOptions
@@ -67,6 +68,7 @@ class Side:
         champion: the system that it stands for; None without one.
         configuration: settings as texts, by their dotted names; empty where none are known.
         model: the exported model whose scores these are; None where there are scores only.
+        outside: names of its systems from outside, which are scored on test alone.
     """
 
     words: str
@@ -75,6 +77,7 @@ class Side:
     champion: str | None = None
     configuration: Mapping[str, str] = field(default_factory=dict)
     model: System | None = None
+    outside: Sequence[str] = ()
 
     @property
     def systems(self) -> list[str]:
@@ -177,7 +180,8 @@ def _scored_side(path: Path, options: DiffOptions) -> Side:
         source, champion = stored.provenance, stored.selection.winner
         about = {"data_digest": source.data_digest, "commit": source.commit, "libraries": source.versions}
         configuration = flat_parameters({"champion": champion, **_plain(path / RESOLVED), **about})
-        return Side("comparison", _with_control(_table_in(path, options)), stored.preset, champion, configuration)
+        table, outside = _with_control(_table_in(path, options)), stored.selection.externals
+        return Side("comparison", table, stored.preset, champion, configuration, outside=outside)
     if path.is_file():
         side = Side("score table", _scores(path))
     else:
@@ -197,6 +201,8 @@ def _table_in(folder: Path, options: DiffOptions) -> Path:
         advice = (
             f"It has those of {other}: ask for them with --split {other}."
             if any(folder.glob(f"scores-{other}*.csv"))
+            else "Score its audio with `overtone evaluate --out TABLE.csv`, and compare the tables."
+            if folder.is_dir() and next(iter(scan(folder)), None)
             else "Expected the folder of a finished comparison or training (in comparisons/ or trainings/ of the "
             "folder for runs), or an exported model."
         )

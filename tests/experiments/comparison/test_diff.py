@@ -157,12 +157,13 @@ def test_rounding_is_no_change(scores, tmp_path):
 
 
 def test_only_what_both_scored_is_compared_and_the_rest_is_told(scores, tmp_path, capsys):
-    fewer = scores[(scores["file"] != "anna/0.wav") & (scores["system"] != "wavegan")]
+    fewer = scores[(scores["file"] != "anna/0.wav") & (scores["system"] != "wavegan")].drop(columns="visqol")
     a, b = table(scores, tmp_path / "a.csv"), table(fewer, tmp_path / "b.csv")
     assert diff(a, b) == 0
     printed = capsys.readouterr().out
     assert "dnn_fft: 3 scored utterances are in A alone and are not compared." in printed
     assert "Systems that A has and B has not: wavegan." in printed
+    assert "Measures that A has and B has not: ViSQOL." in printed
 
 
 def test_other_data_show_in_the_control_that_does_nothing(scores, tmp_path, capsys):
@@ -241,6 +242,14 @@ def test_folders_without_what_is_asked_for_are_refused(scores, tmp_path, capsys)
     assert "It has those of val: ask for them with --split val." in refused(capsys, a, a, "--split", "test")
     (tmp_path / "empty").mkdir()
     assert "holds no scores of val utterances. Expected the folder" in refused(capsys, a, tmp_path / "empty")
+    write(tmp_path / "sounds" / "a.wav", syllables())
+    assert "Score its audio with `overtone evaluate" in refused(capsys, a, tmp_path / "sounds")
+    stored = json.loads((a / "findings.json").read_text())
+    stored["selection"]["externals"] = ["peer"]
+    (a / "findings.json").write_text(json.dumps(stored))
+    assert "A has no system peer. It has dnn_fft, wavegan. Systems from outside need --split test." in refused(
+        capsys, a, a, "--system", "peer"
+    )
     other = comparison(tmp_path / "b", scores)
     plain = json.loads((other / "findings.json").read_text())
     (other / "findings.json").write_text(json.dumps(plain | {"preset": "telephone"}))
