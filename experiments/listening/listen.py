@@ -100,9 +100,9 @@ def _import_into(folder: Path, sessions: Sequence[Votes], tracker: Tracker) -> N
 
 def _report(folder: Path, results: Results, changed: bool) -> None:
     for session in results.replaced:
-        console.print(f"Session {session}: replaced by a later one of the same listener.", highlight=False)
+        console.print(f"{session}: replaced by a later session.", highlight=False, markup=False, soft_wrap=True)
     for listener in results.excluded:
-        console.print(f"Listener {listener}: left out, {SCREENED}.", highlight=False, soft_wrap=True)
+        console.print(f"{listener}: left out, {SCREENED}.", highlight=False, markup=False, soft_wrap=True)
     console.print(Markdown(results.markdown()))
     state = "Written to" if changed else "Nothing new; unchanged:"
     console.print(f"{state} {folder}", highlight=False, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """What all votes on a comparison say: which listeners count, means with intervals, and differences."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from experiments.ranking.columns import probability, rows_of
 from experiments.ranking.leaderboard import RATING_COLUMNS
 
 BS1534_LISTENERS = 20
+NAMELESS = "listener"
 SCREENED = (
     f"rated the hidden reference below {REFERENCE_FLOOR} in more than {MISSED_SHARE * 100:.0f}\u00a0% of the trials"
 )
@@ -43,8 +45,8 @@ class Results:
         votes: a row per rating; ``excluded`` marks those that do not count.
         systems: as `rated_systems` gives it, of listeners that count.
         pairs: as `rated_pairs` gives it.
-        excluded: listeners that post-screening left out.
-        replaced: sessions that a later one of the same listener replaced.
+        excluded: names of the listeners that post-screening left out.
+        replaced: sessions that a later one of the same listener replaced, by name and time.
         raters: how many listeners rated, the excluded among them.
     """
 
@@ -65,15 +67,19 @@ class Results:
         latest = {one.listener: one for one in sorted(stored, key=lambda one: (one.finished, one.session))}
         counted = sorted(latest.values(), key=lambda one: one.session)
         table = pd.DataFrame(row for votes in counted for row in vote_rows(votes))
-        excluded = excluded_listeners(table)
+        excluded, names = excluded_listeners(table), _listeners_names(stored)
         table["excluded"] = table["listener"].isin(excluded)
         good = table[~table["excluded"]]
         return cls(
-            votes=table,
+            votes=_readable(table, names),
             systems=rated_systems(good),
             pairs=rated_pairs(good),
-            excluded=excluded,
-            replaced=sorted({one.session for one in stored} - {one.session for one in counted}),
+            excluded=sorted(names[listener] for listener in excluded),
+            replaced=[
+                f"{names[one.listener]}, {one.finished:%Y-%m-%d %H:%M}"
+                for one in sorted(stored, key=lambda one: one.finished)
+                if one.session != latest[one.listener].session
+            ],
             raters=table["listener"].nunique(),
         )
 
@@ -120,6 +126,27 @@ class Results:
         )
         table = markdown_table(["system", "MUSHRA ↑", "95\u00a0% interval", "listeners", "recordings"], cells)
         return "\n\n".join([words, table, *_pairs(self.pairs)]) + "\n"
+
+
+def _listeners_names(stored: Sequence[Votes]) -> dict[str, str]:
+    """What listeners are called, by identifier: as they wrote last; those who share a name, or gave none, numbered."""
+    given = {one.listener: one.name or NAMELESS for one in sorted(stored, key=lambda one: (one.finished, one.session))}
+    together: defaultdict[str, list[str]] = defaultdict(list)
+    for listener, name in given.items():
+        together[name.casefold()].append(listener)
+    return {
+        listener: f"{given[listener]} {number}" if len(group) > 1 or given[listener] == NAMELESS else given[listener]
+        for group in together.values()
+        for number, listener in enumerate(group, 1)
+    }
+
+
+def _readable(votes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Begin each row with its listener's name, and end it with what only programs tell apart."""
+    ids = ["listener", "session"]
+    rest = votes.drop(columns=ids)
+    rest.insert(0, "name", votes["listener"].map(names))
+    return rest.join(votes[ids])
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:

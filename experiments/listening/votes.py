@@ -33,6 +33,10 @@ def _printable(text: str) -> str:
     return text
 
 
+def _on_one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Identifier = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_printable)]
@@ -61,8 +65,8 @@ class Trial(_Checked):
 class Votes(_Checked):
     """One session of a listener.
 
-    ``headphones`` is how many rounds of the check were right, None of tests before there was one; ``text`` is the file
-    that it was read from.
+    ``name`` is the listener's, as typed; empty where none was given. ``headphones`` is how many rounds of the check
+    were right, None of tests before there was one; ``text`` is the file that it was read from.
     """
 
     format: str = Field(pattern=f"^{VOTES_FORMAT}$")
@@ -71,6 +75,7 @@ class Votes(_Checked):
     comparison: Name
     session: Identifier
     listener: Identifier
+    name: Annotated[str, StringConstraints(max_length=200), AfterValidator(_on_one_line)] = ""
     method: Literal["mushra"]
     seed: int = Field(ge=0, lt=2**32)
     finished: AwareDatetime

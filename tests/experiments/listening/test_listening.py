@@ -168,19 +168,31 @@ def test_of_two_sessions_of_a_listener_the_later_counts(tmp_path, capsys):
     early = mushra(1, GOOD, listener="f" * 16)
     import_command([written(tmp_path, late), written(tmp_path, early)], tmp_path, None, "none")
     assert pd.read_csv(folder / "leaderboard.csv")["mushra"].tolist() == [90, 60, 30]
-    assert f"Session {1:016x}: replaced" in capsys.readouterr().out
+    assert "Ada, 2026-05-01 12:01: replaced by a later session" in capsys.readouterr().out
     assert len(list((folder / "votes").iterdir())) == 2
 
 
 def test_a_listener_who_does_not_hear_the_reference_does_not_count(tmp_path, capsys):
     folder = comparison_folder(tmp_path)
-    deaf = mushra(2, {"wavegan": 0, "dnn_fft": 0, "unprocessed": 99}, reference=[100, 100, 100, 50])
+    deaf = mushra(2, {"wavegan": 0, "dnn_fft": 0, "unprocessed": 99}, reference=[100, 100, 100, 50], name="Ben")
     import_command([written(tmp_path, mushra(1, GOOD)), written(tmp_path, deaf)], tmp_path, None, "none")
     board = pd.read_csv(folder / "leaderboard.csv")
     assert board["mushra"].tolist() == [80, 60, 30] and board["listeners"].tolist() == [1, 1, 1]
     assert pd.read_csv(folder / "listening.csv").groupby("session")["excluded"].all().tolist() == [False, True]
-    assert f"Listener {1002:016x}: left out" in capsys.readouterr().out
+    assert "Ben: left out" in capsys.readouterr().out
     assert "1 of 2 listeners count" in (folder / "leaderboard.md").read_text()
+
+
+def test_listeners_are_called_by_their_names_and_told_apart(tmp_path):
+    folder = comparison_folder(tmp_path)
+    given = ("Ada", "ada", "", "Zoë\u2028Q", "[b]")
+    import_command(
+        [written(tmp_path, mushra(i, GOOD, name=name)) for i, name in enumerate(given)], tmp_path, None, "none"
+    )
+    votes = pd.read_csv(folder / "listening.csv")
+    assert votes["name"].unique().tolist() == ["Ada 1", "ada 2", "listener 1", "Zoë Q", "[b]"]
+    assert votes.columns[0] == "name" and votes.columns[-2:].tolist() == ["listener", "session"]
+    assert votes.groupby("name")["listener"].nunique().eq(1).all()
 
 
 def test_everybody_left_out_leaves_no_means(tmp_path):
