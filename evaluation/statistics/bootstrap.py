@@ -1,37 +1,48 @@
 """The hierarchical bootstrap: speakers are drawn, then utterances of each drawn speaker, all columns together."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 Array = NDArray[np.float64]
 
 
-def utterance_matrices(table: pd.DataFrame, columns: pd.Series) -> list[Array]:
+def utterance_matrices(
+    values: Array, speakers: Sequence[Any], files: Sequence[Any], columns: Sequence[Any]
+) -> list[Array]:
     """Arrange values by speaker.
 
     Args:
-        table: columns ``speaker, file, value``.
+        values: ``(rows,)``.
+        speakers: whom each row belongs to ``(rows,)``.
+        files: each row's utterance ``(rows,)``.
         columns: which column of its utterance each row belongs to ``(rows,)``, a condition for example.
 
     Returns:
         Each speaker's values ``(utterances, columns)``, columns sorted, NaN where an utterance lacks one.
     """
-    speaker, speakers = pd.factorize(table["speaker"], sort=True)
-    file, files = pd.factorize(table["file"], sort=True)
-    column, names = pd.factorize(columns, sort=True)
-    known, utterance = np.unique(speaker * len(files) + file, return_inverse=True)
-    sums = np.zeros((len(known), len(names)))
+    speaker, number_of_speakers = _numbered(speakers)
+    file, number_of_files = _numbered(files)
+    column, number_of_columns = _numbered(columns)
+    known, utterance = np.unique(speaker * number_of_files + file, return_inverse=True)
+    sums = np.zeros((len(known), number_of_columns))
     counts = np.zeros_like(sums)
-    np.add.at(sums, (utterance, column), table["value"].to_numpy())
+    np.add.at(sums, (utterance, column), values)
     np.add.at(counts, (utterance, column), 1.0)
     means = np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
     # Utterances are numbered speaker by speaker.
-    sizes = np.bincount(known // len(files), minlength=len(speakers))
+    sizes = np.bincount(known // number_of_files, minlength=number_of_speakers)
     return np.split(means, np.cumsum(sizes)[:-1])
+
+
+def _numbered(names: Sequence[Any]) -> tuple[NDArray[np.intp], int]:
+    """Return the place of each name among the sorted ones ``(rows,)``, and how many there are."""
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.array([places[name] for name in names], dtype=np.intp), len(places)
 
 
 def resampled_means(per_speaker: list[Array], resamples: int, generator: np.random.Generator) -> Array:

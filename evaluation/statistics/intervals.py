@@ -6,17 +6,22 @@ Training seeds are averaged per utterance first, so that these intervals say wha
 A failed score makes its mean NaN instead of vanishing from it; a score that does not apply is left out.
 """
 
+import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from evaluation.statistics.bootstrap import mean_of, mean_over_columns, percentiles, resampled_means, utterance_matrices
 
+Group = TypeVar("Group", bound=Any)  # what can be sorted, and is a key of a dictionary
+
 RESAMPLES = 2000
+UTTERANCE = ["speaker", "file", "condition"]  # one utterance under one condition, which a score is of
 CONFIDENCE = 0.95
 
 
@@ -47,11 +52,17 @@ def applicable(scores: pd.DataFrame, key: str) -> pd.DataFrame:
         scores: a score table.
         key: the measure.
     """
+    applies = _applies(scores, key)
+    return scores if applies.all() else scores[applies]
+
+
+def _applies(scores: pd.DataFrame, key: str) -> NDArray[np.bool_]:
+    """Whether a measure has a meaning in each row ``(rows,)``."""
     if "not_applicable" not in scores:
-        return scores
-    states = scores["not_applicable"].fillna("").astype(str)
-    excused = {state for state in states.unique() if key in state.split(",")}
-    return scores[~states.isin(excused)]
+        return np.ones(len(scores), dtype=bool)
+    states = scores["not_applicable"].tolist()
+    excused = {state for state in set(states) if isinstance(state, str) and key in state.split(",")}
+    return np.array([state not in excused for state in states], dtype=bool)
 
 
 def speaker_mean(frame: pd.DataFrame, key: str) -> float:
@@ -64,14 +75,11 @@ def speaker_mean(frame: pd.DataFrame, key: str) -> float:
     Returns:
         NaN where a score failed, or none applies.
     """
-    rows = applicable(frame, key)
-    if rows.empty or rows[key].isna().any():
-        return float("nan")
-    conditions = ["condition"] if "condition" in rows else []
-    by_speaker = rows.groupby([*conditions, "speaker"], sort=True, observed=True)[key].mean()
-    if conditions:
-        return float(by_speaker.groupby(level="condition", observed=True).mean().mean())
-    return float(by_speaker.mean())
+    applies = _applies(frame, key)
+    conditions = "condition" if "condition" in frame else None
+    by_speaker = _means(_columns(frame, applies, conditions, "speaker"), frame[key].to_numpy(float)[applies])
+    by_condition = _means([condition for condition, _ in by_speaker], by_speaker.values())
+    return _mean(by_condition.values())
 
 
 def bootstrap_interval(
@@ -109,35 +117,23 @@ def bootstrap_interval(
     Raises:
         ValueError: the arguments' lengths differ.
     """
-    table = _table(values, speakers, conditions, files)
-    if table.empty or table["value"].isna().any():
-        utterances = len(table.groupby(["speaker", "file"]))
-        return Interval(float("nan"), float("nan"), float("nan"), table["speaker"].nunique(), utterances)
-    per_speaker = utterance_matrices(table, table["condition"])
+    numbers = np.asarray(values, dtype=np.float64)
+    for name, given in (("speakers", speakers), ("conditions", conditions), ("files", files)):
+        if given is not None and len(given) != len(numbers):
+            raise ValueError(f"expected {len(numbers)} {name}, one per value, received {len(given)}")
+    utterance_of: Sequence[Any] = range(len(numbers)) if files is None else files
+    if np.isnan(numbers).any() or not len(numbers):
+        utterances = len(set(zip(speakers, utterance_of, strict=True)))
+        return Interval(math.nan, math.nan, math.nan, len(set(speakers)), utterances)
+    per_speaker = utterance_matrices(
+        numbers, speakers, files, [""] * len(numbers) if conditions is None else conditions
+    )
     mean, utterances = mean_of(per_speaker), sum(len(matrix) for matrix in per_speaker)
     if utterances < 2:
         return Interval(mean, float("nan"), float("nan"), len(per_speaker), utterances)
     means = mean_over_columns(resampled_means(per_speaker, resamples, np.random.default_rng(seed)))
     low, high = percentiles(means, len(per_speaker), confidence)
     return Interval(mean, low, high, len(per_speaker), utterances)
-
-
-def _table(
-    values: ArrayLike, speakers: Sequence[str], conditions: Sequence[str] | None, files: Sequence[str] | None
-) -> pd.DataFrame:
-    """Columns ``value, speaker, condition, file``."""
-    numbers = np.asarray(values, dtype=np.float64)
-    for name, given in (("speakers", speakers), ("conditions", conditions), ("files", files)):
-        if given is not None and len(given) != len(numbers):
-            raise ValueError(f"expected {len(numbers)} {name}, one per value, received {len(given)}")
-    return pd.DataFrame(
-        {
-            "value": numbers,
-            "speaker": list(speakers),
-            "condition": "" if conditions is None else list(conditions),
-            "file": list(range(len(numbers))) if files is None else list(files),
-        }
-    )
 
 
 def paired_difference(
@@ -214,8 +210,11 @@ def speaker_differences(
 
 def speaker_differences_of(pairs: pd.DataFrame) -> pd.Series:
     """The means of `utterance_pairs` by speaker ``(speakers,)``."""
-    by_condition = pairs.groupby(["speaker", "condition"], sort=True, observed=True)["difference"]
-    return by_condition.mean(skipna=False).groupby(level="speaker").mean(skipna=False)
+    identity = _columns(pairs, slice(None), "speaker", "condition")
+    by_condition = _means(identity, pairs["difference"].to_numpy(float))
+    by_speaker = _means([speaker for speaker, _ in by_condition], by_condition.values())
+    index = pd.Index(list(by_speaker), name="speaker")
+    return pd.Series(list(by_speaker.values()), index=index, name="difference", dtype=float)
 
 
 def utterance_pairs(
@@ -238,18 +237,38 @@ def utterance_pairs(
     """
     rows = scores if conditions is None else scores[scores["condition"].isin(list(conditions))]
     one, two = (_per_utterance(rows, name, key) for name in (system, other))
-    pairs = one.join(two, how="inner", lsuffix="_one", rsuffix="_two")
-    difference = pairs[f"{key}_one"] - pairs[f"{key}_two"]
-    return difference.rename("difference").reset_index()
+    pairs = [(*utterance, value - two[utterance]) for utterance, value in one.items() if utterance in two]
+    return pd.DataFrame(pairs, columns=[*UTTERANCE, "difference"])
 
 
-def _per_utterance(scores: pd.DataFrame, system: str, key: str) -> pd.DataFrame:
+def _per_utterance(scores: pd.DataFrame, system: str, key: str) -> dict[tuple[Hashable, ...], float]:
     """Mean over training seeds by speaker, file and condition; one failed seed fails the utterance."""
-    rows = scores[scores["system"] == system]
-    if rows.empty:
+    of_system = (scores["system"] == system).to_numpy()
+    if not of_system.any():
         raise KeyError(f"no rows of system {system!r} among {sorted(scores['system'].unique())}")
-    groups = applicable(rows, key).groupby(["speaker", "file", "condition"], sort=True, observed=True)
-    return groups[[key]].mean(skipna=False)
+    applies = of_system & _applies(scores, key)
+    return _means(_columns(scores, applies, *UTTERANCE), scores[key].to_numpy(float)[applies])
+
+
+def _columns(table: pd.DataFrame, rows: NDArray[np.bool_] | slice, *names: str | None) -> list[tuple[Hashable, ...]]:
+    """Return some columns of some rows, a tuple a row; "" stands for a column without a name."""
+    columns = [table[name].to_numpy(object)[rows] if name else np.full(len(table), "", object)[rows] for name in names]
+    return list(zip(*columns, strict=True))
+
+
+def _means(groups: Iterable[Group], values: Iterable[float]) -> dict[Group, float]:
+    """Return the mean of each group's values, sorted by group; NaN where one is NaN.
+
+    Tables of scores are small and many: Python's own dictionaries are several times as fast here as data frames.
+    """
+    of_group: dict[Group, list[float]] = {}
+    for group, value in zip(groups, values, strict=True):
+        of_group.setdefault(group, []).append(value)
+    return {group: _mean(of_group[group]) for group in sorted(of_group)}
+
+
+def _mean(values: Collection[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def summary(scores: pd.DataFrame, keys: Sequence[str], *, resamples: int = RESAMPLES) -> pd.DataFrame:
@@ -275,11 +294,11 @@ def summary(scores: pd.DataFrame, keys: Sequence[str], *, resamples: int = RESAM
 
 
 def _group_interval(group: pd.DataFrame, system: str, key: str, resamples: int) -> Interval:
-    rows = _per_utterance(group, system, key).reset_index()
+    scores = _per_utterance(group, system, key)
     return bootstrap_interval(
-        rows[key],
-        rows["speaker"].tolist(),
-        files=rows["file"].tolist(),
+        list(scores.values()),
+        [str(speaker) for speaker, _, _ in scores],
+        files=[str(file) for _, file, _ in scores],
         resamples=resamples,
         seed=zlib.crc32(key.encode()),
     )

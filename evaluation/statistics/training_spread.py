@@ -25,14 +25,13 @@ from evaluation.statistics.bootstrap import (
 from evaluation.statistics.intervals import (
     CONFIDENCE,
     RESAMPLES,
+    UTTERANCE,
     Interval,
     PairedDifference,
     applicable,
     speaker_mean,
     utterance_pairs,
 )
-
-UTTERANCE = ["speaker", "file", "condition"]
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,11 @@ def _interval(sides: Sequence[pd.DataFrame], key: str, resamples: int, seed: int
     if rows.empty or rows[key].isna().any():
         return Interval(math.nan, math.nan, math.nan, speakers, utterances)
     identity = ["side", "seed", "condition"]
-    columns = rows[identity].drop_duplicates().sort_values(identity)
-    per_speaker = utterance_matrices(rows.assign(value=rows[key]), rows.groupby(identity, sort=True).ngroup())
+    of_row = list(rows[identity].itertuples(index=False, name=None))
+    per_speaker = utterance_matrices(rows[key].to_numpy(float), rows["speaker"].tolist(), rows["file"].tolist(), of_row)
     generator = np.random.default_rng(seed)
     means = resampled_means(per_speaker, resamples, generator)
-    side_of, training_of = columns["side"].to_numpy(), columns["seed"].to_numpy()
+    side_of, training_of = (np.array(column) for column in list(zip(*sorted(set(of_row)), strict=True))[:2])
     mean, drawn = 0.0, np.zeros(resamples)
     for side in range(len(sides)):
         trainings = [(side_of == side) & (training_of == one) for one in np.unique(training_of[side_of == side])]
