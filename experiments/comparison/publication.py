@@ -16,7 +16,7 @@ from experiments.pages.samples import Sample, write_samples_page
 from experiments.pages.spectrograms import spectrogram_row
 from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, champion_name
-from experiments.publication.overview import RANK, comparison_key, registry_words
+from experiments.publication.overview import EPOCHS, RANK, SAMPLES_NAME, artifact_link, comparison_key, registry_words
 from experiments.ranking.band_levels import band_level_means, grouped_metrics
 from experiments.ranking.columns import RUN_TIME_COSTS
 from experiments.ranking.findings import Findings
@@ -40,6 +40,7 @@ from overtone.files import written_whole
 from overtone.progress import Board
 
 SAMPLES = 3
+UTTERANCES = "tables/per_utterance.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Publisher:
                 run.log_metrics({RANK: float(found["rank"])})
                 run.log_file(self._samples_page(place, system, samples, rows))
                 run.set_tags({"status": status_text(found)})
-                run.describe(_words(place.model, rows, self.findings))
+                run.describe(_words(place.model, rows, self.findings, place.key))
                 self.links[place.name] = run.url_fragment
         others = [name for name in self.findings.systems if self.findings.selection.candidate(name) is None]
         for name in reversed(others):  # below the candidates MLflow shows what was begun last first
@@ -134,7 +135,7 @@ class Publisher:
         measures = [key for key in metrics if key != PRIMARY]
         table = rows[[PRIMARY, "condition", *measures, "file", "speaker", "failures", "not_applicable"]]
         table.insert(0, "utterance", short_names(rows["file"]) + " · " + rows["condition"])
-        run.log_table(table, "tables/per_utterance.json")
+        run.log_table(table, UTTERANCES)
 
     def _samples_page(
         self, place: TrainingPlace, system: TrainedSystem, utterances: Sequence[Utterance], rows: pd.DataFrame
@@ -151,7 +152,7 @@ class Publisher:
             shown = [f"{key} {row[key]:.3f}" for key in _headline_keys() if pd.notna(row[key])]
             note = f"{utterance.condition}, speaker {utterance.speaker}: {', '.join(shown)}"
             samples.append(Sample(utterance.file, note, clips, utterance.sample_rate, utterance.cutoff_hz))
-        path = self.folder / "samples" / place.name / "samples.html"
+        path = self.folder / "samples" / place.name / SAMPLES_NAME
         introduction = f"Preset {self.preset.name}, test speakers; not one of them was heard in training."
         write_samples_page(path, samples, place.name, introduction)
         return path
@@ -260,17 +261,17 @@ def _headline_keys() -> list[str]:
     return [PRIMARY, *keys_shown(Shown.HEADLINE)]
 
 
-def _words(model: str, rows: pd.DataFrame, findings: Findings) -> str:
-    """Say in Markdown how a model did."""
-    lines = [f"**{model}**: {status_text(findings.row(model))}.", ""]
+def _words(model: str, rows: pd.DataFrame, findings: Findings, key: str = "") -> str:
+    """Say in Markdown how a model did; a training's, by its run key, begins with what is heard and seen of it."""
+    pages = {"Listen": SAMPLES_NAME, "epoch by epoch": EPOCHS, "each utterance": UTTERANCES}
+    links = [f"**[{name}]({artifact_link(key, page)})**" for name, page in pages.items() if key]
+    lines = [" · ".join([*links, f"**{model}**: {status_text(findings.row(model))}."]), ""]
     lines += [f"- {findings.external[model]}."] if model in findings.external else []
     lines += [f"- disqualified: {reason}" for reason in findings.selection.disqualified.get(model, ())]
     better = {PRIMARY: "lower"} | {key: measure.better for key, measure in MEASURES.items()}
     cells = [(key, f"{speaker_mean(rows, key):.3f}", better[key]) for key in _headline_keys()]
     lines += ["", markdown_table(["measure on test", "mean over speakers", "better"], cells)]
-    listen = "" if model in findings.external else "Listen: `samples.html` under Artifacts. "
-    lines += ["", f"{listen}Each utterance: `tables/per_utterance.json`.", ""]
-    lines.append(headline(findings))
+    lines += ["", *([] if key else [f"Each utterance: `{UTTERANCES}`.", ""]), headline(findings)]
     return "\n".join(lines)
 
 

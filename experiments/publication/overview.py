@@ -22,7 +22,7 @@ from experiments.tracking.run import Run
 from experiments.tracking.tracker import Tracker
 
 COMPARISON = "comparison"
-REPORT, LISTENING_TEST = "report.html", "listening-test.html"
+REPORT, LISTENING_TEST, SAMPLES_NAME, EPOCHS = "report.html", "listening-test.html", "samples.html", "epochs.html"
 RANK = "rank"
 RATING = RATING_COLUMNS[0]
 
@@ -50,7 +50,9 @@ def registry_words(model_name: str, findings: Findings, keys: Mapping[str, str])
 import mlflow
 
 model = mlflow.pyfunc.load_model("models:/{model_name}@champion")
-enhanced = model.predict(waveforms)  # float32 (batch, samples) at the model's rate; params={{"rate": 8000}} for another
+# waveforms: float32 (batch, samples) at the model's rate;
+# params={{"rate": 8000}} for another
+enhanced = model.predict(waveforms)
 ```
 
 Without MLflow: `overtone export --preset {findings.preset} --out DIR`, then `overtone enhance ... --model DIR`."""
@@ -66,7 +68,8 @@ Without MLflow: `overtone export --preset {findings.preset} --out DIR`, then `ov
         f"Champions of preset `{findings.preset}`: speech super-resolution, narrowband in, wideband out. The alias "
         "`champion` is the version in use, `previous` the one before it; each version says why it won."
     )
-    return Words(f"{about}\n\n{load}", f"{headline(findings)}\n\n{links}\n\n{table}\n\n{load}")
+    plain = headline(findings).replace("**", "").replace("`", "")  # MLflow's list of versions shows it as it is
+    return Words(f"{about}\n\n{load}", f"{plain}\n\n{links}\n\n{table}\n\n{load}")
 
 
 def publish_overview(
@@ -87,8 +90,7 @@ def publish_overview(
         The comparison's run.
     """
     experiment, key = comparison_experiment(findings.preset), comparison_key(folder)
-    pages = {"Report": REPORT, "listening test": LISTENING_TEST}  # addresses as `experiments.tracking.store` resolves
-    words = overview_markdown(findings, {name: f"run:{key}/artifacts/{page}" for name, page in pages.items()})
+    words = overview_markdown(findings, _links(folder, findings))
     tags = {"model": COMPARISON, "variant": COMPARISON, "preset": findings.preset, "status": "report"}
     with tracker.run(experiment, COMPARISON, tags, key) as run:
         for file in files:
@@ -111,6 +113,28 @@ def publish_overview(
     tracker.describe_experiment(experiment, words)
     tracker.show_columns(experiment, _columns(findings), f"metrics.{RANK}")
     return run
+
+
+def _links(folder: Path, findings: Findings) -> dict[str, str]:
+    """Addresses, as `MlflowStore.linked` resolves them, of what is read and heard first, by what it is called."""
+    key = comparison_key(folder)
+    winners = (run for _, run, system in _runs(folder, findings) if system == findings.selection.winner)
+    runs = {
+        "Report": (key, REPORT),
+        "samples": (next(winners, ""), SAMPLES_NAME),
+        "listening test": (key, LISTENING_TEST),
+    }
+    return {name: artifact_link(run, page) for name, (run, page) in runs.items() if run}
+
+
+def artifact_link(key: str, page: str) -> str:
+    """Return the address of a run's artifact, as `MlflowStore.linked` resolves it.
+
+    Args:
+        key: of the run.
+        page: the artifact's path.
+    """
+    return f"run:{key}/artifacts/{page}"
 
 
 def _runs(folder: Path, findings: Findings) -> list[tuple[str, str, str]]:

@@ -172,7 +172,7 @@ def disqualified(selection: Selection) -> list[str]:
         for one in selection.candidates
         if one.reasons
     ]
-    return ["Disqualified:", listed(lines)] if lines else []
+    return ["Disqualified on `val`:", listed(lines)] if lines else []
 
 
 def _of_control(name: str) -> str:
@@ -196,7 +196,7 @@ def _winner(selection: Selection, winner: str) -> str:
     qualified = [one for one in selection.candidates if not one.reasons]
     score = next(one.primary for one in qualified if one.system == winner)
     text = (
-        f"**`{winner}` wins** with a primary score of {score.mean:.3f} "
+        f"**`{winner}` wins** with a primary score of {score.mean:.3f} on `val` "
         f"(95 % interval {score.low:.3f} to {score.high:.3f}); 0 is perfect, doing nothing scores 0.5."
     )
     if len(selection.tied) > 1:

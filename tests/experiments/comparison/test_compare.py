@@ -111,6 +111,8 @@ def assert_tracked(runs, table):
     artifacts = {artifact.path for artifact in client.list_artifacts(comparison.info.run_id)}
     assert {"report.html", "listening-test.html", "figures"} <= artifacts
     address = f"#/experiments/{experiment.experiment_id}/runs/{comparison.info.run_id}/artifacts/report.html"
+    heard = f"#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}/artifacts/samples.html"
+    assert f"[Listen]({heard})" in run.data.tags["mlflow.note.content"]
     for words in (comparison.data.tags["mlflow.note.content"], experiment.tags["mlflow.note.content"]):
         assert f"({address})" in words
         assert max(line.count(" | ") for line in words.splitlines()) + 1 == 7
