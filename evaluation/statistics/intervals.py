@@ -126,7 +126,7 @@ def bootstrap_interval(
         utterances = len(set(zip(speakers, utterance_of, strict=True)))
         return Interval(math.nan, math.nan, math.nan, len(set(speakers)), utterances)
     per_speaker = utterance_matrices(
-        numbers, speakers, files, [""] * len(numbers) if conditions is None else conditions
+        numbers, speakers, utterance_of, [""] * len(numbers) if conditions is None else conditions
     )
     mean, utterances = mean_of(per_speaker), sum(len(matrix) for matrix in per_speaker)
     if utterances < 2:
