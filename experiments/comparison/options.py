@@ -21,7 +21,8 @@ class CompareOptions:
         models: some of the preset's models, NAME,NAME; all where none is named.
         seeds: trainings of each model; the preset's number where it is not given.
         external: systems from outside that are scored beside the models, NAME=WHAT: a folder of estimates, an .onnx
-            file, module:function, or 'a command {input} {output}', each with @HZ for another rate than the preset's.
+            file, module:function, or 'a command {input} {output}', each with @HZ for another rate than the preset's,
+            or @HZ:HZ where it returns a rate of its own.
         jobs: trainings side by side; as many as the cores allow where it is not given.
         workspace: corpus, folder for runs and tracking.
         distribution: over how many processes each training is spread.
@@ -84,7 +85,7 @@ class DiffOptions:
         denoise: let exported models change what the input already holds as well.
         jobs: processes that score exported models; all cores where it is not given.
         out: also write a page, which is replaced where it exists.
-        workspace: corpus that exported models are scored on.
+        workspace: corpus that exported models are scored on, and that comparisons are heard on.
     """
 
     a: Path = field(metadata={"metavar": "A"})

@@ -13,7 +13,10 @@ from overtone.errors import OvertoneError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"  # of runs, files and listeners' votes
 INPUT, OUTPUT = "{input}", "{output}"
-FORMS = "NAME=FOLDER, NAME=FILE.onnx, NAME=MODULE:FUNCTION, or NAME='COMMAND {input} {output}', with @HZ for its rate"
+FORMS = (
+    "NAME=FOLDER, NAME=FILE.onnx, NAME=MODULE:FUNCTION, or NAME='COMMAND {input} {output}', with @HZ for the rate that "
+    "it is given, or @HZ:HZ for this and the rate that it returns"
+)
 
 Rate = Annotated[int, Field(strict=True, ge=1000, le=768_000)]
 
@@ -86,7 +89,7 @@ def parse_external(text: str) -> tuple[str, External]:
     """Read a system from outside as the command line names it: `FORMS`.
 
     Args:
-        text: such as ``peer=peer.onnx@16000``; the kind follows from what stands behind the first ``=``.
+        text: such as ``peer=peer.onnx@16000:48000``; the kind follows from what stands behind the first ``=``.
 
     Returns:
         Its name, and the system.
@@ -97,9 +100,11 @@ def parse_external(text: str) -> tuple[str, External]:
     name, _, what = (part.strip() for part in text.partition("="))
     if not re.match(NAME, name) or not what:
         raise OvertoneError(f"--external: expected {FORMS}; got {text!r}.")
-    rate = None
-    if found := re.fullmatch(r"(.+)@(\d+)", what):
-        what, rate = found[1], int(found[2])
+    rates: dict[str, int] = {}
+    if found := re.fullmatch(r"(.+?)@(\d+)(?::(\d+))?", what):
+        what, rates["sample_rate"] = found[1], int(found[2])
+        if found[3]:
+            rates["output_sample_rate"] = int(found[3])
     if INPUT in what or OUTPUT in what:
         kind = "command"
     elif Path(what).suffix.lower() == ".onnx":
@@ -107,6 +112,6 @@ def parse_external(text: str) -> tuple[str, External]:
     else:
         kind = "callable" if re.fullmatch(r"[\w.]+:\w+", what) else "folder"
     try:
-        return name, checked(External, {kind: what, "sample_rate": rate})
+        return name, checked(External, {kind: what, **rates})
     except OvertoneError as error:
         raise OvertoneError(f"--external {name}: {str(error).removeprefix('external: ')}") from None

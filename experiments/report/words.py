@@ -98,7 +98,9 @@ def _failed_outside(findings: Findings) -> list[str]:
         own = failed[failed["system"] == name]
         if not own.empty:
             count = len(own[["file", "condition"]].drop_duplicates())
-            said.append(f"`{name}` has failed scores for {count} of {total} utterances: {own['reason'].iloc[0]}.")
+            reason = own["reason"].iloc[0]
+            end = "" if reason.endswith((".", "?", "!")) else "."
+            said.append(f"`{name}` has failed scores for {count} of {total} utterances: {reason}{end}")
     return said
 
 

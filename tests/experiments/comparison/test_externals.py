@@ -300,6 +300,11 @@ def test_estimates_of_another_corpus_are_told_before_anything_is_trained(small, 
     [
         ("peer=made/x", External(folder="made/x")),
         ("peer=a=b.onnx@16000", External(onnx="a=b.onnx", sample_rate=16000)),
+        ("peer=x.onnx@16000:48000", External(onnx="x.onnx", sample_rate=16000, output_sample_rate=48000)),
+        (
+            "peer=my.peers:enhance@8000:48000",
+            External(callable="my.peers:enhance", sample_rate=8000, output_sample_rate=48000),
+        ),
         ("peer=my.peers:enhance", External(callable="my.peers:enhance")),
         ("peer=run {input} {output}", External(command="run {input} {output}")),
     ],
@@ -334,6 +339,11 @@ def test_a_system_that_cannot_be_is_told_before_anything_is_trained(
     assert run_compare(small(**systems), tiny_corpus, tmp_path / "runs") in (1, 2)
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.glob("runs/trainings/*"))
+
+
+def test_a_rate_that_its_kind_does_not_take_is_refused():
+    with pytest.raises(OvertoneError, match="--external peer: output_sample_rate is a setting of onnx and callable"):
+        parse_external("peer=run {input} {output}@16000:48000")
 
 
 def test_a_name_without_a_system_is_refused():
