@@ -159,6 +159,20 @@ def test_by_keyboard_alone_from_the_microphone_to_both_versions(page):
     assert page.run("document.querySelector('[name=heard]:checked').value") == "original"
 
 
+def test_by_keyboard_alone_from_loading_to_a_saved_file(page):
+    tab_to(page, "#sample")
+    page.key("Enter")
+    page.wait("!document.querySelector('#predict').disabled")
+    tab_to(page, "#predict")
+    page.key("Enter")
+    wait_shown(page, "#figures")
+    tab_to(page, "#download")
+    page.key("Enter")
+    saved = page.folder / "downloads" / "sample-enhanced.wav"
+    wait_for(lambda: saved.is_file() and soundfile.info(saved).duration > 1)
+    saved.unlink()
+
+
 def test_the_sample_is_enhanced_at_a_press_and_the_player_is_in_sight(page):
     page.click("#sample")
     predicted(page)
