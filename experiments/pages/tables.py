@@ -1,6 +1,7 @@
 """Tables as values, and the three ways to write them: Markdown, HTML and a terminal."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,7 @@ from rich.text import Text
 from experiments.pages.embedding import SCROLL_BOX, breakable
 
 FLAG = "⚑"
+CODE = re.compile(r"`([^`]+)`")
 FAILED = "failed"
 STYLES = {
     "champion": "bold green",
@@ -144,7 +146,8 @@ def _row_html(row: Row, columns: Sequence[Column], name: int) -> str:
             style += " shade"
             side = "better" if one.shade >= 0 else "worse"
             colour = f' style="--side:var(--{side});--share:{100 * abs(one.shade):.0f}%"'
-        cells.append(f'<td class="{style}"{colour}{title}>{breakable(one.text)}{flag}</td>')
+        words = CODE.sub(r"<code>\1</code>", breakable(one.text))
+        cells.append(f'<td class="{style}"{colour}{title}>{words}{flag}</td>')
     return f'<tr class="{escape(row.kind)}">{"".join(cells)}</tr>'
 
 

@@ -11,7 +11,7 @@ from string import Template
 
 from evaluation.measures.catalogue import keys_shown
 from evaluation.measures.declaration import Shown
-from experiments.pages.embedding import asset, markdown_html
+from experiments.pages.embedding import SCROLL_BOX, asset, markdown_html
 from experiments.pages.samples import Sample, sample_html
 from experiments.pages.tables import Table, table_html
 from experiments.presets.winner_rule import UNPROCESSED
@@ -102,7 +102,9 @@ def _html(part: Part) -> str:
     if isinstance(part, Table):
         return table_html(part)
     if isinstance(part, Picture):
-        return f'<img class="plot" alt="{escape(part.words)}" src="{part.uri()}">'
+        label = f'aria-label="Figure: {escape(part.words.partition(":")[0])}"'
+        box = SCROLL_BOX.replace('aria-label="Table"', label)
+        return f'{box}<img class="plot" alt="{escape(part.words)}" src="{part.uri()}"></div>'
     if isinstance(part, Sample):
         return sample_html(part, heading="h3")
     return _folded(part)

@@ -15,6 +15,7 @@ from experiments.listening.votes import read_votes
 from experiments.pages.embedding import spectrogram_webp
 from experiments.pages.epochs import WatchedClip, epochs_page
 from experiments.pages.samples import Sample
+from experiments.ranking.findings import Provenance
 from experiments.report.page import write_report
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
@@ -67,6 +68,16 @@ def test_axe_finds_nothing_on_report_epochs_and_listening_test(browser, tmp_path
     assert violations(browser) == []
     answer_headphone_check(browser)
     assert violations(browser) == []
+
+
+def test_a_report_is_as_wide_as_a_telephone(tmp_path):
+    path = tmp_path / "report.html"
+    command = f"overtone compare demo --data {'/'.join(['folder'] * 20)} --seeds 3 --models dnn_fft,wavegan"
+    scores = score_table({"dnn_fft": GOOD, "spectrogram_autoencoder_original": GOOD})
+    write_report(findings_of(scores, provenance=Provenance((command,), data_digest="0123456789abcdef" * 4)), path)
+    with Browser(390, 844) as telephone:
+        telephone.open(path.as_uri())
+        assert telephone.run("document.documentElement.scrollWidth") == 390
 
 
 def test_a_printed_report_keeps_every_column(browser, tmp_path):
