@@ -1,15 +1,20 @@
 """A small corpus and preset that the tests of whole commands share."""
 
+import contextlib
 import csv
+import functools
 import os
 import shutil
 import signal
+import sqlite3
 import tempfile
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
+
+from experiments.tracking.database import make_database
 
 SPLIT_OF = {"ada": "train", "ben": "train", "cleo": "val", "dan": "val", "eve": "test", "finn": "test"}
 
@@ -53,6 +58,31 @@ def _refuse_skip(report):
         if not any(name in reason for name in ALWAYS_OPTIONAL):
             report.outcome, report.longrepr = "failed", f"Expected every component to be installed. {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A function that gives an empty MLflow database, made once: its fifty migrations take a second of processor."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+
+    @functools.cache
+    def made():
+        make_database(path, path.parent)
+        return path
+
+    return made
+
+
+@pytest.fixture(autouse=True)
+def databases_are_copies(monkeypatch, empty_database):
+    """Copy the empty database where a test's own process needs a new one; `test_database` makes its own."""
+
+    def copied(path, artifacts):
+        shutil.copyfile(empty_database(), path)
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE experiments SET artifact_location = ?", (f"{artifacts.as_uri()}/0",))
+
+    monkeypatch.setattr("experiments.tracking.database.make_database", copied)
 
 
 @pytest.fixture(scope="session")

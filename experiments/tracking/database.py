@@ -76,12 +76,21 @@ def prepare_database(runs: Path) -> bool:
     if path.is_file():
         _follow_a_move(runs)
         return False
+    with written_whole(path) as temporary:
+        make_database(temporary, runs / ARTIFACTS_NAME)
+    return True
+
+
+def make_database(path: Path, artifacts: Path) -> None:
+    """Make an empty database with all of MLflow's tables.
+
+    Args:
+        path: of the new file.
+        artifacts: the folder in which runs' files will lie.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with written_whole(path) as temporary:
-        store = SqlAlchemyStore(database_uri(temporary), (runs / ARTIFACTS_NAME).as_uri())
-        store.engine.dispose()
-    return True
+    SqlAlchemyStore(database_uri(path), artifacts.as_uri()).engine.dispose()
 
 
 def _is_half_made(path: Path) -> bool:

@@ -61,6 +61,7 @@ def finished(tiny_settings, tiny_corpus, tmp_path_factory):
     return Finished(preset, runs, printed.getvalue())
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_in_a_leaderboard_and_a_second_start_trains_nothing(finished, tiny_corpus, capsys):
     preset, runs, printed = finished
     table = leaderboard(runs)
@@ -137,6 +138,7 @@ def test_models_can_be_chosen_and_seeds_added_without_training_again(finished, o
     assert not (runs / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_comparison_beside_itself_and_its_training_beside_it_differ_by_nothing(finished, capsys):
     (comparison,) = finished.runs.glob("comparisons/*")
     (training,) = (record.parent for record in finished.runs.glob("trainings/dnn_fft-*/training.json"))
@@ -149,6 +151,7 @@ def test_a_comparison_beside_itself_and_its_training_beside_it_differ_by_nothing
     assert "dnn_fft: utterances\nNo utterance changed." in printed
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(finished, tiny_corpus, tmp_path, capsys):
     options = [str(finished.preset), "--data", str(tiny_corpus), "--runs", str(finished.runs), "--out", str(tmp_path)]
     assert results_page.main(options) == 0

@@ -32,6 +32,11 @@ open_tracker("mlflow", Path(sys.argv[1]))
 """
 
 
+@pytest.fixture(autouse=True)
+def databases_are_copies():
+    """Here MLflow makes every database, as it does for users."""
+
+
 @pytest.mark.parametrize("statement", [40, 200])
 def test_a_kill_while_the_database_is_made_leaves_a_folder_that_works(tmp_path, statement):
     killed = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path), str(statement)], cwd=PROJECT, check=False)
@@ -100,24 +105,28 @@ print([file.path for file in tracker.store.client.list_artifacts(run.id)])
 """
 
 
-@pytest.mark.parametrize("copied", [True, False])
-def test_a_moved_or_copied_folder_works_where_it_is(filled, tmp_path, copied):
-    first, after = tmp_path / "first", tmp_path / "after"
+def worked(runs):
+    """Use a folder for runs in a process of its own, since MLflow remembers where a run's files are."""
+    command = [sys.executable, "-c", WORK, str(runs)]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    words, files = ended.stdout.splitlines()
+    folder, weights, run_id = words.rsplit(" ", 2)
+    assert folder == f"{runs}/artifacts/{run_id}/artifacts/champion" and weights == "weights"
+    assert files == "['champion', 'more.txt', 'notes.txt']"
+    return run_id, ended.stderr
+
+
+def test_a_copied_or_moved_folder_works_where_it_is(filled, tmp_path):
+    first, copied, moved = tmp_path / "first", tmp_path / "copied", tmp_path / "moved"
     shutil.copytree(filled, first)
-    said, run_id = [], ""
-    for runs in (first, after, after):  # a process each: MLflow remembers where a run's files are
-        if runs == after and not after.exists():
-            shutil.copytree(first, after) if copied else first.rename(after)
-            (after / "artifacts" / run_id / "artifacts" / "more.txt").unlink()
-        command = [sys.executable, "-c", WORK, str(runs)]
-        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-        words, files = ended.stdout.splitlines()
-        folder, weights, run_id = words.rsplit(" ", 2)
-        assert folder == f"{runs}/artifacts/{run_id}/artifacts/champion" and weights == "weights"
-        assert files == "['champion', 'more.txt', 'notes.txt']"
-        said.append(ended.stderr)
-    assert f"{after}: was moved or copied" in said[1] and said[2] == ""
-    assert first.exists() == copied
+    run_id, _ = worked(first)
+    shutil.copytree(first, copied)
+    (copied / "artifacts" / run_id / "artifacts" / "more.txt").unlink()
+    assert f"{copied}: was moved or copied" in worked(copied)[1]
+    first.rename(moved)
+    (moved / "artifacts" / run_id / "artifacts" / "more.txt").unlink()
+    assert f"{moved}: was moved or copied" in worked(moved)[1]
+    assert worked(moved)[1] == ""
 
 
 @pytest.mark.parametrize("name", ["my%20runs", "runs?x"])
