@@ -214,6 +214,7 @@ def test_a_killed_comparison_continues_and_leaves_no_process_and_no_lock(one_cor
     values = json.loads(record.read_text())
     assert values["examples"] == 800
     assert values["seconds"] > before
+    assert leaderboard(runs)["system"].iloc[0] == "target_gain" and "dnn_fft" in set(leaderboard(runs)["system"])
 
 
 def test_ctrl_c_stops_a_training_cleanly_and_says_how_to_go_on(tiny_preset, tiny_corpus, tmp_path):
