@@ -268,7 +268,10 @@ def _means(groups: Iterable[Group], values: Iterable[float]) -> dict[Group, floa
 
 
 def _mean(values: Collection[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
+    if not values:
+        return math.nan
+    exact = all(map(math.isfinite, values))  # fsum raises where infinities of both signs make NaN
+    return (math.fsum(values) if exact else sum(values)) / len(values)
 
 
 def summary(scores: pd.DataFrame, keys: Sequence[str], *, resamples: int = RESAMPLES) -> pd.DataFrame:

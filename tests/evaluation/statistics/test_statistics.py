@@ -37,6 +37,12 @@ def test_speaker_mean_weighs_speakers_not_utterances():
     assert (interval.mean, interval.speakers, interval.utterances) == (2.0, 2, 4)
 
 
+@pytest.mark.parametrize(("values", "mean"), [((np.inf, 1.0), np.inf), ((np.inf, -np.inf), np.nan)])
+def test_infinite_scores_have_a_mean(values, mean):
+    scores = table({("m", "a", str(file), "c"): value for file, value in enumerate(values)})
+    np.testing.assert_equal(speaker_mean(scores, "lsd"), mean)
+
+
 def test_speaker_mean_weighs_conditions_alike():
     scores = table({("m", "a", "1", "c"): 1.0, ("m", "b", "2", "c"): 1.0, ("m", "a", "1", "d"): 4.0})
     assert speaker_mean(scores, "lsd") == 2.5
