@@ -1,14 +1,16 @@
 """What changed from A to B: two comparisons, trainings, score tables or exported models beside each other."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from evaluation.contracts import System
 from evaluation.harness import check_measures
 from evaluation.measures.catalogue import keys_shown
 from evaluation.measures.declaration import Shown
+from experiments.comparison.heard import with_sounds
 from experiments.comparison.options import DiffOptions
-from experiments.comparison.sides import Sides, read_sides
+from experiments.comparison.sides import Sides, read_sides, to_be_heard
 from experiments.pages.samples import Sample, loudest_part, write_samples_page
 from experiments.pages.tables import Table, table_markdown, terminal_table
 from experiments.presets.winner_rule import UNPROCESSED
@@ -20,6 +22,7 @@ from experiments.report.sections import Section
 from experiments.report.utterances import SECONDS, shortened_to_fit
 from experiments.report.words import listed
 from experiments.runs import check_writable
+from experiments.scoring.splits import Utterances
 from overtone.errors import OvertoneError
 from overtone.progress import board, console
 
@@ -45,6 +48,8 @@ def diff(options: DiffOptions) -> str:
         check_writable(options.out.parent, "Name another page with --out.")
     with board() as progress:
         sides = read_sides(options, progress)
+        if to_be_heard(options):
+            sides = with_sounds(sides, options, progress)
     pairs = _compared_systems(sides, options.system)
     judged = judged_measures(sides, named)
     keys = _common_measures(sides)
@@ -63,7 +68,7 @@ def diff(options: DiffOptions) -> str:
             else:
                 console.print(part, highlight=False, markup=False, soft_wrap=True)
     if options.out is not None:
-        _write_page(options.out, made, sides, found[0].change(judged[0]))
+        _write_page(options.out, made, sides, pairs[0], found[0].change(judged[0]))
         console.print(f"Page: {options.out}", highlight=False, markup=False, soft_wrap=True)
     return verdict if worse else ""
 
@@ -279,28 +284,36 @@ def _configuration(sides: Sides) -> Section:
     return Section("Configuration", [Table.of("Configuration", ("setting", A, B), differing)])
 
 
-def _write_page(path: Path, made: Sequence[Section], sides: Sides, change: Change) -> None:
+def _write_page(path: Path, made: Sequence[Section], sides: Sides, names: tuple[str, str], change: Change) -> None:
     texts = []
     for section in made:
         parts = [table_markdown(part) if isinstance(part, Table) else str(part) for part in section.parts]
         texts += [f"## {section.title}", *parts]
+    loaded = {
+        label: system
+        for label, side, name in zip((A, B), (sides.a, sides.b), names, strict=True)
+        if side.load and (system := side.load(name))
+    }
     if sides.utterances is None:
-        texts.append("There is nothing to hear: sounds are made of exported models only.")
-    samples = shortened_to_fit(_samples(sides, change))
+        texts.append("There is nothing to hear: name the corpus with --data, and exported models or comparisons.")
+    else:
+        named = zip((A, B), names, strict=True)
+        texts += [
+            f"{label} cannot be heard: no weights of {name} are there." for label, name in named if label not in loaded
+        ]
+    samples = shortened_to_fit(_samples(sides.utterances, loaded, change) if sides.utterances else [])
     write_samples_page(path, samples, "A and B beside each other", "\n\n".join(texts))
 
 
-def _samples(sides: Sides, change: Change) -> list[Sample]:
-    """The utterances that changed most, as both exported models make them."""
-    if sides.utterances is None:
-        return []
+def _samples(utterances: Utterances, loaded: Mapping[str, System], change: Change) -> list[Sample]:
+    """The utterances that changed most, as the systems make them."""
     rows = rows_of(largest(change))
-    found = sides.utterances.find([(row["file"], row["condition"]) for row in rows])
+    found = utterances.find([(row["file"], row["condition"]) for row in rows])
     samples = []
     for row in rows:
         given = found[row["file"], row["condition"]]
         window = loudest_part(given.wideband, round(SECONDS * given.sample_rate))
-        outputs = {label: side.model(given) for label, side in ((A, sides.a), (B, sides.b)) if side.model}
+        outputs = {label: system(given) for label, system in loaded.items()}
         clips = {"narrowband": given.narrowband, **outputs, "target": given.wideband}
         samples.append(
             Sample(

@@ -1,6 +1,6 @@
 """The two things that `overtone diff` puts beside each other: their scores, and what they were configured with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ class Side:
         preset: name of its preset; None where that is not known.
         champion: the system that it stands for; None without one.
         configuration: settings as texts, by their dotted names; empty where none are known.
-        model: the exported model whose scores these are; None where there are scores only.
+        load: gives what makes a system's sounds, by its name, or None; None itself where there are scores only.
         outside: names of its systems from outside, which are scored on test alone.
     """
 
@@ -76,7 +76,7 @@ class Side:
     preset: str | None = None
     champion: str | None = None
     configuration: Mapping[str, str] = field(default_factory=dict)
-    model: System | None = None
+    load: Callable[[str], System | None] | None = None
     outside: Sequence[str] = ()
 
     @property
@@ -97,7 +97,7 @@ class Sides:
     Attributes:
         a: what was there before.
         b: what is held to it.
-        utterances: that exported models were scored on and can be heard on; None where there are scores only.
+        utterances: on which the systems can be heard; None where there are scores only.
         remarks: what a reader should know of the scores.
     """
 
@@ -142,18 +142,29 @@ def _is_package(path: Path) -> bool:
     return (path / CHECKSUMS).is_file()
 
 
+def to_be_heard(options: DiffOptions) -> bool:
+    """Return whether A and B are comparisons of which a page with sounds is asked for.
+
+    Args:
+        options: of the command.
+    """
+    comparisons = all((path / FINDINGS).is_file() for path in (options.a, options.b))
+    return comparisons and options.out is not None and options.workspace.data is not None
+
+
 def _refuse_unused(options: DiffOptions) -> None:
     given = {
-        "--data": options.workspace.data,
+        "--data": None if to_be_heard(options) else options.workspace.data,
         "--preset": options.preset,
         "--denoise": options.denoise,
         "--jobs": options.jobs,
     }
     for name, value in given.items():
         if value:
+            heard = ", or two comparisons with --out, which are heard on that page" if name == "--data" else ""
             raise OvertoneError(
-                f"{name}: expected two exported models, which are scored here, got {options.a} and {options.b}, which "
-                f"have scores. Leave {name} out."
+                f"{name}: expected two exported models, which are scored here{heard}; got {options.a} and {options.b}, "
+                f"which have scores. Leave {name} out."
             )
 
 
@@ -315,11 +326,15 @@ def _scored_packages(options: DiffOptions, progress: Board) -> Sides:
             preset.name,
             system.name,
             _of_package(system.enhancer.model),
-            system,
+            partial(_itself, system),
         )
         for system, table in zip(systems, tables, strict=True)
     )
     return Sides(a, b, utterances, remarks)
+
+
+def _itself(system: System, _: str) -> System:
+    return system
 
 
 def _of_package(model: Model) -> dict[str, str]:

@@ -151,6 +151,24 @@ def test_a_comparison_beside_itself_and_its_training_beside_it_differ_by_nothing
     assert "dnn_fft: utterances\nNo utterance changed." in printed
 
 
+def test_two_comparisons_are_heard_on_the_corpus_that_they_were_scored_on(finished, tiny_corpus, tmp_path, capsys):
+    (folder,) = finished.runs.glob("comparisons/*")
+    page, systems = tmp_path / "page.html", ["--system", "unprocessed=dnn_fft"]
+    how = [str(folder), str(folder), "--out", str(page), "--data", str(tiny_corpus)]
+    assert main(["diff", *how, *systems]) in (0, 1)
+    html = page.read_text()
+    samples = html.count('<section class="sample">')
+    assert samples and html.count("<audio") == 3 * samples  # the narrowband, B and the target
+    assert "A cannot be heard: no weights of unprocessed are there." in html and "B cannot" not in html
+    shutil.copytree(tiny_corpus, tmp_path / "other")
+    next((tmp_path / "other").rglob("*.wav")).unlink()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["diff", *how[:-1], str(tmp_path / "other")])
+    assert ended.value.code == 2
+    assert "--data: expected the corpus that B was scored on" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_finished_comparison_becomes_a_page_and_an_unfinished_one_is_named(finished, tiny_corpus, tmp_path, capsys):
     options = [str(finished.preset), "--data", str(tiny_corpus), "--runs", str(finished.runs), "--out", str(tmp_path)]

@@ -231,7 +231,7 @@ def test_comparisons_show_what_was_configured_otherwise(scores, tiny_preset, tin
     assert f"- A: comparison {a}, preset demo" in printed
     assert re.search(r"budget\.examples +16 +32", printed)
     html = page.read_text()
-    assert "<td>32</td>" in html and "There is nothing to hear" in html
+    assert "<td>32</td>" in html and "There is nothing to hear: name the corpus" in html
     assert not re.search(r"(?:src|href)=\"https?://", html)
     assert diff(a, a, "--system", "champion") == 0
     assert "settings that A and B have" in capsys.readouterr().out
