@@ -82,6 +82,11 @@ def _check(options: EvaluateOptions) -> None:
         raise OvertoneError(f"--out {out}: expected the name of a .csv file or a .parquet file.")
     if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise OvertoneError("--out: Parquet needs pyarrow. Install it, or name a .csv file.")
+    if options.band_hz and options.cutoff_hz and options.band_hz <= options.cutoff_hz:
+        raise OvertoneError(
+            f"--band-hz: expected more than --cutoff-hz, {options.cutoff_hz:g}, got {options.band_hz:g}: the missing "
+            "band lies between the two."
+        )
     for key in check_measures(options.measures) if options.measures else ():
         if "block_samples" in MEASURES[key].arguments:
             raise OvertoneError(f"--measures {key}: needs a model's block length, which files do not tell.")
@@ -135,7 +140,8 @@ def _open(options: EvaluateOptions, progress: Board) -> Evaluation:
         narrowband = None if inputs is None else _source(inputs, name)
         sources = {folder.name: source for folder in folders if (source := _source(folder, name)) is not None}
         heard = controls if inputs is None or narrowband is not None else ()
-        tasks.append(Task(name, path, sources, heard, narrowband, options.cutoff_hz, tolerance_seconds))
+        bands = (options.cutoff_hz, options.band_hz)
+        tasks.append(Task(name, path, sources, heard, narrowband, *bands, tolerance_seconds))
     measures = check_measures(options.measures or None)
     return Evaluation(tasks, [folder.name for folder in folders], controls, measures, name_of_input, speakers)
 
@@ -203,7 +209,7 @@ def _keys(evaluation: Evaluation, options: EvaluateOptions) -> dict[tuple[str, s
         "evaluation.harness", "models.baselines", "experiments.scoring.alignment", "experiments.scoring.folder_job"
     )
     settings = (evaluation.condition, options.cutoff_hz, options.length_tolerance, evaluation.measures)
-    shared = digest(*settings, code, [version(package) for package in MEASURING_PACKAGES])
+    shared = digest(*settings, options.band_hz, code, [version(package) for package in MEASURING_PACKAGES])
     keys = {}
     for task in evaluation.tasks:
         parts = (shared, file_stamp(os.path.abspath(task.reference)))

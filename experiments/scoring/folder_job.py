@@ -45,6 +45,7 @@ class Task:
         controls: names of controls.
         narrowband: the controls' input; None where the low-passed reference stands in.
         cutoff_hz: where the input's own content ends, None where it is not known.
+        band_hz: where the reference's own content ends; None where it is to be measured.
         tolerance_seconds: by how much lengths may differ.
     """
 
@@ -54,6 +55,7 @@ class Task:
     controls: tuple[str, ...]
     narrowband: Source | None
     cutoff_hz: float | None
+    band_hz: float | None
     tolerance_seconds: float
 
     @property
@@ -93,7 +95,7 @@ class Task:
             narrowband=wideband,
             wideband=wideband,
             cutoff_hz=self.cutoff_hz,
-            band_hz=effective_band_hz(wideband, sample_rate),
+            band_hz=min(self.band_hz or effective_band_hz(wideband, sample_rate), sample_rate / 2),
             clean=self.narrowband is None,
         )
 

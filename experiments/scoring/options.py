@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class EvaluateOptions:
         out: the table to write, .csv or .parquet.
         narrowband: folder of input files, for the controls; the low-passed reference where it is not given.
         cutoff_hz: where the input's own content ends; without it, measures of the missing band do not apply.
+        band_hz: where the references' own content ends, as a corpus' manifest says; without it, it is measured in each.
         measures: which to score, KEY,KEY; all where none is named.
         align: find and remove each system's constant delay.
         length_tolerance: by how much lengths may differ, in ms; both are cut to the shorter.
@@ -31,6 +32,7 @@ class EvaluateOptions:
     out: Path = field(metadata={"metavar": "TABLE", "required": True})
     narrowband: Path | None = field(default=None, metadata={"metavar": "DIR"})
     cutoff_hz: float | None = field(default=None, metadata={"metavar": "HZ"})
+    band_hz: Annotated[float, Gt(0)] | None = field(default=None, metadata={"metavar": "HZ"})
     measures: tuple[str, ...] = field(default=(), metadata={"metavar": "KEY,KEY"})
     align: bool = False
     length_tolerance: Annotated[float, Ge(0)] = field(default=50.0, metadata={"metavar": "MS"})

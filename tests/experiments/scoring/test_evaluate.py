@@ -123,6 +123,20 @@ def test_an_estimate_without_a_folder_is_refused(folders, capsys):
     assert "expected NAME=DIR, got 'same'" in capsys.readouterr().err
 
 
+def test_the_band_that_a_manifest_says_takes_the_place_of_the_measured_one(folders, capsys):
+    how = ("--cutoff-hz", "4000", "--measures", "lsd,lsd_hf_band,lsd_hf")
+    scores = []
+    for band in ("6000", "8000", "24000"):
+        assert run(folders, *how, "--band-hz", band, "--overwrite") == 0
+        scores.append(table(folders).query("system == 'unprocessed'").reset_index(drop=True))
+    narrower, whole, above = scores
+    assert whole["lsd_hf_band"].equals(whole["lsd_hf"]) and above["lsd_hf_band"].equals(whole["lsd_hf_band"])
+    assert narrower["lsd"].equals(whole["lsd"]) and (narrower["lsd_hf_band"] != whole["lsd_hf_band"]).all()
+    assert "--band-hz: expected more than --cutoff-hz, 4000, got 3000" in refused(
+        folders, capsys, *how, "--band-hz", "3000"
+    )
+
+
 @pytest.mark.parametrize("cutoff", ["0", "-4000", "8000", "1e9"])
 def test_a_cutoff_outside_the_reference_is_refused(folders, capsys, cutoff):
     assert "--cutoff-hz: expected more than 0 and less than 8000" in refused(folders, capsys, f"--cutoff-hz={cutoff}")
