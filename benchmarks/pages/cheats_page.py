@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 SPEAKERS = 6
 COLUMNS_PER_TABLE = 9
-EXTRA_MEASURES = ("chromaprint_ber", "estoi", "dnsmos", "fwsnrseg", "f0_error", "f0_correlation")
-TOLD_APART = "real_or_generated"
-TOLD_APART_WORDS = """\
-How well a linear classifier on log-mel statistics of the missing band, a second at a time, tells each row from the
-target (`evaluation.statistics.separability`): the area under its ROC curve, cross-validated by speaker. 0.5 is best: it
-cannot; 1 is always. It belongs to a system, not to an utterance, and needs no trained weights. It hears what differs
-consistently, however little, also what no listener minds, and it cannot say which of two is better.
-"""
 LEGEND = """\
 Read a column downwards. Rows under *nothing gained* know nothing of the missing band that counts: **▲** marks one that
 nevertheless scores better than the unprocessed input, **▲▲** one that also scores better than a row known to be better
@@ -47,7 +39,7 @@ unprocessed input from the target, have no ▼ and ▽. A difference counts when
 excludes 0 and it is at least 0.01 and 2 % of the way from the unprocessed input to the target. ↓ lower is better,
 ↑ higher; – does not apply; *failed*: the measure gives no score for it, which disqualifies a candidate.
 """
-Results = list[tuple[Task, list[Trial], Verdict, dict[str, float]]]
+Results = list[tuple[Task, list[Trial], Verdict]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder or manifest of speech; without it, the demo corpus")
     parser.add_argument("--corpus-name", help="what the page calls the speech")
     parser.add_argument("--speakers", type=int, default=SPEAKERS, help="of the split test (default %(default)s)")
-    parser.add_argument(
-        "--measures", help=f"comma-separated keys (default: all that tables have, and {', '.join(EXTRA_MEASURES)})"
-    )
+    parser.add_argument("--measures", help="comma-separated keys (default: all)")
     parser.add_argument("--runs", type=Path, help="where the demo corpus lies or is made (default: mlruns)")
     parser.add_argument("--workers", type=int, default=available_cores(), help="processes (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/what-fools-what.md"), help="default %(default)s")
@@ -76,15 +66,14 @@ def make_page(options: argparse.Namespace) -> None:
             raise OvertoneError(f"{name}: expected at least 1, got {value}.")
     if options.out.suffix != ".md" or options.out.is_dir():
         raise OvertoneError(f"--out {options.out}: expected the name of a .md file.")
-    known = [key for key in EXTRA_MEASURES if key in MEASURES]
-    keys = check_measures(options.measures.split(",") if options.measures else [*check_measures(None), *known])
+    keys = check_measures(options.measures.split(",") if options.measures else list(MEASURES))
     results: Results = []
     speakers = 0
     with board() as progress, WorkerPool(options.workers) as pool:
         corpus = _corpus(options, progress)
         for task in tasks_for(corpus):
-            trials, table, told_apart = score_trials(corpus, task, options.speakers, keys, pool, progress)
-            results.append((task, trials, judge(trials, table), told_apart))
+            trials, table = score_trials(corpus, task, options.speakers, keys, pool, progress)
+            results.append((task, trials, judge(trials, table)))
             speakers = max(speakers, table["speaker"].nunique())
     name = options.corpus_name or ("real speech" if options.data else "the synthetic demo corpus")
     with written_whole(options.out) as temporary:
@@ -118,25 +107,24 @@ def page(results: Results, corpus: str, speakers: int, stem: str) -> str:
         LEGEND.strip(),
         f"![Each row's scores between the unprocessed input and the target]({stem}.png)",
     ]
-    for task, trials, verdict, _ in results:
+    for task, trials, verdict in results:
         parts.append(f"## {task.title}")
         keys = [key for key in verdict.keys if verdict.means[key].notna().any()]
         for start in range(0, len(keys), COLUMNS_PER_TABLE):
             parts.append(markdown_table(trials, verdict, keys[start : start + COLUMNS_PER_TABLE]))
-    parts += ["## Real or generated", TOLD_APART_WORDS.strip(), told_apart_table(results)]
     parts += ["## What each measure cannot hear", weaknesses(results), "## The rows", row_descriptions(results)]
     return "\n\n".join(parts) + "\n"
 
 
 def findings(results: Results) -> str:
     """Say which measures nothing in the table cheats, under any task."""
-    keys = list(dict.fromkeys(key for _, _, verdict, _ in results for key in verdict.keys))
+    keys = list(dict.fromkeys(key for _, _, verdict in results for key in verdict.keys))
 
     def in_all(listed: Sequence[Sequence[str]]) -> list[str]:
         return [key for key in keys if all(key in names for names in listed)]
 
-    uncheated = in_all([verdict.uncheated() for _, _, verdict, _ in results])
-    consistent = in_all([verdict.consistent() for _, _, verdict, _ in results])
+    uncheated = in_all([verdict.uncheated() for _, _, verdict in results])
+    consistent = in_all([verdict.consistent() for _, _, verdict in results])
     return (
         f"**No cheat here fools** {_listed(uncheated)}: no row that gains nothing scores better than the unprocessed "
         f"input, in any task. **No mark at all** has {_listed(consistent)}: no cheat fools it, and no step of known "
@@ -162,15 +150,6 @@ def markdown_table(trials: Sequence[Trial], verdict: Verdict, keys: Sequence[str
     return "\n".join(lines)
 
 
-def told_apart_table(results: Results) -> str:
-    """Return how well each row is told from the target, a column a task."""
-    lines = [f"| row | {' | '.join(task.title for task, *_ in results)} |", "|---|" + "---:|" * len(results)]
-    for trial in results[0][1]:
-        cells = (_cell(told_apart[trial.name], "") for *_, told_apart in results)
-        lines.append(f"| {trial.name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def _cell(value: float, mark: str) -> str:
     if np.isnan(value):
         return mark or "–"
@@ -180,7 +159,7 @@ def _cell(value: float, mark: str) -> str:
 
 def weaknesses(results: Results) -> str:
     """Return a list of what each measure of the table cannot hear."""
-    keys = dict.fromkeys(key for _, _, verdict, _ in results for key in verdict.keys)
+    keys = dict.fromkeys(key for _, _, verdict in results for key in verdict.keys)
     return "\n".join(f"- `{key}`: {MEASURES[key].weakness}." for key in keys)
 
 
@@ -194,13 +173,17 @@ def row_descriptions(results: Results) -> str:
 def long_table(results: Results) -> pd.DataFrame:
     """Return a row per task, system and measure: value and mark."""
     rows = [
-        {"task": task.name, "group": trial.group, "system": trial.name, "measure": key, "value": value, "mark": mark}
-        for task, trials, verdict, told_apart in results
+        {
+            "task": task.name,
+            "group": trial.group,
+            "system": trial.name,
+            "measure": key,
+            "value": verdict.value(trial.name, key),
+            "mark": verdict.mark(trial.name, key),
+        }
+        for task, trials, verdict in results
         for trial in trials
-        for key, value, mark in (
-            *((key, verdict.value(trial.name, key), verdict.mark(trial.name, key)) for key in verdict.keys),
-            (TOLD_APART, told_apart[trial.name], ""),
-        )
+        for key in verdict.keys
     ]
     return pd.DataFrame(rows)
 
@@ -210,9 +193,7 @@ def picture(results: Results) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5 * len(results), 9.5), dpi=110, layout="constrained")
-    for axes, (task, trials, verdict, _) in zip(
-        figure.subplots(1, len(results), squeeze=False)[0], results, strict=True
-    ):
+    for axes, (task, trials, verdict) in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
         keys = [key for key in verdict.keys if verdict.tells(key)]
         ways = np.clip(np.stack([_way(verdict, key) for key in keys], axis=1), -1, 1)
         image = axes.imshow(ways, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")

@@ -13,12 +13,8 @@ from datamodules.pair_settings import PairSettings
 from datamodules.speech_pairs import SpeechPairsDataModule
 from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES
-from evaluation.measures.missing_band import piece_statistics
-from evaluation.measures.stft import NotApplicable
 from evaluation.statistics.intervals import applicable
-from evaluation.statistics.separability import separability
 from experiments.scoring.rows import score_pairs
-from overtone.audio import Waveform
 from overtone.errors import OvertoneError
 from overtone.progress import Board
 from overtone.worker_pool import WorkerPool
@@ -86,52 +82,26 @@ def _excerpt(utterance: Utterance) -> Utterance:
 
 def score_trials(
     corpus: Corpus, task: Task, speakers: int | None, measures: Sequence[str] | None, pool: WorkerPool, progress: Board
-) -> tuple[list[Trial], pd.DataFrame, dict[str, float]]:
+) -> tuple[list[Trial], pd.DataFrame]:
     """Score every row of a task on the split `test`.
 
     Returns:
-        The rows, a score table with a row per system and utterance, and how well each system is told from the target.
+        The rows, and a score table with a row per system and utterance.
     """
     utterances = utterances_of(corpus, task, "test", speakers)
     trials = build_trials(utterances_of(corpus, task, "train", None))
-    tables, told_apart = [], {}
+    tables = []
     for number, trial in enumerate(trials):
         progress.update(task.title, number, len(trials), trial.name)
         pairs = [(utterance, trial.system(utterance)) for utterance in utterances]
         tables.append(score_pairs(pairs, trial.name, measures, pool=pool))
-        told_apart[trial.name] = told_from_target(pairs)
     progress.update(task.title, len(trials), len(trials))
     table = pd.concat(tables, ignore_index=True)
     if failed := int((table["failures"] != "").sum()):
         first = table[table["failures"] != ""].iloc[0]
         reason = " ".join(first["failures"].split())
         progress.say(f"{failed} of {len(table)} estimates have failed scores; the first, {first['system']}: {reason}")
-    return trials, table, told_apart
-
-
-def told_from_target(pairs: Sequence[tuple[Utterance, Waveform]]) -> float:
-    """Return the `separability` of estimates from their targets, by their missing bands in pieces of a second.
-
-    Args:
-        pairs: utterances with a system's estimates.
-
-    Returns:
-        NaN where the pieces that it applies to are of fewer than two speakers.
-    """
-    pieces, speakers = [], []
-    for utterance, estimate in pairs:
-        try:
-            own = piece_statistics(
-                estimate, utterance.wideband, utterance.sample_rate, utterance.cutoff_hz, utterance.band_hz
-            )
-        except NotApplicable:
-            continue
-        pieces.append(own)
-        speakers += [utterance.speaker] * len(own)
-    if len(set(speakers)) < 2:
-        return float("nan")
-    both = np.concatenate(pieces)
-    return separability(both[:, 0], both[:, 1], speakers)
+    return trials, table
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,7 @@ def crossover_level_error(
 
     Raises:
         NotApplicable: no band is missing, the target's ends within the crossover, or is silent.
+        ValueError: the estimate is silent; all bands are then equally wrong, which is no sound crossover.
     """
     cutoff_hz = required_cutoff(cutoff_hz)
     first, last = (times * cutoff_hz for times in CROSSOVER)
@@ -165,6 +166,8 @@ def crossover_level_error(
         raise NotApplicable(f"the target ends at {band_hz:.0f} Hz, within the crossover at {cutoff_hz:.0f} Hz")
     if not np.any(target):
         raise NotApplicable("the target is silent")
+    if not np.any(preds):
+        raise ValueError("the estimate is silent")
     edges = [first / 2, *np.linspace(first, last, CROSSOVER_BANDS + 1)]
     errors = band_level_errors(preds, target, sample_rate, edges).clip(-MOST_ERROR_DB, MOST_ERROR_DB).mean(axis=1)
     crossover = errors[1:] - errors[0]

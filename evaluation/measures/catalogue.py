@@ -100,7 +100,8 @@ MEASURES: dict[str, Measure] = {
             function=band_levels.crossover_level_error,
             name="crossover",
             decimals=1,
-            weakness="sees levels around the cutoff only: noise of the right level passes",
+            weakness="sees average levels around the cutoff only: any noise there beats a hole, and of the right level "
+            "it passes",
             shown=Shown.LEADERBOARD,
             signed=True,
         ),
@@ -186,7 +187,7 @@ MEASURES: dict[str, Measure] = {
             unit="at most 1; sees up to 5 kHz",
             function=perceptual.extended_stoi,
             name="ESTOI",
-            weakness="as `stoi`, with more ears for noise that changes",
+            weakness="as `stoi`, with more ears for noise that changes, and for clipping and a delay of the truth",
             shown=Shown.ON_REQUEST,
             gain=True,
         ),
@@ -198,7 +199,8 @@ MEASURES: dict[str, Measure] = {
             function=perceptual.dnsmos,
             name="DNSMOS",
             decimals=2,
-            weakness="hears no target, so that other words in another voice pass; trained on denoised speech",
+            weakness="hears no target, so that other words in another voice pass; trained on denoised speech: it rates "
+            "the input like the target",
             shown=Shown.ON_REQUEST,
             gain=True,
         ),
@@ -210,7 +212,8 @@ MEASURES: dict[str, Measure] = {
             function=waveform.frequency_weighted_segmental_snr,
             name="fwSNRseg",
             decimals=1,
-            weakness="its bands end at 3.8 kHz; what is added above counts by taking its share of each frame's level",
+            weakness="its bands end at 3.8 kHz; what is added above counts by taking its share of each frame's level, "
+            "and a tilt of the truth costs more than doing nothing",
             shown=Shown.ON_REQUEST,
         ),
         Measure(
@@ -221,7 +224,8 @@ MEASURES: dict[str, Measure] = {
             function=voice.mel_cepstral_distance,
             name="MCD",
             decimals=2,
-            weakness="smooth spectra of loud frames: noise of the right envelope passes, and most mel bands are low",
+            weakness="smooth spectra of loud frames: an empty band is so bad that any noise in it, even silence for "
+            "the whole, is better; noise of the right envelope passes",
             gain=True,
         ),
         Measure(
@@ -232,7 +236,8 @@ MEASURES: dict[str, Measure] = {
             function=voice.pitch_error,
             name="F0 error",
             decimals=1,
-            weakness="pitch stands in the low band: whatever keeps that is perfect; a few octave errors rule it",
+            weakness="pitch stands in the low band, and what is made above hardly counts; a few octave errors rule it, "
+            "so that a tilt of the truth may cost more than doing nothing",
             shown=Shown.ON_REQUEST,
         ),
         Measure(
@@ -294,8 +299,9 @@ MEASURES: dict[str, Measure] = {
             "curve; 0.5 is chance",
             function=missing_band.piece_statistics,
             name="told apart",
-            weakness="hears what differs consistently, however little, also what no listener minds; errors that are as "
-            "often in one direction as in the other pass",
+            weakness="hears what differs consistently, however little, also what no listener minds, as MP3 does; "
+            "errors that are as often in one direction as in the other pass: the target's own band at the wrong moments "
+            "does",
             shown=Shown.LEADERBOARD,
             gain=True,
             over_pairs=missing_band.told_apart,
@@ -331,7 +337,8 @@ MEASURES: dict[str, Measure] = {
             higher_is_better=False,
             meaning="spectral convergence and log magnitude distance over three resolutions",
             function=multi_resolution.multi_resolution_stft_distance,
-            weakness="as `si_sdr` in magnitudes: its convergence term is ruled by the loud low band",
+            weakness="its convergence term is ruled by the loud low band, its log magnitudes by energy anywhere: a "
+            "band at the wrong moments may beat none",
             shown=Shown.ON_REQUEST,
             gain=True,
         ),

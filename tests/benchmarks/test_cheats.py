@@ -9,8 +9,8 @@ from score_tables import DOING_NOTHING, GOOD, chosen, cost_table, score_table
 from utterances import utterance
 
 from benchmarks.pages.cheats import BETTER_AND_BETTER, GROUPS, NOTHING_GAINED, TARGET_CHANGED, build_trials
-from benchmarks.pages.cheats_page import TOLD_APART, findings, long_table, main, markdown_table, page, picture
-from benchmarks.pages.cheats_table import TASKS, Verdict, judge, told_from_target
+from benchmarks.pages.cheats_page import findings, long_table, main, markdown_table, page, picture
+from benchmarks.pages.cheats_table import TASKS, Verdict, judge
 from evaluation.measures.catalogue import MEASURES
 from evaluation.measures.fingerprints import extended_bit_error_rate
 from models.baselines import CONTROLS
@@ -197,20 +197,12 @@ def test_a_failed_score_is_shown_and_an_inapplicable_one_left_out():
     assert verdict.value("honest", "lsd") == pytest.approx(3.0, abs=0.05)
 
 
-def test_the_target_is_not_told_from_itself_and_an_empty_band_always(trials):
-    clips = [utterance(index, seconds=3.0) for index in range(4)]
-    made = {trial.name: [(clip, trial.system(clip)) for clip in clips] for trial in trials}
-    assert told_from_target(made["target_gain"]) == pytest.approx(0.5, abs=0.15)
-    assert told_from_target(made["unprocessed"]) == 1.0
-    assert np.isnan(told_from_target(made["unprocessed"][:1]))
-
-
 # The page
 
 
 @pytest.fixture(scope="module")
-def results() -> list[tuple[object, list, Verdict, dict]]:
-    return [(TASKS[0], ROWS, judge(ROWS, fake_table(VALUES)), {row.name: 0.75 for row in ROWS})]
+def results() -> list[tuple[object, list, Verdict]]:
+    return [(TASKS[0], ROWS, judge(ROWS, fake_table(VALUES)))]
 
 
 def test_the_page_holds_every_row_and_mark(results):
@@ -220,8 +212,6 @@ def test_the_page_holds_every_row_and_mark(results):
     assert "no measure" in findings(results)
     table = long_table(results)
     assert table.loc[table["measure"] == "lsd", "mark"].tolist() == MARKS
-    assert (table.loc[table["measure"] == TOLD_APART, "value"] == 0.75).all()
-    assert "| bold_cheat | 0.750 |" in text
     assert picture(results).axes
     lines = markdown_table(ROWS, results[0][2], ["lsd"]).splitlines()
     assert len({line.count("|") for line in lines}) == 1

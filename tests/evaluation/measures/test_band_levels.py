@@ -85,6 +85,11 @@ def test_the_same_level_everywhere_and_other_noise_have_no_crossover():
     assert abs(crossover(noise(2, 20), target)) < 4 * 2.5 / np.sqrt(20 / 0.032)
 
 
+def test_silence_has_no_crossover_that_could_be_right():
+    with pytest.raises(ValueError, match="the estimate is silent"):
+        crossover(np.zeros_like(noise()), noise())
+
+
 def test_doing_nothing_misses_all_that_is_counted():
     target = noise()
     assert crossover(with_gain(target, 4000, 8001, -300), target) == pytest.approx(-60.0, abs=0.01)
