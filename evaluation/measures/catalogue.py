@@ -300,8 +300,8 @@ MEASURES: dict[str, Measure] = {
             function=missing_band.piece_statistics,
             name="told apart",
             weakness="hears what differs consistently, however little, also what no listener minds, as MP3 does; "
-            "errors that are as often in one direction as in the other pass: the target's own band at the wrong moments "
-            "does",
+            "errors that are as often in one direction as in the other pass: the target's own band at the wrong "
+            "moments does",
             shown=Shown.LEADERBOARD,
             gain=True,
             over_pairs=missing_band.told_apart,
