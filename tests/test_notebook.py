@@ -15,6 +15,7 @@ def test_the_notebook_is_the_page():
     assert whole == notebook(PAGE.read_text(encoding="utf-8")), "run python -m benchmarks.pages.notebook"
 
 
+@pytest.mark.slow
 def test_all_cells_run_and_do_what_the_page_says(tmp_path):
     pytest.importorskip("espeakng_loader")
     script = tmp_path / "cells.py"

@@ -151,6 +151,7 @@ def test_a_comparison_beside_itself_and_its_training_beside_it_differ_by_nothing
     assert "dnn_fft: utterances\nNo utterance changed." in printed
 
 
+@pytest.mark.slow
 def test_two_comparisons_are_heard_on_the_corpus_that_they_were_scored_on(finished, tiny_corpus, tmp_path, capsys):
     (folder,) = finished.runs.glob("comparisons/*")
     page, systems = tmp_path / "page.html", ["--system", "unprocessed=dnn_fft"]
