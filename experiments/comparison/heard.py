@@ -14,7 +14,7 @@ from experiments.ranking.columns import Row
 from experiments.ranking.findings import read_stored
 from experiments.scoring.splits import Utterances
 from experiments.training.fit import make_datamodule
-from experiments.training.places import TrainingPlace
+from experiments.training.places import kept_place
 from experiments.training.trained_system import TrainedSystem
 from overtone.errors import OvertoneError
 from overtone.progress import Board
@@ -54,9 +54,7 @@ def _trained(comparison: Path, trainings: Sequence[Row], name: str) -> System | 
     for row in trainings:
         if row["system"] != name:
             continue
-        seed, key = int(row["seed"]), str(row.get("key"))
-        folder = comparison.resolve().parent.parent / "trainings" / f"{name}-seed{seed}-{key}"
-        place = TrainingPlace(name, seed, key, folder)
+        place = kept_place(comparison.resolve().parent.parent, name, int(row["seed"]), str(row.get("key")))
         try:
             return TrainedSystem.load(place) if place.weights.is_file() else None
         except OvertoneError:

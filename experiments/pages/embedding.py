@@ -13,7 +13,14 @@ from markdown_it import MarkdownIt
 from experiments.pages.spectrograms import spectrogram_picture
 from overtone.audio import Waveform
 
-SCROLL_BOX = '<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+
+def scroll_box(label: str = "Table") -> str:
+    """Return the opening tag of a box in which what is too wide scrolls, by keyboard too.
+
+    Args:
+        label: what screen readers call it.
+    """
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'
 
 
 def asset(name: str, room: str = "pages") -> str:
@@ -73,7 +80,7 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     rules: dict[str, Callable[..., str]] = {
         "text": lambda _, tokens, index, *rest: breakable(tokens[index].content),
-        "table_open": lambda *_: f"{SCROLL_BOX}<table>",
+        "table_open": lambda *_: f"{scroll_box()}<table>",
         "table_close": lambda *_: "</table></div>",
     }
     for name, rule in rules.items():

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from experiments.pages.embedding import SCROLL_BOX, breakable
+from experiments.pages.embedding import breakable, scroll_box
 
 FLAG = "⚑"
 CODE = re.compile(r"`([^`]+)`")
@@ -120,9 +120,9 @@ def table_html(table: Table) -> str:
     name = next((place for place, column in enumerate(table.columns) if not column.numeric), 0)
     header = "".join(_heading_html(column, place == name) for place, column in enumerate(table.columns))
     body = "".join(_row_html(row, table.columns, name) for row in table.rows)
-    scroll_box = SCROLL_BOX.replace('aria-label="Table"', f'aria-label="{escape(table.label)}"')
     style = escape(table.label.lower().replace(" ", "-"))
-    return f'{scroll_box}<table class="{style}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = f"<thead><tr>{header}</tr></thead>"
+    return f'{scroll_box(table.label)}<table class="{style}">{head}<tbody>{body}</tbody></table></div>'
 
 
 def _heading_html(column: Column, is_name: bool) -> str:

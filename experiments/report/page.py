@@ -11,7 +11,7 @@ from string import Template
 
 from evaluation.measures.catalogue import keys_shown
 from evaluation.measures.declaration import Shown
-from experiments.pages.embedding import SCROLL_BOX, asset, markdown_html
+from experiments.pages.embedding import asset, markdown_html, scroll_box
 from experiments.pages.samples import Sample, sample_html
 from experiments.pages.tables import Table, table_html
 from experiments.presets.winner_rule import UNPROCESSED
@@ -102,8 +102,7 @@ def _html(part: Part) -> str:
     if isinstance(part, Table):
         return table_html(part)
     if isinstance(part, Picture):
-        label = f'aria-label="Figure: {escape(part.words.partition(":")[0])}"'
-        box = SCROLL_BOX.replace('aria-label="Table"', label)
+        box = scroll_box(f"Figure: {part.words.partition(':')[0]}")
         return f'{box}<img class="plot" alt="{escape(part.words)}" src="{part.uri()}"></div>'
     if isinstance(part, Sample):
         return sample_html(part, heading="h3")

@@ -62,4 +62,16 @@ def training_place(runs: Path, preset: Preset, model: str, seed: int, data_diges
     """
     model_class(model)
     key = digest(preset.training_configuration(model, seed), data_digest, training_code(model))
+    return kept_place(runs, model, seed, key)
+
+
+def kept_place(runs: Path, model: str, seed: int, key: str) -> TrainingPlace:
+    """Return the place of a training whose key is known, perhaps of other code than today's.
+
+    Args:
+        runs: the folder for runs.
+        model: the registry's name.
+        seed: of weights and order of examples.
+        key: as a training's record has it.
+    """
     return TrainingPlace(model, seed, key, runs / "trainings" / f"{model}-seed{seed}-{key}")
