@@ -317,18 +317,18 @@ class ExternalSystem:
         """Return processor seconds of one core per second of audio, without the start; lower is faster.
 
         It is the difference of a long and a short run on noise, the median of several where they are quick; of longer
-        noise where that is too little.
+        noise where the least of them is too little.
 
         Returns:
-            None where a run fails, or the difference is too small to tell from that of two starts.
+            None where a run fails, or a difference is too small to tell from that of two starts.
         """
         with one_core(), tempfile.TemporaryDirectory(prefix="cost-", dir=self.folder) as folder:
             for times in COST_TIMES:
                 spent = self._spent(Path(folder) / str(times), [times * seconds for seconds in COST_SECONDS])
                 if not spent:
                     return None
-                if (difference := statistics.median(spent)) > COST_FROM_SECONDS:
-                    return difference / (times * (COST_SECONDS[1] - COST_SECONDS[0]))
+                if min(spent) > COST_FROM_SECONDS:
+                    return statistics.median(spent) / (times * (COST_SECONDS[1] - COST_SECONDS[0]))
         return None
 
     def _spent(self, folder: Path, lengths: Sequence[float]) -> list[float]:

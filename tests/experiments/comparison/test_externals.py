@@ -157,7 +157,8 @@ def assert_told(folder, reasons):
     assert external["rank"].notna().all() and (board.loc[board["status"] == "control", "rank"]).isna().all()
     assert set(board["rank"].dropna()) == set(range(1, 15))
     assert external.loc["function", "rtf"] > 0.0
-    assert external.loc[["ready", *reasons], "rtf"].isna().all()
+    stopped = ["fails", "hangs", "breaks", "unnamed"]  # the others run to their end, so that chance may give a figure
+    assert external.loc[["ready", *stopped], "rtf"].isna().all()
     tests = pd.read_csv(folder / "differences.csv")
     assert {"copies", "fails"} <= set(tests.loc[tests["system"] == "dnn_fft", "other"])
     for page in ("report.html", "leaderboard.md"):
