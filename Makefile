@@ -23,8 +23,9 @@ ONLY_PROGRESS := awk '/^ *Downloading .*[MG]B\)/ { split($$2, part, "-"); print 
   /^Installing collected/ { print "  unpacking ..."; fflush() }'
 
 # By one process: Numba's cache may break when several fill it at the same time, and each would take half a minute.
-FIRST_USE := "import librosa.core, numpy; from evaluation.measures.perceptual import visqol; \
-  noise = numpy.random.default_rng(0).standard_normal(32000) / 10; visqol(preds=noise, target=noise, sample_rate=16000)"
+FIRST_USE := "import librosa, numpy; from evaluation.measures.perceptual import visqol; \
+  noise = numpy.random.default_rng(0).standard_normal(32000) / 10; \
+  librosa.stft(noise); visqol(preds=noise, target=noise, sample_rate=16000)"
 
 .PHONY: help venv demo test test-light lint docs ui lock cheats failures results default-model
 

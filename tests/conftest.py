@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items):
 
 
 # Reasons to skip a test that hold even where every component is installed.
-ALWAYS_OPTIONAL = ("OVERTONE_DATA", "root may", "too busy", "Ray is not installed")
+ALWAYS_OPTIONAL = ("OVERTONE_DATA", "root may", "too busy")
 
 
 @pytest.hookimpl(wrapper=True)

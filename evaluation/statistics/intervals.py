@@ -271,7 +271,7 @@ def _mean(values: Collection[float]) -> float:
     if not values:
         return math.nan
     exact = all(map(math.isfinite, values))  # fsum raises where infinities of both signs make NaN
-    return (math.fsum(values) if exact else sum(values)) / len(values)
+    return (math.fsum(values) if exact else sum(map(float, values))) / len(values)
 
 
 def summary(scores: pd.DataFrame, keys: Sequence[str], *, resamples: int = RESAMPLES) -> pd.DataFrame:

@@ -18,13 +18,31 @@ __all__ = ["preset_path"]
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    """A cluster with two processors."""
+ATTEMPTS = 3
+OBJECT_STORE_BYTES = 100_000_000  # the least that Ray takes is 75 MB; nothing is kept in it here
+
+
+def started_cluster():
+    """A cluster with two processors; Ray gives its parts 30 s to start, which a busy machine may not do at once."""
     from ray.cluster_utils import Cluster
 
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    for attempts_left in reversed(range(ATTEMPTS)):
+        running = Cluster()
+        try:
+            running.add_node(**head)
+            return running
+        except Exception:  # Ray has no class of its own for it
+            running.shutdown()
+            if not attempts_left:
+                raise
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    monkeypatch.setenv("RAY_gcs_server_port_wait_time_s", "120")
+    running = started_cluster()
     monkeypatch.setenv("RAY_ADDRESS", running.address)
     yield running
     running.shutdown()
