@@ -27,7 +27,7 @@ FIRST_USE := "import librosa, numpy; from evaluation.measures.perceptual import 
   noise = numpy.random.default_rng(0).standard_normal(32000) / 10; \
   librosa.stft(noise); visqol(preds=noise, target=noise, sample_rate=16000)"
 
-.PHONY: help venv demo test test-light lint docs ui lock cheats failures results default-model
+.PHONY: help venv demo test test-light lint docs ui lock cheats failures results visqol default-model
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([a-z%-]+):[^#]*## /  make \1	/'
@@ -83,7 +83,10 @@ $(PEERS): $(STAMP)
 	@$(PIP_INSTALL) --quiet --no-deps "audiomentations==0.43.1" "numpy-rms==0.7.0" "python-stretch==0.3.1"
 	@touch $@
 
-default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband or telephone RECIPE=its preset DATA=its corpus EXTRA=splits
+visqol: $(STAMP) ## write docs/results/visqol.md: what ViSQOL asks of the octave above a telephone's; DATA=folder of real speech
+	@$(VENV_PYTHON) -m benchmarks.pages.visqol_page --data "$(DATA)"
+
+default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband, live or telephone RECIPE=its preset DATA=its corpus EXTRA=splits
 	@test -n "$(CHECKPOINT)" || { echo "Expected CHECKPOINT=file of weights, received none." >&2; exit 1; }
 	@$(VENV)/bin/overtone export --checkpoint "$(CHECKPOINT)" --preset $(or $(RECIPE),$(PROFILE)) --out runtime/overtone/packed/$(PROFILE) \
 	  $(if $(DATA),--data "$(DATA)") $(if $(EXTRA),--extra $(EXTRA))

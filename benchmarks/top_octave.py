@@ -1,8 +1,8 @@
 """Full-band models on recordings made at 48 kHz: to 24 kHz, at the cutoff, and how much too quiet or loud in each band.
 
-``make benchmark-top_octave DATA=PREPARED`` scores the packed model, and packages named with ``--model NAME=DIR``,
-beside doing nothing and `ridge_envelope`, on the test speakers all of whose recordings reach 23 kHz. Each condition
-takes the band away in another way: the resampler of ``overtone``, a soft one, and each family of filters.
+``make benchmark-top_octave DATA=PREPARED`` scores the packed models to 48 kHz, and packages that ``--model NAME=DIR``
+names, beside doing nothing and `ridge_envelope`, on the test speakers all of whose recordings reach 23 kHz. Each
+condition takes the band away in another way: the resampler of ``overtone``, a soft one, and each family of filters.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main() -> None:
         if one.speaker in wanted
     ]
     controls = build_controls(islice(clips.utterances("train", per_speaker=1), FIT_UTTERANCES))
-    packages = {"packed": default_model("fullband")} | {
+    packages = {profile: default_model(profile) for profile in ("fullband", "live")} | {
         name: Path(folder) for name, _, folder in (one.partition("=") for one in options.model)
     }
     systems = [

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import ShortTimeFFT
 
 from evaluation.contracts import System, Utterance
@@ -33,6 +34,7 @@ CONTROLS = (
 ENVELOPE_BANDS = 12
 RIDGE_FEATURES = 24
 POWER_FLOOR = 1e-10
+ERROR_SECONDS = 0.25  # a syllable
 
 Spectrum = NDArray[np.complex128]
 Array = NDArray[np.float64]
@@ -163,13 +165,21 @@ class SpectralBandReplication:
 class OracleEnvelopeNoise:
     """The wideband's own envelope in 12 (or so many) bands of the missing band, filled with noise.
 
-    What no envelope predictor can beat, and what a measure that rates it best cannot hear.
+    What no envelope predictor can beat, and what a measure that rates it best cannot hear. Made worse on purpose, it
+    says what an error of the envelope costs.
+
+    Attributes:
+        bands: of the envelope; with one, only the level of a frame is right.
+        smoothing_seconds: over how long the envelope's level in dB is averaged.
+        error_db: standard deviation of an error of the envelope that changes over `ERROR_SECONDS`, in dB.
     """
 
     name: str = "oracle_envelope_noise"
     latency_samples: int | None = None
     block_samples: int | None = None
     bands: int = ENVELOPE_BANDS
+    smoothing_seconds: float = 0.0
+    error_db: float = 0.0
 
     def __call__(self, utterance: Utterance) -> Waveform:
         """Return the narrowband with shaped noise above the cutoff ``(samples,)``."""
@@ -178,6 +188,12 @@ class OracleEnvelopeNoise:
         transform = _Transform(utterance.sample_rate)
         edges = transform.missing_band_edges(utterance.cutoff_hz, self.bands)
         envelope = _band_log_power(transform.forward(utterance.wideband), edges)
+        if self.smoothing_seconds:
+            envelope = transform.smoothed(envelope, self.smoothing_seconds)
+        if self.error_db:
+            error = _noise_generator(utterance, f"{self.name} error").standard_normal(envelope.shape)
+            slow = transform.smoothed(error, ERROR_SECONDS)
+            envelope += self.error_db * np.log(10) / 10 * slow / slow.std()
         return _filled_with_noise(utterance, transform, edges, envelope, self.name)
 
 
@@ -274,6 +290,7 @@ class _Transform:
 
     def __init__(self, sample_rate: int) -> None:
         hop_length = round(0.008 * sample_rate)
+        self.hop_seconds = hop_length / sample_rate
         self.n_fft = 4 * hop_length
         self.bin_hz = sample_rate / self.n_fft
         self._transform = ShortTimeFFT(periodic_hann(self.n_fft), hop_length, sample_rate)
@@ -286,6 +303,10 @@ class _Transform:
     def inverse(self, spectrum: Spectrum, samples: int) -> Array:
         """``(bins, frames)`` to ``(samples,)``."""
         return self._transform.istft(spectrum, k1=max(samples, self.n_fft))[:samples]
+
+    def smoothed(self, values: Array, seconds: float) -> Array:
+        """The moving average over time of ``(bands, frames)``."""
+        return uniform_filter1d(values, max(1, round(seconds / self.hop_seconds)), axis=1, mode="nearest")
 
     def first_missing_bin(self, cutoff_hz: float) -> int:
         return int(np.ceil(cutoff_hz / self.bin_hz))

@@ -4,7 +4,6 @@ Everything comes from a finished comparison's trainings: scores, pictures and pl
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 import torch
 
 from benchmarks.pages.page_command import comparison_page_parser, run_page_command
+from benchmarks.pages.page_parts import player, score_table
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
-from evaluation.measures.catalogue import MEASURES
-from evaluation.statistics.intervals import summary
 from experiments.data.opening import open_corpus
 from experiments.pages.spectrograms import spectrogram_row
-from experiments.pages.tables import markdown_table
 from experiments.presets.preset import Preset, load_preset
 from experiments.registry import build_model, load_model
 from experiments.runs import Workspace, find_runs_folder
@@ -262,34 +258,13 @@ def _section(
     figure = spectrogram_row(estimates, shown.sample_rate, cutoff_hz=shown.cutoff_hz)
     with written_whole(options.out / picture) as temporary:
         figure.savefig(temporary, format="png")
-    players = "\n".join(_player(label, waveform, shown, options.out) for label, waveform in estimates.items())
+    rate = shown.sample_rate
+    players = "\n".join(player(label, waveform, rate, options.out) for label, waveform in estimates.items())
     credit = f"\n\n*{options.credit}*" if options.credit else ""
     return (
-        f"## {story.title}\n\n{story.text}\n\n{score_table(story, scores)}\n\n"
+        f"## {story.title}\n\n{story.text}\n\n{score_table(story.measures, scores)}\n\n"
         f"![{', '.join(estimates)}]({picture})\n\n{players}{credit}"
     )
-
-
-def score_table(story: Story, scores: pd.DataFrame) -> str:
-    """Return means over speakers with intervals as a Markdown table, a row per form."""
-    cells = summary(scores, story.measures).set_index(["system", "key"])
-    arrows = [f"`{key}` {MEASURES[key].arrow}" for key in story.measures]
-    labels = scores["system"].unique()
-    rows = ([label, *(_cell(cells.loc[(label, key)]) for key in story.measures)] for label in labels)
-    return markdown_table(["", *arrows], rows)
-
-
-def _cell(interval: pd.Series) -> str:
-    if np.isnan(interval["mean"]):
-        return "–"
-    return f"{interval['mean']:.2f} ({interval['low']:.2f} to {interval['high']:.2f})"
-
-
-def _player(label: str, waveform: Waveform, shown: Utterance, folder: Path) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", label.lower()) + ".flac"
-    with written_whole(folder / name) as temporary:
-        soundfile.write(temporary, np.clip(waveform, -1, 1), shown.sample_rate, format="FLAC", subtype="PCM_16")
-    return f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="{name}"></audio></figure>'
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ def load(model: str | Path = "fullband", *, denoise: bool = False) -> "Enhancer"
     """Load a model.
 
     Args:
-        model: ``fullband`` (any speech, to 48 kHz) or ``telephone`` (8 kHz, to 16 kHz), which come with the package,
-            or the folder of an exported model.
+        model: ``fullband`` (any speech, to 48 kHz), ``live`` (the same with half the latency) or
+            ``telephone`` (8 kHz, to 16 kHz), which come with the package, or the folder of an exported model.
         denoise: let the model change what the input already holds as well: codec artefacts and noise are reduced
             there, as far as it was trained to.
 

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from overtone.errors import OvertoneError
+from overtone.packed_models import PROFILES
 
 FORMAT, FORMAT_VERSION = "overtone-model", 1
 GRAPH, CONFIGURATION, CARD, CHECKSUMS = "model.onnx", "config.json", "card.md", "SHA256SUMS"
@@ -175,7 +176,7 @@ def check_sums(folder: Path) -> dict[str, str]:
     listing = folder / CHECKSUMS
     if not folder.is_dir():
         raise ModelPackageError(
-            f"{folder}: no such model folder. Expected fullband, telephone, or a folder that `overtone export` wrote."
+            f"{folder}: no such model folder. Expected {', '.join(PROFILES)}, or a folder that `overtone export` wrote."
         )
     if not listing.is_file():
         raise ModelPackageError(

@@ -4,20 +4,20 @@ from pathlib import Path
 
 from overtone.errors import OvertoneError
 
-PROFILES = {"fullband": 48_000, "telephone": 16_000}  # Hz, of what comes out
+PROFILES = {"fullband": 48_000, "live": 48_000, "telephone": 16_000}  # Hz, of what comes out
 
 
 def default_model(profile: str) -> Path:
     """Return the folder of the model that comes with the package for a profile.
 
     Args:
-        profile: ``fullband`` or ``telephone``.
+        profile: ``fullband``, ``live`` or ``telephone``.
 
     Raises:
         OvertoneError: the profile is unknown, or none is packed for it.
     """
     if profile not in PROFILES:
-        raise OvertoneError(f"--profile {profile}: unknown; expected {' or '.join(PROFILES)}.")
+        raise OvertoneError(f"--profile {profile}: unknown; expected one of {', '.join(PROFILES)}.")
     folder = packed_folder() / profile
     if not folder.is_dir():
         raise OvertoneError(

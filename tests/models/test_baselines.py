@@ -141,6 +141,38 @@ def test_oracle_has_the_target_s_envelope(controls):
         assert 10 * np.log10(energies[0] / energies[1]) == pytest.approx(0.0, abs=1.0)
 
 
+def level_errors_db(estimate, target):
+    """Differences of the level between 5 and 6 kHz, in every fifth of a second, of stationary noise."""
+    spectra = [np.abs(np.fft.rfft(one[: len(one) // 3200 * 3200].reshape(-1, 3200))) ** 2 for one in (estimate, target)]
+    left, right = (spectrum[:, 1000:1200].sum(axis=1) for spectrum in spectra)
+    return 10 * np.log10(left / right)
+
+
+def test_an_envelope_can_be_made_wrong_by_so_many_decibels():
+    clip = utterance(seconds=1.0)
+    rng = np.random.default_rng(0)
+    clip = replace(clip, wideband=0.1 * rng.standard_normal(60 * RATE), narrowband=np.zeros(60 * RATE, np.float32))
+    right, wrong = (
+        level_errors_db(OracleEnvelopeNoise(bands=1, error_db=error_db)(clip), clip.wideband) for error_db in (0.0, 6.0)
+    )
+    # 200 bins of noise over 200 bins of noise, 10 log10: 10 / ln 10 * sqrt(2 / 200) dB.
+    assert right.std() < 2 * 0.43
+    # A fifth of a second averages what changes over a quarter of one, by a third at most.
+    assert 4.0 < wrong.std() < 6.0
+
+
+def test_a_smoothed_envelope_has_the_level_of_a_steady_one_and_no_onsets():
+    clip = utterance(seconds=1.0)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(20 * RATE)
+    steady = replace(clip, wideband=noise, narrowband=np.zeros_like(noise))
+    smoothed = OracleEnvelopeNoise(smoothing_seconds=0.25)
+    assert np.abs(level_errors_db(smoothed(steady), noise)).mean() < 2 * 0.43 + 2.6  # of the mean of logs: 2.5 dB lower
+    burst = np.where(np.arange(noise.size) // RATE % 2 == 0, noise, 1e-4 * noise)
+    spread = smoothed(replace(steady, wideband=burst))
+    first, last = (np.mean(spread[RATE + start : RATE + start + 800] ** 2) for start in (0, 8000))
+    assert first > 100 * last
+
+
 def test_ridge_learns_what_the_low_band_tells(controls):
     clip = utterance(99, seconds=6.0)
     oracle, ridge, nothing = (

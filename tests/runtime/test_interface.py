@@ -119,7 +119,7 @@ def test_there_are_no_other_examples():
         (lambda model: model.enhance(np.zeros(100, np.int64), 8000), "floating-point or int16 samples, got int64"),
         (lambda model: model.enhance_file("nowhere.wav", "new.wav"), "nowhere.wav: No such file or directory"),
         (lambda model: model.enhance_file(__file__, "new.wav"), "not readable as audio"),
-        (lambda model: overtone.load("narrowband"), "narrowband: no such model folder. Expected fullband, telephone"),
+        (lambda model: overtone.load("narrow"), "narrow: no such model folder. Expected fullband, live, telephone"),
     ],
 )
 def test_what_cannot_be_done_is_an_overtone_error_with_one_sentence(model, call, words, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from waveforms import breathing_speech, decibels, rng, root_mean_square, speech_
 from overtone.enhancer import Enhancer
 from overtone.errors import OvertoneError
 from overtone.model_package import load_model
-from overtone.packed_models import default_model
+from overtone.packed_models import PROFILES, default_model
 
 RATES = [4000, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000]
 
@@ -194,7 +194,7 @@ def test_a_block_that_was_refused_leaves_no_trace(value):
             np.testing.assert_array_equal(stream.push(block), clean.push(block))
 
 
-@pytest.mark.parametrize("profile", ["fullband", "telephone"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_the_loudest_block_that_is_taken_is_forgotten(profile):
     """A million times full scale: what comes two seconds later is what would have come without it."""
     enhancer = Enhancer(load_model(default_model(profile)))
@@ -207,7 +207,7 @@ def test_the_loudest_block_that_is_taken_is_forgotten(profile):
     assert decibels(root_mean_square(found[late] - expected[late]) / root_mean_square(expected[late])) < -60
 
 
-@pytest.mark.parametrize("profile", ["fullband", "telephone"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_quieter_speech_gets_the_same_band(profile):
     """From 0 to -40 dB: the level of the band that is made, relative to the speech, within half a decibel."""
     enhancer = Enhancer(load_model(default_model(profile)))

@@ -4,14 +4,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from overtone.cli.command import Command
+from overtone.packed_models import PROFILES
 
 
-def _add_model(parser: ArgumentParser) -> None:
+def _add_model(parser: ArgumentParser, profile: str = "fullband") -> None:
     parser.add_argument(
         "--profile",
-        choices=["fullband", "telephone"],
-        default="fullband",
-        help="packed model: to 48 or 16 kHz (fullband)",
+        choices=list(PROFILES),
+        default=profile,
+        help="packed model: fullband or live to 48 kHz, 32 or 16 ms late, or telephone from 8 to 16 kHz (%(default)s)",
     )
     parser.add_argument("--model", metavar="DIR", type=Path, help="an exported model instead of a packed one")
 
@@ -104,7 +105,7 @@ def _live_parser() -> ArgumentParser:
     parser.add_argument("--list", action="store_true", help="show the sound devices and end")
     parser.add_argument("--input", metavar="DEVICE", help="number or part of the name (the system's default)")
     parser.add_argument("--output", metavar="DEVICE", help="the same for the output")
-    _add_model(parser)
+    _add_model(parser, profile="live")
     _add_denoise(parser)
     parser.add_argument(
         "--buffer", type=float, metavar="MS", help="of each device: more is safer and later (the least it offers)"

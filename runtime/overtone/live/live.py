@@ -45,7 +45,7 @@ class LiveOptions:
 
     input: str | None = None
     output: str | None = None
-    profile: str = "fullband"
+    profile: str = "live"
     model: Path | None = None
     denoise: bool = False
     buffer_seconds: float | None = None

@@ -58,7 +58,7 @@ def test_a_packed_model_is_found(nothing_packed):
 
 
 def test_an_unknown_profile_is_refused():
-    with pytest.raises(OvertoneError, match="expected fullband or telephone"):
+    with pytest.raises(OvertoneError, match="expected one of fullband, live, telephone"):
         default_model("music")
 
 
