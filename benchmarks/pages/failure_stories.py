@@ -6,7 +6,7 @@ Everything comes from a finished comparison's trainings: scores, pictures and pl
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from benchmarks.pages.page_command import comparison_page_parser, run_page_command
-from benchmarks.pages.page_parts import player, score_table
+from benchmarks.pages.page_parts import player, score_table, utterances_under
 from datamodules.corpora.corpus import Corpus
 from evaluation.contracts import Utterance
 from experiments.data.opening import open_corpus
@@ -24,7 +24,6 @@ from experiments.presets.preset import Preset, load_preset
 from experiments.registry import build_model, load_model
 from experiments.runs import Workspace, find_runs_folder
 from experiments.scoring.rows import score_pairs
-from experiments.training.fit import make_datamodule
 from experiments.training.places import TrainingPlace, training_place
 from experiments.training.trained_system import enhance_waveform
 from models.base import SpeechModule
@@ -140,7 +139,8 @@ def make_page(options: argparse.Namespace) -> None:
     with board() as progress:
         corpus = open_corpus(preset, Workspace(runs, options.data), progress)
         places = finished_places(preset, corpus, runs)
-        utterances = test_utterances(preset, corpus, options.condition)
+        condition = options.condition or next(iter(preset.data.test_conditions))
+        utterances = utterances_under(condition, preset, corpus)
         shown = _spoken_by(options.speaker, utterances)
         options.out.mkdir(parents=True, exist_ok=True)
         estimates = _estimates(places, utterances, progress)
@@ -171,20 +171,6 @@ def finished_places(preset: Preset, corpus: Corpus, runs: Path) -> dict[str, Tra
             f"Run `overtone compare {preset.name}` first."
         )
     return places
-
-
-def test_utterances(preset: Preset, corpus: Corpus, condition: str | None) -> list[Utterance]:
-    """Return the test split under one condition.
-
-    Raises:
-        OvertoneError: the preset has no such condition.
-    """
-    known = list(preset.data.test_conditions)
-    wanted = condition or known[0]
-    if wanted not in known:
-        raise OvertoneError(f"--condition {wanted}: expected one of {', '.join(known)}.")
-    data = replace(preset.data, test_conditions={wanted: preset.data.test_conditions[wanted]})
-    return list(make_datamodule(replace(preset, data=data), corpus, seed=0).utterances("test"))
 
 
 def _spoken_by(speaker: str | None, utterances: Sequence[Utterance]) -> Utterance:

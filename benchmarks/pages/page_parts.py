@@ -1,18 +1,42 @@
-"""What several pages of the documentation have: a table of scores with intervals, and players."""
+"""What several pages of the documentation have: utterances under one condition, a table of scores, and players."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
 
+from datamodules.corpora.corpus import Corpus
+from evaluation.contracts import Utterance
 from evaluation.measures.catalogue import MEASURES
 from evaluation.statistics.intervals import summary
 from experiments.pages.tables import markdown_table
+from experiments.presets.preset import Preset
+from experiments.training.fit import make_datamodule
 from overtone.audio import Waveform
+from overtone.errors import OvertoneError
 from overtone.files import written_whole
+
+
+def utterances_under(condition: str, preset: Preset, corpus: Corpus) -> list[Utterance]:
+    """Return the test split under one condition.
+
+    Args:
+        condition: one of the preset's test conditions.
+        preset: declares them.
+        corpus: the clips.
+
+    Raises:
+        OvertoneError: the preset has no such condition.
+    """
+    known = preset.data.test_conditions
+    if condition not in known:
+        raise OvertoneError(f"--condition {condition}: expected one of {', '.join(known)}.")
+    data = replace(preset.data, test_conditions={condition: known[condition]})
+    return list(make_datamodule(replace(preset, data=data), corpus, seed=0).utterances("test"))
 
 
 def score_table(measures: Sequence[str], scores: pd.DataFrame) -> str:

@@ -7,13 +7,12 @@ stands the model that comes with the package, with players of the recordings on 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.pages.page_command import run_page_command
-from benchmarks.pages.page_parts import player, score_table
+from benchmarks.pages.page_parts import player, score_table, utterances_under
 from datamodules.corpora.corpus import load_corpus
 from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
@@ -22,7 +21,6 @@ from experiments.pages.tables import markdown_table
 from experiments.presets.preset import load_preset
 from experiments.presets.winner_rule import UNPROCESSED
 from experiments.scoring.rows import score_pairs
-from experiments.training.fit import make_datamodule
 from models.baselines import OracleEnvelopeNoise, Unprocessed
 from overtone.errors import OvertoneError
 from overtone.files import written_whole
@@ -79,7 +77,7 @@ def make_page(options: argparse.Namespace) -> None:
         OvertoneError: the corpus cannot be read, or its manifest does not say who spoke.
     """
     credits = credits_of(options.data)
-    utterances = test_utterances(options.data)
+    utterances = utterances_under(CONDITION, load_preset(PRESET), load_corpus(options.data))
     scores = scored(systems(), utterances, options.workers)
     options.out.mkdir(parents=True, exist_ok=True)
     introduction = INTRODUCTION.format(speakers=scores["speaker"].nunique())
@@ -91,17 +89,6 @@ def make_page(options: argparse.Namespace) -> None:
     with written_whole(options.out / "visqol.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")
     print(f"Page: {options.out / 'visqol.md'}")
-
-
-def test_utterances(data: Path) -> list[Utterance]:
-    """Return the test split, resampled to a telephone's rate.
-
-    Args:
-        data: a prepared corpus.
-    """
-    preset = load_preset(PRESET)
-    settings = replace(preset.data, test_conditions={CONDITION: preset.data.test_conditions[CONDITION]})
-    return list(make_datamodule(replace(preset, data=settings), load_corpus(data), seed=0).utterances("test"))
 
 
 def systems() -> Iterator[System]:
