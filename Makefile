@@ -84,7 +84,7 @@ $(PEERS): $(STAMP)
 	@touch $@
 
 visqol: $(STAMP) ## write docs/results/visqol.md: what ViSQOL asks of the octave above a telephone's; DATA=folder of real speech
-	@$(VENV_PYTHON) -m benchmarks.pages.visqol_page --data "$(DATA)"
+	@$(VENV_PYTHON) -m benchmarks.pages.visqol_page $(if $(DATA),--data "$(DATA)")
 
 default-model: $(STAMP) ## pack a trained model into the package: CHECKPOINT=file PROFILE=fullband, live or telephone RECIPE=its preset DATA=its corpus EXTRA=splits
 	@test -n "$(CHECKPOINT)" || { echo "Expected CHECKPOINT=file of weights, received none." >&2; exit 1; }

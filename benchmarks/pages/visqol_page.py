@@ -14,6 +14,7 @@ import pandas as pd
 from benchmarks.pages.page_command import run_page_command
 from benchmarks.pages.page_parts import player, score_table, utterances_under
 from datamodules.corpora.corpus import load_corpus
+from datamodules.corpora.manifest import find_manifest, read_manifest
 from evaluation.contracts import System, Utterance
 from evaluation.measures.catalogue import MEASURES
 from experiments.comparison.sides import PackagedSystem
@@ -59,6 +60,7 @@ The {count} recordings on which ViSQOL puts the model farthest below doing nothi
 licence lets this site play them."""
 ERRORS_DB = (3, 6, 9)
 PLAYED = ("CC", "MIT", "Apache")
+CREDIT = ("attribution", "licence", "speaker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,15 +160,16 @@ def credits_of(data: Path) -> dict[str, str]:
     Raises:
         OvertoneError: the manifest has no such columns.
     """
-    path = data / "manifest.csv" if data.is_dir() else data
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if missing := {"speaker", "attribution", "licence"} - set(rows.columns):
+    manifest = find_manifest(data)
+    rows = [listed.row for listed in read_manifest(manifest)] if manifest else []
+    if missing := [name for name in CREDIT if not rows or name not in rows[0]]:
         raise OvertoneError(
-            f"{path}: expected the columns {', '.join(sorted(missing))}: a page that plays recordings names who speaks "
-            "and the licence. Add them."
+            f"{manifest or data}: expected the columns {', '.join(missing)}: a page that plays recordings names who "
+            "speaks and the licence. Add them."
         )
-    rows = rows[rows["licence"].str.startswith(PLAYED)]
-    return dict(zip(rows["speaker"], rows["attribution"] + ", " + rows["licence"], strict=True))
+    return {
+        row["speaker"]: f"{row['attribution']}, {row['licence']}" for row in rows if row["licence"].startswith(PLAYED)
+    }
 
 
 def players(heard: Sequence[Utterance], scores: pd.DataFrame, credits: dict[str, str], folder: Path) -> Iterator[str]:

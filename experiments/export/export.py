@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datamodules.corpora.corpus import Corpus, load_corpus
+from datamodules.corpora.manifest import find_manifest
 from experiments.export.card import TrainingData, training_data
 from experiments.export.package import check_target, export_package
 from experiments.export.source import ModelSource, champion_source, checkpoint_source
@@ -50,7 +51,7 @@ def _corpus(workspace: Workspace, source: ModelSource) -> tuple[Corpus | None, T
         return None, None
     path = Path(workspace.data)
     corpus = load_corpus(path, workspace.extra)
-    manifest = path / "manifest.csv" if path.is_dir() else path
-    if not manifest.is_file() or manifest.suffix != ".csv":
+    manifest = find_manifest(path)
+    if manifest is None or manifest.suffix != ".csv":
         return corpus, None
     return corpus, training_data(corpus, manifest, source.training.get("data_digest"))

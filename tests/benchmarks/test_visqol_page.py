@@ -47,3 +47,7 @@ def test_an_error_passes_where_it_is_rated_above_nothing():
 def test_without_licences_nothing_is_played_and_one_line_says_why(tiny_corpus, tmp_path, capsys):
     assert main(["--data", str(tiny_corpus), "--out", str(tmp_path)]) == 2
     assert "expected the columns attribution, licence: " in capsys.readouterr().err
+    assert main(["--data", str(tiny_corpus / "eve"), "--out", str(tmp_path)]) == 2
+    assert "eve: expected the columns attribution, licence, speaker: " in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
+    assert "nowhere: no such folder or manifest" in capsys.readouterr().err
