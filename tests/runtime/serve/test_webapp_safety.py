@@ -183,27 +183,40 @@ def test_memory_held_by_uploads_is_bounded():
         assert server.enhance(encoded(clip(0.1)))[0] == 200
 
 
-def test_answers_that_are_read_slowly_are_counted():
+def _asking_for_a_long_answer(server):
+    """A connection whose answer, 24 MB of silence, has begun to come and of which no more is read."""
+    flac = silent_flac(1000)
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.settimeout(PATIENCE)
+    one.connect(("127.0.0.1", server.port))
+    one.sendall(f"POST /api/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(flac)}\r\n\r\n".encode() + flac)
+    return one, one.recv(12)
+
+
+def test_answers_that_are_not_read_are_counted():
     """Small files with long answers of which nothing is read: what does not fit is refused, and room comes back."""
-    flac = silent_flac(1000)  # 24 MB as WAV
-    head = f"POST /api/decode HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(flac)}\r\n\r\n".encode()
-    with running_server(upload_seconds=1000.0, held_bytes=60 << 20, body_seconds=4.0) as server:
-        before, slow = _resident_bytes(server.process.pid), []
-        for _ in range(8):
-            one = socket.socket()
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.settimeout(30)
-            one.connect(("127.0.0.1", server.port))
-            one.sendall(head + flac)
-            slow.append(one)
-        answers = [one.recv(12) for one in slow]
+    with running_server(upload_seconds=1000.0, held_bytes=60 << 20, body_seconds=1000.0) as server:
+        before = _resident_bytes(server.process.pid)
+        # One after the other: what is made side by side can fill the memory before one answer is whole.
+        slow, answers = zip(*(_asking_for_a_long_answer(server) for _ in range(8)), strict=True)
         assert _resident_bytes(server.process.pid) - before < 110e6
-        assert sorted(answers) == [b"HTTP/1.1 200"] * 2 + [b"HTTP/1.1 503"] * 6
-        wait_for(lambda: server.request("POST", "/api/decode", flac)[0] == 200, 60)  # the others are late by then
+        assert list(answers) == [b"HTTP/1.1 200"] * 2 + [b"HTTP/1.1 503"] * 6
         for one in slow:
             one.close()
+        wait_for(lambda: server.request("POST", "/api/decode", silent_flac(1000))[0] == 200, PATIENCE)
+
+
+def test_an_answer_that_is_not_read_in_time_leaves_its_room():
+    with running_server(upload_seconds=1000.0, held_bytes=40 << 20, body_seconds=5.0) as server:
+        slow, _ = _asking_for_a_long_answer(server)
+        wait_for(lambda: server.request("POST", "/api/decode", silent_flac(1000))[0] == 200, PATIENCE)
+        slow.close()
+
+
+def test_an_answer_that_never_fits_is_told_so():
     with running_server(upload_seconds=1000.0, held_bytes=20 << 20) as server:
-        status, _, data = server.request("POST", "/api/decode", flac)
+        status, _, data = server.request("POST", "/api/decode", silent_flac(1000))
         assert status == 413 and b"take more than 20 MiB" in data
 
 
