@@ -92,6 +92,7 @@ def carry_out(
         OvertoneError: a training failed, or estimates of a system from outside have to be made first.
     """
     comparison.externals.ask_for_estimates()
+    comparison.externals.run()
     jobs = options.jobs or _default_jobs(comparison.preset, options.distribution)
     comparison.train(preset_file, options.workspace, options.distribution, jobs)
     outcome = decide(comparison, commands)

@@ -77,9 +77,22 @@ class Externals:
         if asked:
             raise OvertoneError(" ".join(asked))
 
+    def run(self) -> None:
+        """Make the estimates that are not there yet, and tell what went wrong: before hours of training, not after."""
+        for name, system in self._systems.items():
+            kept = system.kept()
+            if system.external.kind == "folder" or (kept and not kept.remarks.missing):
+                continue
+            for sentence in self._made(name).remarks.sentences(self._rate):
+                self._progress.say(f"{name}: {sentence}")
+
     def tasks(self) -> list[ScoringTask]:
         """Return what is to be scored."""
-        return [ScoringTask(name, partial(self._made, name), system.folder) for name, system in self._systems.items()]
+        return [ScoringTask(name, partial(self._ready, name), system.folder) for name, system in self._systems.items()]
+
+    def _ready(self, name: str) -> Estimates:
+        """The estimates of this run's own making, made now where there are none, or some were missing before."""
+        return self._estimates.get(name) or self._made(name)
 
     @cached_property
     def _estimates(self) -> dict[str, Estimates]:

@@ -121,6 +121,8 @@ def test_one_of_each_kind_is_scored_ranked_and_told_beside_broken_ones(
     )
     runs = tmp_path / "runs"
     assert run_compare(preset, tiny_corpus, runs) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.index("fails: 2 utterances have no estimate: it ended with code 3") < said.index("dnn_fft-seed0")
     table = scores(runs)
     of = {str(name): rows.set_index(["file", "condition"]) for name, rows in table.groupby("system")}
     assert all(len(of[name]) == len(utterances) for name in load_preset(str(preset)).external)
