@@ -46,7 +46,8 @@ def lag(later, earlier):
 
 
 def decibels(ratio):
-    return 20 * np.log10(ratio)
+    with np.errstate(divide="ignore"):  # of nothing: minus infinity
+        return 20 * np.log10(ratio)
 
 
 def root_mean_square(waveform):
