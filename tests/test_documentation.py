@@ -2,6 +2,7 @@
 
 import ast
 import html
+import json
 import os
 import re
 import subprocess
@@ -78,9 +79,9 @@ def test_the_site_works_from_disk_with_its_search(site):
         browser.wait("document.querySelector('.md-search-result__meta').textContent.includes('search')")
         for letter in "mushra":
             browser.key(letter)
-        browser.wait("!!document.querySelector('.md-search-result__link')")
-        found = browser.run("[...document.querySelectorAll('.md-search-result__link')].map(one => one.href)")
-        assert any(address.startswith((site / "listening.html").as_uri()) for address in found)
+        address = json.dumps((site / "listening.html").as_uri())
+        found = "[...document.querySelectorAll('.md-search-result__link')]"  # of the letters so far
+        browser.wait(f"{found}.some(one => one.href.startsWith({address}))")
         browser.open(results)
         assert "Which architecture wins" in browser.run("document.body.innerText")
         assert browser.errors == []

@@ -22,4 +22,4 @@ def work(request, say):
 
 
 if __name__ == "__main__":
-    sys.exit(serve(work, grace_seconds=5.0))
+    sys.exit(serve(work, grace_seconds=60.0))

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from processes import PATIENCE
+from processes import PATIENCE, wait_for
 
 EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = [
@@ -71,8 +71,8 @@ class Browser:
         self._scripts = set()
         self._frames = {}
         self.errors = []
-        pages = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
-        attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
+        wait_for(lambda: self._targets("page"))
+        attached = self._call("Target.attachToTarget", targetId=self._targets("page")[0], flatten=True)
         self._session = attached["sessionId"]
         self._call("Page.enable")
         self._call("Runtime.enable")
@@ -113,17 +113,18 @@ class Browser:
 
     def _frame(self):
         """The session of the sandboxed frame, which the browser gives a process of its own."""
-        targets = [one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "iframe"]
-        assert len(targets) == 1, targets
-        found = targets[0]["targetId"]
+        (found,) = self._targets("iframe")
         if found not in self._frames:
             self._frames[found] = self._call("Target.attachToTarget", targetId=found, flatten=True)["sessionId"]
         return self._frames[found]
 
+    def _targets(self, kind):
+        return [one["targetId"] for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == kind]
+
     def wait(self, condition, inside=False):
-        """Wait until a script is true."""
+        """Wait until a script is true; inside the frame, until there is one too."""
         end = time.monotonic() + PATIENCE
-        while not self.run(condition, inside):
+        while (inside and not self._targets("iframe")) or not self.run(condition, inside):
             assert time.monotonic() < end, f"never true: {condition}"
             time.sleep(0.02)
 
@@ -145,7 +146,9 @@ class Browser:
         message = {"id": number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
+        data = json.dumps(message).encode() + b"\0"
+        while data:  # one that is longer than a pipe holds may be written in parts
+            data = data[os.write(self._to, data) :]
         while True:
             while b"\0" in self._buffer:
                 one, self._buffer = self._buffer.split(b"\0", 1)

@@ -5,9 +5,13 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from processes import PATIENCE
+
 from datamodules.fetching.download import Patience
 
-IMPATIENT = Patience(tries=4, first_wait=0.0, longest_wait=5.0, stall_seconds=0.4)
+# Tried again at once, but a busy machine may take its time to answer; SHORT is for servers that are silent on purpose.
+IMPATIENT = Patience(tries=4, first_wait=0.0, longest_wait=5.0, stall_seconds=PATIENCE)
+SHORT = Patience(tries=4, first_wait=0.0, longest_wait=5.0, stall_seconds=0.4)
 
 
 class Site:

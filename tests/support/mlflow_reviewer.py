@@ -5,8 +5,8 @@ import time
 from contextlib import suppress
 
 from listening_browser import Browser
+from processes import PATIENCE
 
-SECONDS = 60.0  # within which MLflow shows what it is asked for; more is a failure, not patience
 FOUND = """(() => {
   const words = %s;
   const found = [...document.querySelectorAll(%s)]
@@ -48,10 +48,10 @@ class Reviewer(Browser):
 
     def wait(self, condition, inside=False, told=None):
         """Wait until a script is true; a failure says what the page shows."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + PATIENCE
         while not self.run(condition, inside):
             if time.monotonic() > end:
-                raise AssertionError(f"not in {SECONDS:.0f} s: {told or condition}\n{self.text()[-2000:]}")
+                raise AssertionError(f"not in {PATIENCE:.0f} s: {told or condition}\n{self.text()[-2000:]}")
             time.sleep(0.05)
 
     def wait_for(self, selector, text=None):
@@ -63,12 +63,18 @@ class Reviewer(Browser):
         return bool(found and found["seen"] and found["right"] <= self.run("innerWidth"))
 
     def press(self, selector, text=None):
-        """Click on an element."""
+        """Click on an element, when it has stopped moving while the page is built."""
         self.wait_for(selector, text)
-        at = self.place(selector, text, "found.scrollIntoView({ block: 'center' });")
+        at, before = self._in_the_middle(selector, text), None
+        while at != before:
+            time.sleep(0.1)
+            at, before = self._in_the_middle(selector, text), at
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=at["x"], y=at["y"], button="left", clickCount=1)
         self.clicks += 1
+
+    def _in_the_middle(self, selector, text):
+        return self.place(selector, text, "found.scrollIntoView({ block: 'center' });")
 
     def press_inside(self, selector):
         """Click on an element of the page in MLflow's frame."""
@@ -82,7 +88,7 @@ class Reviewer(Browser):
         """Click on a link that opens a page of its own, and go on there."""
         before = self._pages()
         self.press(selector, text)
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + PATIENCE
         while not (new := self._pages() - before):
             assert time.monotonic() < end, f"{text!r} opens no page"
             time.sleep(0.05)
@@ -99,9 +105,9 @@ class Reviewer(Browser):
         """Wait until a script is true in the page that MLflow shows in its sandboxed frame."""
         self.wait("!!document.querySelector('iframe[sandbox]')?.src.startsWith('blob:')")
         ready = f"location.protocol === 'blob:' && document.readyState === 'complete' && ({condition})"
-        end, found = time.monotonic() + SECONDS, False
+        end, found = time.monotonic() + PATIENCE, False
         while not found:
-            assert time.monotonic() < end, f"not in {SECONDS:.0f} s in MLflow's frame: {condition}"
+            assert time.monotonic() < end, f"not in {PATIENCE:.0f} s in MLflow's frame: {condition}"
             time.sleep(0.05)
             with suppress(AssertionError):  # the frame of the page before is still ending, or this one is beginning
                 found = self.run(ready, inside=True)

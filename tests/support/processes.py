@@ -24,8 +24,9 @@ def children_of(pid):
 
 
 def is_running(pid):
+    """Whether a process runs; one that has ended and that nobody has asked for does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
         return False
-    return True

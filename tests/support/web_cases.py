@@ -9,7 +9,7 @@ from project import PROJECT
 from web_server import clip, encoded
 
 DOCUMENT = PROJECT / "docs" / "serving.md"
-LIMITS = {"upload_bytes": 1 << 20, "upload_seconds": 10.0, "body_seconds": 1.0}
+LIMITS = {"upload_bytes": 1 << 20, "upload_seconds": 10.0}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 ENDLESS = {"Content-Length": "9" * 19}
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}

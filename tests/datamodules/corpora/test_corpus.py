@@ -295,7 +295,7 @@ def test_a_hundred_thousand_prepared_rows_load_in_seconds(folder):
     (place / "manifest.csv").write_text("\n".join([header, *lines, *rows]) + "\n")
     started = time.process_time()
     corpus = load_corpus(place)
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 150  # 3 here; where each row looked at all the others, hours
     assert len(corpus.clips) + len(corpus.skipped) == 100_008
 
 

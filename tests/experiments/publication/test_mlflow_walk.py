@@ -81,6 +81,7 @@ def reviewer(chromium, served):
 
 
 def test_the_winner_is_seen_at_once_and_the_reasons_at_a_click(reviewer):
+    reviewer.wait_for("strong", "dnn_fft is the champion")
     assert reviewer.is_in_sight("strong", "dnn_fft is the champion")
     for name in ("rank", "test/primary", "test/visqol"):
         reviewer.wait_for("[role=columnheader]", name)
@@ -125,7 +126,7 @@ def test_sections_of_the_report_are_reached_in_mlflow_s_frame(reviewer):
 
 def test_what_was_trained_is_seen_after_a_click(reviewer):
     reviewer.press("a", RUN)
-    reviewer.wait("document.body.innerText.includes('learning_rate')")
+    reviewer.wait("['learning_rate', 'About this run'].every(words => document.body.innerText.includes(words))")
     assert reviewer.clicks <= 2
     words = reviewer.text()
     for name, value in {"learning_rate": "0.002", "hidden": "16", "layers": "1", "examples": "16"}.items():

@@ -39,7 +39,6 @@ def show(browser, page, folder):
     wrapper.write_text(WRAPPER.replace("PAGE", base64.b64encode(page.encode()).decode()))
     browser.open(wrapper.as_uri())
     browser.wait("document.querySelector('iframe').src.startsWith('blob:')")
-    browser.wait("document.readyState === 'complete' && new Promise(done => setTimeout(() => done(true), 300))")
     browser.wait("location.protocol === 'blob:' && document.readyState === 'complete'", inside=True)
 
 

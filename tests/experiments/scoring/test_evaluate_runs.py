@@ -72,7 +72,7 @@ def test_ctrl_c_goes_on_where_it_was_and_ends_with_the_same_table(four, capsys, 
 
 
 def test_a_kill_goes_on_and_leaves_no_process(four):
-    stems = [f"ben/{number}" for number in range(5, 25)]
+    stems = [f"ben/{number}" for number in range(5, 105)]
     for number, stem in enumerate(stems):
         write(four / "reference" / f"{stem}.wav", syllables(number))
         write(four / "same" / f"{stem}.wav", syllables(number + 1))
@@ -80,7 +80,7 @@ def test_a_kill_goes_on_and_leaves_no_process(four):
     command = [sys.executable, "-m", "experiments.cli.main", "evaluate", *map(str, paths), *LONG, "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT) as process:
         log = four / SCORES
-        wait_for(lambda: log.exists() and log.stat().st_size > 20_000, 300)
+        wait_for(lambda: log.exists() and log.stat().st_size > 3_000)
         children = children_of(process.pid)
         process.kill()
     wait_for(lambda: not any(map(is_running, children)))

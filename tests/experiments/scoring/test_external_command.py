@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from processes import children_of, wait_for
+from processes import PATIENCE, children_of, is_running, wait_for
 
 from experiments.presets.external import External
 from experiments.scoring.external_command import Run
@@ -35,16 +35,8 @@ def script(tmp_path, monkeypatch):
     return path
 
 
-def runs(number):
-    """Whether a process runs; one that has ended and that nobody has asked for does not."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def started():
-    wait_for(Path("other").is_file, 60)
+    wait_for(Path("other").is_file)
     return [int(Path(name).read_text()) for name in ("own", "other")]
 
 
@@ -53,10 +45,10 @@ def test_it_ends_with_the_command_that_runs_it_and_with_all_that_it_has_started(
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT), str(script)], stderr=subprocess.DEVNULL)
     try:
         numbers = started()
-        assert all(map(runs, numbers))
+        assert all(map(is_running, numbers))
         parent.send_signal(ending)
-        parent.wait(60)
-        wait_for(lambda: not any(map(runs, numbers)), 60)
+        parent.wait(PATIENCE)
+        wait_for(lambda: not any(map(is_running, numbers)))
     finally:
         parent.kill()
 
@@ -66,4 +58,4 @@ def test_a_run_that_ends_by_itself_leaves_no_watching_process(tmp_path):
     system = External(command="sh -c 'exit 3' {input} {output}")
     failure = Run(system, tmp_path, tmp_path, 1, tmp_path / "log.txt").wait(lambda _: None)
     assert failure == "it ended with code 3"
-    assert not {number for number in children_of(os.getpid()) if number not in before and runs(number)}
+    assert not {number for number in children_of(os.getpid()) if number not in before and is_running(number)}

@@ -37,7 +37,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def server():
-    with running_server(streams=2, idle_seconds=1.0, workers=2) as running:
+    with running_server(streams=2, idle_seconds=PATIENCE, workers=2) as running:
         yield running
 
 
@@ -237,17 +237,21 @@ def test_a_live_stream_goes_on_after_a_bad_block(server, enhancer, value):
     [
         (b"\0\0\0", "whole frames of 4 bytes"),
         ("stop", "the text 'end'"),
-        (None, "Nothing came for 1 seconds"),
     ],
 )
 def test_a_live_stream_ends_with_a_sentence(server, sent, message):
     with stream(server) as socket_:
         socket_.recv()
-        if sent is not None:
-            socket_.send(sent)
+        socket_.send(sent)
         assert message in json.loads(socket_.recv())["error"]
         with pytest.raises(ConnectionClosed):
             socket_.recv()
+
+
+def test_a_live_stream_of_which_nothing_comes_ends_with_a_sentence():
+    with running_server(idle_seconds=1.0) as server, stream(server) as socket_:
+        socket_.recv()
+        assert "Nothing came for 1 seconds" in json.loads(socket_.recv())["error"]
 
 
 @pytest.mark.parametrize(

@@ -106,13 +106,14 @@ def test_a_dropped_file_is_compared_at_the_same_position(page, tmp_path):
     page.click("#play")
     page.wait("document.querySelector('#position').textContent > '0:00.3'")
     page.run("document.activeElement.blur()")
-    before, began = position(page), time.monotonic()
+    began = time.monotonic()
     page.key("a")
+    before = position(page)
     assert page.run("document.querySelector('[name=heard]:checked').value") == "original"
     page.key("b")
     after = position(page)
     assert page.run("document.querySelector('[name=heard]:checked').value") == "enhanced"
-    assert before <= after < before + time.monotonic() - began + 0.1
+    assert before <= after < before + time.monotonic() - began + 1.0  # neither from the start again nor far on
     page.key(" ")
     assert page.text("#play") == "Play"
     page.run("document.querySelector('.picture canvas').scrollIntoView({block: 'center'})")
@@ -142,7 +143,7 @@ def test_by_keyboard_alone_from_the_microphone_to_both_versions(page):
     tab_to(page, "#record")
     page.key("Enter")
     page.wait("document.querySelector('#record-label').textContent === 'Stop'")
-    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 3")  # longer than what follows takes
+    page.wait("parseFloat(document.querySelector('#clock').textContent.slice(2)) > 8")  # longer than what follows takes
     page.key("Enter")
     page.wait("!document.querySelector('#predict').disabled")
     assert page.run("document.activeElement.id") == "record"
@@ -169,7 +170,8 @@ def test_by_keyboard_alone_from_loading_to_a_saved_file(page):
     tab_to(page, "#download")
     page.key("Enter")
     saved = page.folder / "downloads" / "sample-enhanced.wav"
-    wait_for(lambda: saved.is_file() and soundfile.info(saved).duration > 1)
+    wait_for(lambda: saved.is_file() and saved.stat().st_size > 100_000)
+    assert soundfile.info(saved).duration > 1
     saved.unlink()
 
 
