@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from models.batch_share import mean_over_shares
-from models.losses import LevelLoss, MultiResolutionSpectralLoss, with_target_above_band
+from models.losses import CrossoverLoss, MultiResolutionSpectralLoss, with_target_above_band
 from models.muon import Muon
 from models.search_space import FloatRange, SearchSpace
 from models.streaming.causal_layers import StreamingNetwork
@@ -40,7 +40,6 @@ class Settings:
         retained_weight: weight of the log-spectral distance in the band that is there, against the missing one.
         quiet_weight: weight of the missing band's distance in its quiet frames, against its loud ones.
         crossover_weight: weight of level errors beside the cutoff.
-        level_weight: weight of level errors in thirds of octaves of the missing band.
     """
 
     learning_rate: float = 2e-3
@@ -52,7 +51,6 @@ class Settings:
     retained_weight: float = 0.3
     quiet_weight: float = 0.2
     crossover_weight: float = 1.0
-    level_weight: float = 0.0
 
 
 OPTIMISER_SPACE: SearchSpace = {
@@ -92,7 +90,7 @@ class SpeechModule(lightning.LightningModule):
         self.sample_rate = sample_rate
         self.settings = settings
         self.spectral_loss = MultiResolutionSpectralLoss(sample_rate)
-        self.level_loss = LevelLoss(sample_rate)
+        self.crossover_loss = CrossoverLoss(sample_rate)
         self.validation_loss = MeanMetric(nan_strategy=math.nan)  # NaN stays NaN; "disable" would leave out weights
 
     def enhance(self, narrowband: Tensor) -> Tensor:
@@ -127,11 +125,10 @@ class SpeechModule(lightning.LightningModule):
             envelope_weight=self.settings.envelope_weight,
             resolutions=[self.spectral_loss.drawn_resolution()],
         )
-        crossover, level = self.level_loss(
+        crossover = self.crossover_loss(
             preds=estimate, target=wideband, band_hz=batch["band_hz"], cutoff_hz=batch["cutoff_hz"]
         )
-        of_levels = self.settings.crossover_weight * crossover + self.settings.level_weight * level
-        return spectral + self.settings.waveform_weight * waveform + of_levels
+        return spectral + self.settings.waveform_weight * waveform + self.settings.crossover_weight * crossover
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor | None:
         """Take one step on a batch."""

@@ -1,6 +1,5 @@
 """Losses that every architecture may use, all blind above the band in which the target has content."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,8 +11,7 @@ LOG_FLOOR = 1e-8  # of power, the field's clamp in the log-spectral distance
 QUIET_DB, LOUD_DB = -60.0, -30.0  # of frames, against the loudest
 QUIET_POWER = 1e-7
 CROSSOVER, CROSSOVER_BANDS = (0.8, 1.6), 16  # times the cutoff: slopes of soft filters end there
-THIRD, LOWEST_CUTOFF_HZ = 1 / 3, 1000.0  # of an octave; of a missing band
-LEVEL_WINDOW_SECONDS = 0.064
+CROSSOVER_WINDOW_SECONDS = 0.064
 LOUD_RANGE_DB = 40.0
 
 
@@ -137,13 +135,12 @@ class MultiResolutionSpectralLoss(nn.Module):
         return difference.sum() / (mean_over_shares(seen) if self.training else seen).clamp_min(1)
 
 
-class LevelLoss(nn.Module):
-    """Level errors of bands, each averaged over the loud frames of a clip: what is too quiet or too loud as a rule.
+class CrossoverLoss(nn.Module):
+    """Level errors where what is there meets what is made: a hole or a bump beside the cutoff.
 
-    The spectral loss sees hundreds of bins above a cutoff, and the few beside it hardly count there. And it compares
-    the logarithms of single bins. For noise their mean is 2.5 dB below the logarithm of the mean power, for material
-    that varies less it is not so far below: what fits best bin by bin has too little power. Here chance in single
-    frames costs nothing and a bias costs all of it.
+    The spectral loss sees hundreds of bins above a cutoff, and the few beside it hardly count there. Narrow bands from
+    `CROSSOVER` times the cutoff have one level error each, averaged over the loud frames of a clip, so that chance in
+    single frames costs nothing and a bias costs all of it.
 
     Args:
         sample_rate: rate of the waveforms in Hz.
@@ -152,46 +149,29 @@ class LevelLoss(nn.Module):
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         self.sample_rate = sample_rate
-        self.n_fft = 2 * round(LEVEL_WINDOW_SECONDS * sample_rate / 2)
+        self.n_fft = 2 * round(CROSSOVER_WINDOW_SECONDS * sample_rate / 2)
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
 
-    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor, cutoff_hz: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two scalars in units of 10 dB, lower is better; bands above a clip's own do not count.
+    def forward(self, preds: Tensor, target: Tensor, band_hz: Tensor, cutoff_hz: Tensor) -> Tensor:
+        """Return a scalar in units of 10 dB, lower is better; bands above a clip's own do not count.
 
         Args:
             preds: ``(batch, samples)``.
             target: ``(batch, samples)``.
             band_hz: where each clip's own content ends, ``(batch,)`` in Hz.
             cutoff_hz: where each narrowband's content ends, ``(batch,)`` in Hz.
-
-        Returns:
-            The mean error of narrow bands from `CROSSOVER` times the cutoff, where a hole or a bump is heard; and that
-            of thirds of octaves of the missing band, the last of which ends with the clip's own band.
         """
         window = self.get_buffer("window")
         power, target_power = (_power_spectra(one, window, self.n_fft // 2) for one in (preds, target))
         levels = log_power(target_power.sum(dim=1))
         loud = (levels >= levels.amax(dim=1, keepdim=True) - LOUD_RANGE_DB / 10).float()[:, None]
-
-        def mean_error(edges_hz: Tensor, seen: Tensor) -> Tensor:
-            bands = self._bands(edges_hz)
-            difference = log_power(bands @ power) - log_power(bands @ target_power)
-            errors = ((difference * loud).sum(dim=2) / loud.sum(dim=2)).abs() * seen
-            total = seen.sum().float()
-            return errors.sum() / (mean_over_shares(total) if self.training else total).clamp_min(1)
-
-        beside_hz = torch.linspace(*CROSSOVER, CROSSOVER_BANDS + 1, device=cutoff_hz.device) * cutoff_hz[:, None]
-        missing_hz = self._missing_edges(band_hz, cutoff_hz)
-        return (
-            mean_error(beside_hz, beside_hz[:, 1:] <= band_hz[:, None]),
-            mean_error(missing_hz, missing_hz[:, 1:] >= 2 ** (THIRD / 2) * missing_hz[:, :-1]),
-        )
-
-    def _missing_edges(self, band_hz: Tensor, cutoff_hz: Tensor) -> Tensor:
-        """Return the edges of thirds of octaves ``(batch, bands + 1)``; above ``band_hz`` all are the same."""
-        thirds = math.ceil(math.log2(self.sample_rate / 2 / LOWEST_CUTOFF_HZ) / THIRD)
-        steps = torch.arange(thirds + 1, device=cutoff_hz.device)
-        return torch.minimum(cutoff_hz[:, None] * 2 ** (THIRD * steps), band_hz[:, None])
+        edges_hz = torch.linspace(*CROSSOVER, CROSSOVER_BANDS + 1, device=cutoff_hz.device) * cutoff_hz[:, None]
+        seen = (edges_hz[:, 1:] <= band_hz[:, None]).float()
+        bands = self._bands(edges_hz)
+        difference = log_power(bands @ power) - log_power(bands @ target_power)
+        errors = ((difference * loud).sum(dim=2) / loud.sum(dim=2)).abs() * seen
+        total = seen.sum()
+        return errors.sum() / (mean_over_shares(total) if self.training else total).clamp_min(1)
 
     def _bands(self, edges_hz: Tensor) -> Tensor:
         """Return 1 for the bins between neighbouring edges ``(batch, bands + 1)``, ``(batch, bands, bins)``."""
