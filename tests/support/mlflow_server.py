@@ -1,12 +1,12 @@
 """A real MLflow server on this machine that tests can kill and start again on the same store."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
+from ports import free_port
 from processes import PATIENCE
 
 from experiments.tracking.store import SILENT_ENVIRONMENT
@@ -16,9 +16,7 @@ class MlflowServer:
     """SQLite and artifacts in a folder; clients reach the artifacts through the server only."""
 
     def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.folder, self.url, self._process = folder, f"http://127.0.0.1:{self.port}", None
 
     def start(self):

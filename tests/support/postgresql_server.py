@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+from ports import free_port
 
 DEBIAN = Path("/usr/lib/postgresql")
 NOBODY = 65534
@@ -70,12 +71,6 @@ class PostgresqlServer:
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=overtone dbname=postgres", autocommit=True) as one:
             one.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://overtone@127.0.0.1:{self.port}/{name}"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

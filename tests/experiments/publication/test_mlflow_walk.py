@@ -13,7 +13,7 @@ import yaml
 from listening_browser import EXECUTABLE, answer_headphone_check
 from listening_votes import header
 from mlflow_reviewer import Reviewer
-from postgresql_server import free_port
+from ports import free_port
 from processes import PATIENCE
 
 from experiments.cli.main import main

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import urllib.request
 import matplotlib.pyplot as plt
 import optuna
 import pytest
+from ports import free_port
 from processes import PATIENCE
 
 from experiments.presets.preset import load_preset
@@ -211,9 +211,7 @@ def test_the_dashboard_opens_the_study(tmp_path):
     study = optuna.create_study(storage=storage, study_name="demo-dnn_fft")
     for n in range(3):
         add(study, 0.5 - 0.1 * n, width=8 + n)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()", storage, "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -63,7 +63,7 @@ def changed(path, **changes):
 @pytest.fixture
 def long_preset_path(preset_path):
     """The same with trials that can be interrupted."""
-    changed(preset_path, budget={"examples": 360, "epochs": 3, "threads": 1})
+    changed(preset_path, budget={"examples": 180, "epochs": 3, "threads": 1})
     return preset_path
 
 
@@ -181,7 +181,7 @@ def check_trials(study, preset):
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         assert set(trial.params) == set(SearchSpace(preset, "dnn_fft").ranges)
         attributes = trial.user_attrs
-        assert attributes["examples"] == 360
+        assert attributes["examples"] == 180
         assert attributes["scores"]["primary"] == trial.value
         assert attributes["guards"] == []
         assert attributes["seconds"] > 0

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from figures import figure_array
+from ports import free_port
 from processes import PATIENCE
 from project import PROJECT
 
@@ -232,12 +233,10 @@ def test_user_errors_are_one_line(tmp_path: Path, tracker: Tracker):
 
 def test_the_page_is_served_until_interrupted(tracker: Tracker):
     tracker.run("served", "name", {}, "key-served").finish()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.listen()
-        with pytest.raises(OvertoneError, match=f"{port}.*Choose another --port"):
-            serve_ui(tracker.store.runs_dir, port=port)
+    port = free_port()
+    taken = pytest.raises(OvertoneError, match=f"{port}.*Choose another --port")
+    with socket.create_server(("127.0.0.1", port)), taken:
+        serve_ui(tracker.store.runs_dir, port=port)
     program = (
         "import signal, sys; from pathlib import Path; from experiments.tracking.ui import serve_ui\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where pytest runs in the background
