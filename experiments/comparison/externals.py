@@ -83,8 +83,11 @@ class Externals:
             kept = system.kept()
             if system.external.kind == "folder" or (kept and not kept.remarks.missing):
                 continue
-            for sentence in self._made(name).remarks.sentences(self._rate):
+            remarks = self._made(name).remarks
+            for sentence in remarks.sentences(self._rate):
                 self._progress.say(f"{name}: {sentence}")
+            if remarks.missing:
+                self._progress.say(f"{name}: {system.log} has what it printed. The comparison goes on; Ctrl-C ends it.")
 
     def tasks(self) -> list[ScoringTask]:
         """Return what is to be scored."""

@@ -197,6 +197,11 @@ class ExternalSystem:
         return Path(self.external.what) if self.external.kind == "folder" else self.folder / "estimates"
 
     @property
+    def log(self) -> Path:
+        """The file with what it has printed."""
+        return self.folder / LOG
+
+    @property
     def has_estimates(self) -> bool:
         """Whether its folder of estimates holds any audio."""
         return bool(self._files())
@@ -293,7 +298,7 @@ class ExternalSystem:
         return reasons, ""
 
     def _one(self, given: Path, made: Path, utterances: int) -> Run:
-        return Run(self.external, given, made, utterances, self.folder / LOG)
+        return Run(self.external, given, made, utterances, self.log)
 
     def _adopt(self) -> None:
         """Take over what runs have made, also one that was killed: its last file may be cut off, and is made again."""

@@ -123,6 +123,7 @@ def test_one_of_each_kind_is_scored_ranked_and_told_beside_broken_ones(
     assert run_compare(preset, tiny_corpus, runs) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert said.index("fails: 2 utterances have no estimate: it ended with code 3") < said.index("dnn_fft-seed0")
+    assert "no weights here" in only(runs, "external/fails-*/test-*/log.txt").read_text()
     table = scores(runs)
     of = {str(name): rows.set_index(["file", "condition"]) for name, rows in table.groupby("system")}
     assert all(len(of[name]) == len(utterances) for name in load_preset(str(preset)).external)
