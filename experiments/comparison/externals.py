@@ -113,7 +113,7 @@ class Externals:
         """The estimates, from the run that made them, or as an earlier command left them."""
         if name not in self._estimates and (kept := self._systems[name].kept()):
             self._estimates[name] = kept
-        return self._estimates.get(name) or self._made(name)
+        return self._ready(name)
 
     def enhance(self, name: str, utterance: Utterance) -> Waveform:
         """Return a system's estimate ``(samples,)`` of an utterance; no samples where it has none.
