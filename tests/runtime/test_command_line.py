@@ -37,13 +37,13 @@ def test_the_package_is_imported_without_its_libraries():
 
 
 @pytest.mark.parametrize("code", [WITHOUT_LABORATORY, "import overtone"])
-def test_help_and_import_take_less_than_a_second_of_a_processor(code):
+def test_help_and_import_take_less_than_400_ms_of_a_processor(code):
     seconds = []
     for _ in range(3):  # the least counts: other work on the machine only adds
         before = sum(os.times()[2:4])
         run("--help", code=code)
         seconds.append(sum(os.times()[2:4]) - before)
-    assert min(seconds) < 1
+    assert min(seconds) < 0.4
 
 
 @pytest.mark.parametrize("name", LABORATORY)

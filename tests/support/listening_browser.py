@@ -113,7 +113,9 @@ class Browser:
 
     def _frame(self):
         """The session of the sandboxed frame, which the browser gives a process of its own."""
-        (found,) = self._targets("iframe")
+        targets = self._targets("iframe")
+        assert len(targets) == 1, targets
+        (found,) = targets
         if found not in self._frames:
             self._frames[found] = self._call("Target.attachToTarget", targetId=found, flatten=True)["sessionId"]
         return self._frames[found]

@@ -113,5 +113,4 @@ class Reviewer(Browser):
                 found = self.run(ready, inside=True)
 
     def _pages(self):
-        targets = self._call("Target.getTargets")["targetInfos"]
-        return {one["targetId"] for one in targets if one["type"] == "page"}
+        return set(self._targets("page"))

@@ -282,7 +282,7 @@ def test_an_impossible_measure_is_a_reason_to_skip(folder):
     assert "impossible measure" in reason
 
 
-def test_a_hundred_thousand_prepared_rows_load_in_seconds(folder):
+def test_a_hundred_thousand_prepared_rows_take_ten_times_as_long_as_a_tenth(folder):
     place = prepared(folder)
     header, *lines = (place / "manifest.csv").read_text().splitlines()
     names = [f"audio{number}.wav" for number in range(100_000)]
@@ -292,10 +292,13 @@ def test_a_hundred_thousand_prepared_rows_load_in_seconds(folder):
     size = str((folder / "ann" / "0.wav").stat().st_size)
     assert size in cells
     rows = [",".join([f"./{number}/../{name}" if number else name, *cells[1:]]) for number, name in enumerate(names)]
-    (place / "manifest.csv").write_text("\n".join([header, *lines, *rows]) + "\n")
-    started = time.process_time()
-    corpus = load_corpus(place)
-    assert time.process_time() - started < 150  # 3 here; where each row looked at all the others, hours
+    seconds = []
+    for some in (rows[:10_000], rows):
+        (place / "manifest.csv").write_text("\n".join([header, *lines, *some]) + "\n")
+        started = time.process_time()
+        corpus = load_corpus(place)
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 30 * seconds[0]  # ten times as many rows; looking at all others for each would take 100 times
     assert len(corpus.clips) + len(corpus.skipped) == 100_008
 
 

@@ -301,7 +301,7 @@ def test_a_server_that_hangs_does_not_hold_a_training_up(tmp_path, monkeypatch):
         run = tracker.run("hangs", "one", {}, "key")
         for step in range(200):
             run.log_metrics({"loss": float(step)}, step)
-        assert time.monotonic() - started < 50  # held up at every call it would be 100
+        assert time.monotonic() - started < 5
     assert len(run.folder.points()[0]) == 200
 
 

@@ -80,7 +80,7 @@ def without_a_gap(server, folder, holds):
     """A second of which something holds, in which all came out as it went in: a busy machine is late now and then."""
     end, attempts = time.monotonic() + PATIENCE, 0
     while time.monotonic() < end:
-        if attempts > 1 and os.getloadavg()[0] > available_cores():
+        if attempts > 1 and os.getloadavg()[0] > 2 * available_cores():
             pytest.skip("the machine is too busy for live sound")
         recording = through(server, folder)
         latency = measured_latency(recording)

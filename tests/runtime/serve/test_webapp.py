@@ -252,6 +252,8 @@ def test_a_live_stream_of_which_nothing_comes_ends_with_a_sentence():
     with running_server(idle_seconds=1.0) as server, stream(server) as socket_:
         socket_.recv()
         assert "Nothing came for 1 seconds" in json.loads(socket_.recv())["error"]
+        with pytest.raises(ConnectionClosed):
+            socket_.recv()
 
 
 @pytest.mark.parametrize(

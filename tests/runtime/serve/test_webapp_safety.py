@@ -163,7 +163,8 @@ def test_too_many_uploads_are_told_when_to_come_back():
         wait_for(one_is_refused)
         for user in users:
             user.join()
-        assert [status for status, _, _ in answers].count(200) >= 2
+        statuses = [status for status, _, _ in answers]
+        assert set(statuses) == {200, 503} and statuses.count(200) >= 2
         _, headers, data = next(answer for answer in answers if answer[0] == 503)
         assert int(headers["Retry-After"]) > 0
         assert b"busy" in data
@@ -245,7 +246,8 @@ def test_handshakes_that_are_none_shut_nobody_out():
     """A long line, many headers, a body: each is refused in a sentence, and its connection is free at once."""
     many = "".join(f"X-{number}: 1\r\n" for number in range(200))
     bad = [(f"/api/stream?a={'x' * 9000}", ""), ("/api/stream", many), ("/api/stream", "Content-Length: 5\r\n")]
-    with running_server(connections=9) as server:
+    # Not because any of them took too long.
+    with running_server(connections=9, idle_seconds=2 * PATIENCE, body_seconds=2 * PATIENCE) as server:
         waiting = [_shaking_hands(server, path, headers) for path, headers in 4 * bad]
         wait_for(lambda: server.request("GET", "/api/health")[0] == 200)
         for one in waiting:
